@@ -1,0 +1,47 @@
+# Everything needs only Python 3.11+ and make. `make demo` and `make test` build .venv on first use.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --constraint constraints.txt
+PYTEST := JAX_COMPILATION_CACHE_DIR=.cache/jax JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 $(BIN)/python -m pytest -q
+CORE_TESTS := tests/kernels tests/statespace tests/priors
+
+.PHONY: demo test test-slow bench lint clean
+
+demo: .venv/demo.stamp
+	$(BIN)/probtensor demo
+
+# The numerics of the core run a second time in 32 bits.
+test: lint
+	$(PYTEST)
+	PROBTENSOR_TEST_X64=0 $(PYTEST) $(CORE_TESTS)
+
+test-slow: .venv/dev.stamp
+	$(PYTEST) -m slow
+
+bench: .venv/dev.stamp
+	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+lint: .venv/dev.stamp
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+
+.venv/venv.stamp:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "probtensor needs Python 3.11 or newer, and '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || true)."; \
+	  echo "Name another one: make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv --clear .venv
+	@touch $@
+
+.venv/demo.stamp: .venv/venv.stamp pyproject.toml constraints.txt
+	@echo "Installing what the demo needs into .venv (once, some minutes)"
+	$(PIP) --editable '.[demo]'
+	@touch $@
+
+.venv/dev.stamp: .venv/venv.stamp pyproject.toml constraints.txt
+	@echo "Installing what the tests need into .venv (once, some minutes)"
+	$(PIP) --editable '.[dev]'
+	@touch $@ .venv/demo.stamp

@@ -1,0 +1,35 @@
+"""Where the benchmarks write down what they measured: one section of RESULTS.md each."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import os
+import platform
+import re
+from pathlib import Path
+
+FILE = Path(__file__).with_name("RESULTS.md")
+_TITLE = "# Results\n\nWritten by the scripts in this folder; README.md says how to run them again.\n"
+_PACKAGES = ("probtensor", "jax", "numpy", "tensorly", "xarray")
+
+
+def environment() -> str:
+    """Date, versions and machine, in one line."""
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES)
+    threads = os.environ.get("OMP_NUM_THREADS", "not set")
+    today = datetime.datetime.now(datetime.UTC).date()
+    return (
+        f"{today}; Python {platform.python_version()}, {versions}; {platform.machine()} with {os.cpu_count()} cores, "
+        f"OMP_NUM_THREADS {threads}."
+    )
+
+
+def record(section: str, text: str) -> None:
+    """Prints a section and puts it into RESULTS.md, in place of the one of that name."""
+    body = f"## {section}\n\n{environment()}\n\n{text.strip()}\n"
+    print(body, flush=True)
+    old = FILE.read_text() if FILE.exists() else _TITLE
+    head, *sections = re.split(r"(?m)^(?=## )", old)
+    kept = [part.strip() + "\n" for part in sections if not part.startswith(f"## {section}\n")]
+    FILE.write_text("\n".join([head.strip() + "\n", *sorted([*kept, body])]))

@@ -1,0 +1,44 @@
+"""Probabilistic tensor factorization: gaps in a field filled with error bars that can be trusted."""
+
+from probtensor import datasets
+from probtensor.engines.message_passing import MessagePassing
+from probtensor.errors import DataError, FormatError, ModelError, ProbtensorWarning
+from probtensor.evaluation import gaps
+from probtensor.hyperparameters import fixed
+from probtensor.kernels.matern import Matern
+from probtensor.labelled.fit import fit, impute
+from probtensor.labelled.posterior import Posterior
+from probtensor.labelled.tables import points, table
+from probtensor.likelihoods.gaussian import Gaussian
+from probtensor.priors.categorical import Categorical, Constant
+from probtensor.priors.dense import Dense
+from probtensor.priors.markov import Markov
+from probtensor.terms.cp import CP
+from probtensor.terms.offset import Climatology, Offset
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CP",
+    "Categorical",
+    "Climatology",
+    "Constant",
+    "DataError",
+    "Dense",
+    "FormatError",
+    "Gaussian",
+    "Markov",
+    "Matern",
+    "MessagePassing",
+    "ModelError",
+    "Offset",
+    "Posterior",
+    "ProbtensorWarning",
+    "datasets",
+    "fit",
+    "fixed",
+    "gaps",
+    "impute",
+    "points",
+    "table",
+]

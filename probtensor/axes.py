@@ -1,0 +1,64 @@
+"""What the core knows of a mode: its name, its levels as numbers, and the scales a lengthscale can have on it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+from probtensor.errors import ModelError
+
+#: What kinds of coordinate there are; each has its own default prior.
+KINDS = ("numeric", "time", "category", "constant")
+
+
+def _no_strings(text: str) -> float:
+    raise ModelError(
+        f"{text!r} is not a number: a string such as '30D' is a duration, and only a time axis has durations"
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Axis:
+    """One mode of the data.
+
+    Attributes:
+        name: the dimension's or column's name; a derived mode is called ``"time.month"``.
+        kind: ``"numeric"``, ``"time"``, ``"category"`` or ``"constant"`` (a single level).
+        points: (T,) distinct levels in ascending order, in ``unit`` (categories: 0..T-1).
+        unit: the unit of ``points`` and of every lengthscale, ``"days"`` on a time axis.
+        parse: turns a string such as ``"30D"`` into a number in ``unit``.
+    """
+
+    name: str
+    kind: str
+    points: np.ndarray
+    unit: str = ""
+    parse: Callable[[str], float] = _no_strings
+
+    @property
+    def size(self) -> int:
+        """Number of levels, T."""
+        return len(self.points)
+
+    @property
+    def range(self) -> float:
+        """Distance from the first level to the last; 1.0 for a single level."""
+        return float(self.points[-1] - self.points[0]) or 1.0
+
+    @property
+    def spacing(self) -> float:
+        """Median distance between neighbouring levels."""
+        return float(np.median(np.diff(self.points))) if self.size > 1 else 1.0
+
+    def lengthscales(self, number: int) -> np.ndarray:
+        """(number,) lengthscales that this axis can resolve, from long to short, evenly spaced in their logarithm.
+
+        They run from half the range to three spacings: longer ones are constant on the axis, shorter ones are noise.
+        """
+        longest = self.range / 2
+        shortest = min(max(3 * self.spacing, self.range / 100), longest)
+        if number == 1:
+            return np.array([np.sqrt(longest * shortest)])
+        return np.geomspace(longest, shortest, number)

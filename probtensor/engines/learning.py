@@ -1,0 +1,72 @@
+"""Learning a block's hyper-parameters: gradient ascent on its log-normaliser at given sites."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from probtensor.hyperparameters import learned_mask, log_prior
+from probtensor.priors.base import AbstractModePrior, Belief, Sites
+from probtensor.terms.base import Block
+from probtensor.typing import Array
+
+#: Steps of each hyper-parameter's logarithm: first, smallest and largest, and how they grow and shrink.
+_FIRST, _SMALLEST, _LARGEST, _GROW, _SHRINK = 0.2, 1e-3, 0.5, 1.3, 0.5
+
+
+class LearningState(NamedTuple):
+    """Step sizes and last gradients of one block's learned hyper-parameters (trees like the prior, None where held)."""
+
+    steps: AbstractModePrior
+    gradients: AbstractModePrior
+
+
+def start_learning(prior: AbstractModePrior) -> LearningState:
+    """Equal first steps, no memory."""
+    learned = eqx.filter(prior, learned_mask(prior))
+    return LearningState(
+        jax.tree.map(lambda x: jnp.full_like(x, _FIRST), learned), jax.tree.map(jnp.zeros_like, learned)
+    )
+
+
+def _objective(learned: AbstractModePrior, held: AbstractModePrior, points: Array, sites: Sites) -> Array:
+    prior = eqx.combine(learned, held)
+    return prior.log_normaliser(points, sites) + log_prior(prior)
+
+
+def _step(block: Block, sites: Sites, state: LearningState) -> tuple[AbstractModePrior, LearningState]:
+    """The learned hyper-parameters after one step uphill, or as they were where the step does not gain.
+
+    Each logarithm moves by its own step in the direction of its gradient's sign; the step grows while the sign holds
+    and shrinks when it flips (Riedmiller and Braun 1993), which needs no scale of the objective.
+    """
+    learned, held = eqx.partition(block.prior, learned_mask(block.prior))
+    value, gradient = jax.value_and_grad(_objective)(learned, held, block.points, sites)
+    gradient = jax.tree.map(lambda g: jnp.where(jnp.isfinite(g), g, 0.0), gradient)
+    agreement = jax.tree.map(jnp.multiply, gradient, state.gradients)
+
+    def resize(step: Array, a: Array) -> Array:
+        factor = jnp.where(a > 0, _GROW, jnp.where(a < 0, _SHRINK, 1.0))
+        return jnp.clip(step * factor, _SMALLEST, _LARGEST)
+
+    steps = jax.tree.map(resize, state.steps, agreement)
+    candidate = jax.tree.map(lambda x, s, g: x + s * jnp.sign(g), learned, steps, gradient)
+    kept = _objective(candidate, held, block.points, sites) >= value
+    steps = jax.tree.map(lambda s: jnp.where(kept, s, jnp.maximum(s * _SHRINK, _SMALLEST)), steps)
+    return jax.tree.map(lambda a, b: jnp.where(kept, a, b), candidate, learned), LearningState(steps, gradient)
+
+
+def update(block: Block, sites: Sites, state: LearningState, learn: Array) -> tuple[Block, Belief, LearningState]:
+    """The block's belief under its sites, after a step of its hyper-parameters that is kept only if it gains.
+
+    learn: whether to take the step in this sweep.
+    """
+    block = Block(block.prior.improve(block.points, sites), block.points)
+    learned, held = eqx.partition(block.prior, learned_mask(block.prior))
+    if jax.tree.leaves(learned):
+        learned, state = jax.lax.cond(learn, lambda: _step(block, sites, state), lambda: (learned, state))
+        block = Block(eqx.combine(learned, held), block.points)
+    return block, block.posterior(sites), state

@@ -1,0 +1,128 @@
+"""Scores of Gaussian predictions, averaged over entries.
+
+All take the entries that are scored only (any common shape), and `sd` is that of a new observation, noise included.
+Lower is better, except coverage, which should be near its level. Errors and scores are in the data's unit,
+`nlpd_gaussian` in nats, coverage a share between 0 and 1. All raise DataError if shapes differ, there is nothing to
+score, a value is not finite, or an sd is not above zero; ModelError for a level outside 0 to 1.
+
+Source: Gneiting and Raftery, Strictly proper scoring rules, prediction, and estimation, JASA 102 (2007), section 4.2
+(CRPS) and section 6.2 (interval score). Oracle: tests/oracles/scores.py.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import ndtr, ndtri
+
+from probtensor.errors import DataError, ModelError
+
+__all__ = ["coverage", "crps_gaussian", "interval_score", "mae", "nlpd_gaussian", "rmse", "score_gaussian"]
+
+
+def rmse(mean: np.ndarray, y: np.ndarray) -> float:
+    """Root mean squared error."""
+    return float(np.sqrt(np.mean(_error(mean, y) ** 2)))
+
+
+def mae(mean: np.ndarray, y: np.ndarray) -> float:
+    """Mean absolute error."""
+    return float(np.mean(np.abs(_error(mean, y))))
+
+
+def crps_gaussian(mean: np.ndarray, sd: np.ndarray, y: np.ndarray) -> float:
+    """Continuous ranked probability score of N(mean, sd^2): the absolute error of a whole distribution."""
+    sd = _sd(sd, mean)
+    z = _error(mean, y) / sd
+    return float(np.mean(sd * (z * (2.0 * ndtr(z) - 1.0) + 2.0 * _density(z) - 1.0 / np.sqrt(np.pi))))
+
+
+def nlpd_gaussian(mean: np.ndarray, sd: np.ndarray, y: np.ndarray) -> float:
+    """Negative log predictive density of N(mean, sd^2), in nats."""
+    sd = _sd(sd, mean)
+    z = _error(mean, y) / sd
+    return float(np.mean(np.log(sd) + 0.5 * np.log(2.0 * np.pi) + 0.5 * z**2))
+
+
+def coverage(mean: np.ndarray, sd: np.ndarray, y: np.ndarray, level: float = 0.9) -> float:
+    """Share of y inside the central interval of mass ``level``, its ends included."""
+    half = _half_width(level) * _sd(sd, mean)
+    return float(np.mean(np.abs(_error(mean, y)) <= half))
+
+
+def interval_score(mean: np.ndarray, sd: np.ndarray, y: np.ndarray, level: float = 0.9) -> float:
+    """Width of the central interval of mass ``level``, plus 2 / (1 - level) times how far y lies outside it."""
+    half = _half_width(level) * _sd(sd, mean)
+    outside = np.maximum(np.abs(_error(mean, y)) - half, 0.0)
+    return float(np.mean(2.0 * half + 2.0 / (1.0 - level) * outside))
+
+
+def score_gaussian(mean: np.ndarray, sd: np.ndarray, y: np.ndarray) -> dict[str, float]:
+    """All scores of one set of predictions.
+
+    Args:
+        mean: predictive means.
+        sd: predictive standard deviations of a new observation, the same shape.
+        y: what was observed, the same shape.
+
+    Returns:
+        ``rmse``, ``mae``, ``crps``, ``nlpd``, ``coverage50``, ``coverage90``, ``coverage95``, ``interval_score90``, and
+        ``n``, the number of entries.
+
+    Raises:
+        DataError: shapes differ, there is nothing to score, a value is not finite, or an sd is not above zero.
+    """
+    return {
+        "rmse": rmse(mean, y),
+        "mae": mae(mean, y),
+        "crps": crps_gaussian(mean, sd, y),
+        "nlpd": nlpd_gaussian(mean, sd, y),
+        "coverage50": coverage(mean, sd, y, 0.5),
+        "coverage90": coverage(mean, sd, y, 0.9),
+        "coverage95": coverage(mean, sd, y, 0.95),
+        "interval_score90": interval_score(mean, sd, y, 0.9),
+        "n": np.size(y),
+    }
+
+
+def _density(z: np.ndarray) -> np.ndarray:
+    return np.exp(-0.5 * z**2) / np.sqrt(2.0 * np.pi)
+
+
+def _half_width(level: float) -> float:
+    """Half the width of the central interval of mass ``level``, in standard deviations."""
+    if not 0.0 < level < 1.0:
+        raise ModelError(f"level={level!r} must lie strictly between 0 and 1; 0.9 is the interval that covers 90%")
+    return float(ndtri(0.5 + 0.5 * level))
+
+
+def _error(mean: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Observed minus predicted, in 64 bits."""
+    mean, y = _checked("mean", mean), _checked("y", y)
+    if mean.shape != y.shape:
+        raise DataError(f"mean has shape {mean.shape} and y has {y.shape}; score one prediction for each observation")
+    return y - mean
+
+
+def _sd(sd: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    sd = _checked("sd", sd)
+    if sd.shape != np.shape(mean):
+        raise DataError(f"sd has shape {sd.shape} and mean has {np.shape(mean)}; give one sd for each prediction")
+    _refuse("sd", sd, sd <= 0.0, "an sd must be above zero: it is that of a new observation, noise included")
+    return sd
+
+
+def _checked(name: str, values: np.ndarray) -> np.ndarray:
+    array = np.asarray(values, dtype=np.float64)
+    if array.size == 0:
+        raise DataError(f"{name} is empty: there is nothing to score; give at least one held-out observation")
+    _refuse(name, array, ~np.isfinite(array), "select the entries that were observed and predicted before scoring")
+    return array
+
+
+def _refuse(name: str, array: np.ndarray, bad: np.ndarray, remedy: str) -> None:
+    if bad.any():
+        where = tuple(int(i) for i in np.argwhere(bad)[0])
+        raise DataError(
+            f"{name}: {np.count_nonzero(bad)} of {array.size} values cannot be scored (first: index {where}, "
+            f"{array[where]}); {remedy}"
+        )

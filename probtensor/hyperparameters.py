@@ -1,0 +1,146 @@
+"""Hyper-parameters: how a user declares one, and what it is once bound to numbers.
+
+A declaration is ``None`` (learned from a default start), a number (learned from that start), ``fixed(v)`` (held), a
+string such as ``"30D"`` on a time axis, or a numpyro distribution (its prior). Bound, it is a `Parameter`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, TypeAlias
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from probtensor.axes import Axis
+from probtensor.errors import ModelError
+from probtensor.typing import Array, Float
+
+#: Standard deviation, in log units, of the weak prior around a default start.
+WEAK_LOG_SD = 2.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Fixed:
+    """A hyper-parameter that is held at ``value``."""
+
+    value: float | str
+
+
+def fixed(value: float | str) -> Fixed:
+    """Holds a hyper-parameter at ``value``: ``Matern(3/2, lengthscale=fixed("30D"))``."""
+    return Fixed(value)
+
+
+#: None, a number, a duration, `Fixed`, a numpyro distribution, or (once bound) a `Parameter`.
+Declaration: TypeAlias = Any
+
+
+class Parameter(eqx.Module):
+    """A positive hyper-parameter, one value for each component (R,) or one for all (1,).
+
+    Attributes:
+        raw: logarithm of the value, what learning moves.
+        centre: logarithm of the centre of the weak prior; `WEAK_LOG_SD` is its spread.
+        distribution: a numpyro distribution that replaces the weak prior.
+        learned: False holds the value.
+    """
+
+    raw: Float[Array, "R"]
+    centre: Float[Array, "R"]
+    distribution: Any = None
+    learned: bool = eqx.field(static=True, default=True)
+
+    @property
+    def value(self) -> Float[Array, "R"]:
+        """The value itself, in its own unit."""
+        return jnp.exp(self.raw)
+
+    def log_prior(self) -> Float[Array, ""]:
+        """Log density of the prior on the logarithm, up to a constant; 0 if held."""
+        if not self.learned:
+            return jnp.zeros((), self.raw.dtype)
+        if self.distribution is not None:
+            return jnp.sum(self.distribution.log_prob(self.value) + self.raw)
+        return -0.5 * jnp.sum(((self.raw - self.centre) / WEAK_LOG_SD) ** 2)
+
+
+def is_parameter(node: Any) -> bool:
+    """Whether a tree node is a `Parameter`; the ``is_leaf`` of every walk over hyper-parameters."""
+    return isinstance(node, Parameter)
+
+
+def parameters(tree: Any) -> list[Parameter]:
+    """All bound hyper-parameters in a tree, in a fixed order."""
+    return [leaf for leaf in jax.tree.leaves(tree, is_leaf=is_parameter) if is_parameter(leaf)]
+
+
+def log_prior(tree: Any) -> Array | float:
+    """Sum of the log priors of all learned hyper-parameters in a tree."""
+    return sum((p.log_prior() for p in parameters(tree) if p.learned), start=0.0)
+
+
+def learned_mask(tree: Any) -> Any:
+    """A tree of bools, True at the raw values that learning may move (for ``eqx.partition``)."""
+
+    def mask(node: Any) -> Any:
+        false = jax.tree.map(lambda _: False, node)
+        if is_parameter(node):
+            return eqx.tree_at(lambda p: p.raw, false, node.learned)
+        return false
+
+    return jax.tree.map(mask, tree, is_leaf=is_parameter)
+
+
+def number_of(declaration: float | str, axis: Axis | None, name: str) -> float:
+    """A declared number in the axis's unit. Raises ModelError unless it is finite and above zero."""
+    if isinstance(declaration, str):
+        if axis is None:
+            raise ModelError(
+                f"{name}={declaration!r}: a string is a duration, and {name} has no time unit; give a number"
+            )
+        value = axis.parse(declaration)
+    else:
+        value = float(declaration)
+    if not (np.isfinite(value) and value > 0):
+        raise ModelError(f"{name}={declaration!r} must be a finite number above zero")
+    return value
+
+
+def bind(
+    declaration: Declaration, start: np.ndarray, name: str, axis: Axis | None = None, held: bool = False
+) -> Parameter:
+    """Turns a declaration into a `Parameter`.
+
+    Args:
+        declaration: what the user wrote.
+        start: (R,) or (1,) default start, used where the declaration gives none.
+        name: for error messages.
+        axis: whose unit and durations apply.
+        held: hold the default start where the declaration says nothing.
+
+    Raises:
+        ModelError: the number is not finite and positive, or is a string without a time axis.
+    """
+    if isinstance(declaration, Parameter):
+        return declaration
+    start = np.atleast_1d(np.asarray(start, dtype=float))
+    distribution, learned = None, True
+    if declaration is None:
+        learned = not held
+    elif isinstance(declaration, Fixed):
+        start, learned = np.full_like(start, number_of(declaration.value, axis, name)), False
+    elif isinstance(declaration, str | float | int | np.number):
+        value = declaration if isinstance(declaration, str) else float(declaration)
+        start = np.full_like(start, number_of(value, axis, name))
+    elif hasattr(declaration, "log_prob"):
+        distribution = declaration
+    else:
+        raise ModelError(
+            f"{name}={declaration!r}: expected None, a number, pt.fixed(number), a duration such as '30D' or a numpyro "
+            "distribution"
+        )
+    raw = jnp.asarray(np.log(start))
+    return Parameter(raw, raw, distribution, learned)

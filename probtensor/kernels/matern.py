@@ -1,0 +1,140 @@
+"""Matern kernels of half-integer smoothness: exact Markov processes."""
+
+from __future__ import annotations
+
+import math
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+
+from probtensor import hyperparameters
+from probtensor.axes import Axis
+from probtensor.errors import ModelError
+from probtensor.hyperparameters import Declaration
+from probtensor.kernels.base import AbstractKernel, Start
+from probtensor.linalg.small import cholesky_small, triangular_root
+from probtensor.typing import Array, Float
+
+#: The smoothnesses that have a state-space form here, as numbers of states.
+_ORDERS = {0.5: 1, 1.5: 2, 2.5: 3}
+#: Below this scaled step the process noise comes from quadrature, above it from P_inf - F P_inf F'.
+_SHORT_STEP = 1.0
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(12)
+
+
+class Matern(AbstractKernel):
+    """Matern covariance: functions that are ``nu - 1/2`` times differentiable.
+
+    Use 1/2 for rough series (daily weather), 3/2 as a default, 5/2 for smooth fields. State size nu + 1/2; cost of a
+    pass over T levels with R components O(T (S R)^3).
+
+    Args:
+        nu: 1/2, 3/2 or 5/2.
+        lengthscale: in the coordinate's unit (days on a time axis, or a string such as ``"30D"``); the distance over
+            which the function keeps about half its correlation. Learned for each component by default.
+        variance: of the function, in squared data units; learned in one mode of a term only.
+        shared: one lengthscale for all components of a term instead of one each.
+
+    Raises:
+        ModelError: nu is none of these, or a hyper-parameter is not positive.
+
+    Source: Rasmussen and Williams 2006, eq. 4.14; Hartikainen and Sarkka 2010, eqs. 9-12 (state-space form).
+    """
+
+    nu: float = eqx.field(static=True)
+    lengthscale: Declaration = None
+    variance: Declaration = None
+    shared: bool = eqx.field(static=True, default=False)
+
+    def __check_init__(self) -> None:
+        """Raises ModelError for a smoothness without a state-space form here."""
+        if self.nu not in _ORDERS:
+            raise ModelError(f"Matern({self.nu!r}): the smoothness must be 1/2, 3/2 or 5/2")
+
+    def bind(self, axis: Axis, start: Start) -> Matern:
+        """Numbers for both hyper-parameters; the variance is held at its start unless this mode carries it."""
+        scales = np.exp(np.log(start.lengthscales).mean(keepdims=True)) if self.shared else start.lengthscales
+        lengthscale = hyperparameters.bind(self.lengthscale, scales, "lengthscale", axis)
+        variance = hyperparameters.bind(self.variance, start.variances, "variance", held=not start.carries_variance)
+        return Matern(self.nu, lengthscale, variance, self.shared)
+
+    def _rate(self) -> Float[Array, "R"]:
+        rate = math.sqrt(2 * self.nu) / self.lengthscale.value
+        return jnp.broadcast_to(rate, jnp.broadcast_shapes(rate.shape, self.variance.value.shape))
+
+    def covariance(self, distance: Float[Array, "..."]) -> Float[Array, "R ..."]:
+        """variance * exp(-s) * polynomial(s), with s = sqrt(2 nu) distance / lengthscale."""
+        shape = (-1,) + (1,) * distance.ndim
+        s = self._rate().reshape(shape) * distance[None]
+        polynomial = {0.5: 1.0, 1.5: 1 + s, 2.5: 1 + s + s**2 / 3}[self.nu]
+        return self.variance.value.reshape(shape) * polynomial * jnp.exp(-s)
+
+    @property
+    def state_size(self) -> int:
+        """nu + 1/2: the function and its mean-square derivatives."""
+        return _ORDERS[self.nu]
+
+    def emission(self) -> Float[np.ndarray, "S"]:
+        """The first state is the function."""
+        return np.eye(self.state_size)[0]
+
+    # The states are f, f'/rate, f''/rate^2, so that everything but the variance depends on rate * step alone and all
+    # states have one magnitude, whatever the unit of the coordinate.
+    def stationary_root(self) -> Float[Array, "R S S"]:
+        """Cholesky factor of P_inf."""
+        root = np.linalg.cholesky(_stationary(self.nu))
+        sd = jnp.sqrt(self.variance.value)
+        return jnp.broadcast_to(sd, self._rate().shape)[:, None, None] * jnp.asarray(root, dtype=sd.dtype)
+
+    def transition(self, step: Float[Array, ""]) -> tuple[Float[Array, "R S S"], Float[Array, "R S S"]]:
+        """F = exp(-s) polynomial(s) and chol_Q at s = rate * step."""
+        s = self._rate() * step
+        F, unit_root = _transition(self.nu, s)
+        return F, jnp.sqrt(self.variance.value)[:, None, None] * unit_root
+
+
+def _stationary(nu: float) -> np.ndarray:
+    """P_inf of the scaled state at unit variance: odd-even moments of the spectral density (1 + w^2)^-(nu + 1/2)."""
+    return {
+        0.5: np.array([[1.0]]),
+        1.5: np.array([[1.0, 0.0], [0.0, 1.0]]),
+        2.5: np.array([[1.0, 0.0, -1 / 3], [0.0, 1 / 3, 0.0], [-1 / 3, 0.0, 1.0]]),
+    }[nu]
+
+
+def _nilpotent(order: int) -> np.ndarray:
+    """G + I, where G is the companion matrix with the characteristic polynomial (z + 1)^order; nilpotent."""
+    G = np.diag(np.ones(order - 1), 1)
+    G[-1] = [-math.comb(order, k) for k in range(order)]
+    return G + np.eye(order)
+
+
+def _transition(nu: float, s: Float[Array, "R"]) -> tuple[Float[Array, "R S S"], Float[Array, "R S S"]]:
+    order = _ORDERS[nu]
+    taylor = np.stack([np.linalg.matrix_power(_nilpotent(order), k) / math.factorial(k) for k in range(order)])
+    powers = jnp.asarray(taylor, dtype=s.dtype)
+
+    def exponential(u: Float[Array, "..."]) -> Float[Array, "... S S"]:
+        monomials = jnp.stack([u**k for k in range(order)], axis=-1)
+        return jnp.exp(-u)[..., None, None] * jnp.einsum("...k,kij->...ij", monomials, powers)
+
+    F = exponential(s)
+    P_inf = jnp.asarray(_stationary(nu), dtype=s.dtype)[None]
+    # Diffusion of the last state such that Q tends to P_inf: 2^(2 nu) (nu - 1/2)!^2 / (2 nu - 1)! at unit rate.
+    diffusion = 4 ** (order - 1) * math.factorial(order - 1) ** 2 / math.factorial(2 * order - 2) * 2
+    # A short step: Q = integral of g g' with g(u) = exp(G u) e_last, by Gauss-Legendre, kept as a square root so that
+    # entries of order s^(2 nu) lose no digits to P_inf. The rows of g scale as powers of s; they are divided by them
+    # before the triangularisation and multiplied after it.
+    positive = s > 0
+    short = jnp.where(positive & (s < _SHORT_STEP), s, 0.5 * _SHORT_STEP)
+    scale = jnp.stack([short**k for k in range(order - 1, -1, -1)], axis=-1)
+    u = 0.5 * short[:, None] * jnp.asarray(_NODES + 1, dtype=s.dtype)
+    g = exponential(u)[..., -1] * jnp.sqrt(0.5 * diffusion * jnp.asarray(_WEIGHTS, dtype=s.dtype))[:, None]
+    lower = triangular_root(jnp.swapaxes(g / scale[:, None, :], -1, -2))
+    by_quadrature = lower * scale[..., None] * jnp.sqrt(short)[:, None, None]
+    long = jnp.where(s < _SHORT_STEP, 2 * _SHORT_STEP, s)
+    F_long = exponential(long)
+    by_difference = cholesky_small(P_inf - F_long @ P_inf @ jnp.swapaxes(F_long, -1, -2))
+    root_Q = jnp.where((s < _SHORT_STEP)[:, None, None], by_quadrature, by_difference)
+    return F, jnp.where(positive[:, None, None], root_Q, 0.0)

@@ -1,0 +1,227 @@
+"""Labelled data to arrays: modes sorted by name, levels ascending, observations in lexicographic order.
+
+The same data in any disguise (dimension order, direction, row order) give the same arrays, hence the same answer.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from probtensor.axes import Axis
+from probtensor.errors import DataError, ModelError
+from probtensor.labelled import coordinates
+from probtensor.labelled.coordinates import Coordinate
+from probtensor.labelled.tables import PointData
+from probtensor.observations.domain import Domain, Observations, domain, observations
+
+#: Names that outputs use for dimensions or variables of their own.
+RESERVED = ("mean", "sd", "sample", "quantile", "component", "observation")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Encoded:
+    """Data as arrays, with what is needed to find the way back.
+
+    Attributes:
+        coordinates: mode name -> its labels, in the core's order of modes.
+        values: grid: the sorted grid; points: (N,) in lexicographic order. NaN where missing.
+        weights: same shape; 0 where missing.
+        index: (N, D) level of each point; None for a grid.
+        template: the user's DataArray or points.
+    """
+
+    coordinates: dict[str, Coordinate]
+    values: np.ndarray
+    weights: np.ndarray
+    index: np.ndarray | None
+    template: xr.DataArray | PointData
+
+    @property
+    def name(self) -> str:
+        """Name of the data, ``"value"`` if they have none."""
+        return str(self.template.name or "value")
+
+    @property
+    def seen(self) -> np.ndarray:
+        """True where an entry is observed."""
+        return self.weights > 0
+
+    def axes(self, modes: tuple[str, ...]) -> dict[str, Axis]:
+        """Axes of all base modes, and of the derived modes among ``modes``."""
+        axes = {name: c.axis() for name, c in self.coordinates.items()}
+        for name in modes:
+            if name not in axes:
+                parent, attribute = _split(name, self.coordinates)
+                labels = self.coordinates[parent].labels
+                axes[name] = Axis(name, "category", self.coordinates[parent].derive(attribute, labels))
+        return axes
+
+    def domain(self, modes: tuple[str, ...], labels: dict[str, np.ndarray], index: np.ndarray | None) -> Domain:
+        """A domain at any labels, with the derived modes among ``modes``."""
+        places = {name: self.coordinates[name].numbers(labels[name]) for name in self.coordinates if name in labels}
+        parents = {}
+        for name in modes:
+            if name not in self.coordinates:
+                parent, attribute = _split(name, self.coordinates)
+                places[name] = self.coordinates[parent].derive(attribute, labels[parent])
+                parents[name] = parent
+        return domain(places, parents, index)
+
+    def observations(self, modes: tuple[str, ...]) -> Observations:
+        """The training data for the core."""
+        labels = {name: c.labels for name, c in self.coordinates.items()}
+        return observations(self.domain(modes, labels, self.index), self.values, self.weights)
+
+
+def _split(name: str, known: dict[str, Coordinate]) -> tuple[str, str]:
+    parent, _, attribute = name.rpartition(".")
+    if parent not in known:
+        raise ModelError(f"the model names mode {name!r}, which the data do not have; they have {', '.join(known)}")
+    return parent, attribute
+
+
+def encode(data: Any, weights: Any = None) -> Encoded:
+    """Data as arrays.
+
+    Args:
+        data: a DataArray or points.
+        weights: like the data, or broadcasting to them; None = 1 everywhere.
+
+    Raises:
+        DataError: the data cannot be used; the text says what is wrong, where, and what to do.
+    """
+    if isinstance(data, xr.Dataset):
+        names = list(data.data_vars)
+        first = names[0] if names else "name"
+        raise DataError(
+            f"data is a Dataset with the variables {names}; pass one of them, as in ds[{first!r}], or all as one array "
+            'with a new dimension, ds.to_array("variable")'
+        )
+    if isinstance(data, xr.DataArray):
+        return _encode_grid(data, weights)
+    if isinstance(data, PointData):
+        return _encode_points(data, weights)
+    raise DataError(
+        f"data is a {type(data).__name__}; expected an xarray.DataArray, pt.table(df, value=..., coords=[...]) or "
+        "pt.points({...}, values)"
+    )
+
+
+def _check_names(names: list[str]) -> None:
+    for name in names:
+        if name in RESERVED:
+            raise DataError(
+                f"a mode is called {name!r}, a name that results use themselves; rename it, as in "
+                f"data.rename({name}={name + '_level'!r})"
+            )
+
+
+def _check_values(values: np.ndarray, describe: Any) -> None:
+    bad = np.argwhere(np.isinf(values))
+    if len(bad):
+        raise DataError(
+            f"{len(bad)} values are infinite (first: {describe(tuple(bad[0]))}); mark missing values as NaN, for "
+            "example data.where(np.isfinite(data))"
+        )
+    if not np.isfinite(values).any():
+        raise DataError(
+            f"no entry is observed: all {values.size} values are missing, so there is nothing to learn from"
+        )
+
+
+def _check_weights(weights: np.ndarray, describe: Any) -> None:
+    bad = np.argwhere(~(np.isfinite(weights) & (weights >= 0)))
+    if len(bad):
+        at = tuple(bad[0])
+        raise DataError(
+            f"{len(bad)} weights are negative or not finite (first: {weights[at]} at {describe(at)}); a weight is how "
+            "often an observation counts, 0 = not observed"
+        )
+
+
+def _encode_grid(data: xr.DataArray, weights: Any) -> Encoded:
+    if data.ndim == 0:
+        raise DataError("data has no dimension; a single number has no gaps to fill")
+    if data.size == 0:
+        raise DataError(f"data is empty: its sizes are {dict(data.sizes)}")
+    if data.dtype.kind not in "iufb":
+        raise DataError(f"data holds {data.dtype}, not numbers")
+    names = sorted(str(d) for d in data.dims)
+    _check_names(names)
+    coords, order = {}, []
+    for name in names:
+        labels = data[name].to_numpy() if name in data.coords else np.arange(data.sizes[name])
+        coords[name], position = coordinates.read(name, labels, str(data[name].attrs.get("units", "")))
+        if len(coords[name].labels) < len(labels):
+            counts = np.bincount(position)
+            label = coords[name].labels[int(np.argmax(counts > 1))]
+            where = np.flatnonzero(position == int(np.argmax(counts > 1)))
+            raise DataError(
+                f"coordinate {name!r}: label {label} stands at indices {where.tolist()}; a grid needs distinct labels. "
+                f"Average them, data.groupby({name!r}).mean(), or pass the entries as pt.points"
+            )
+        order.append(np.argsort(position))
+    box = np.ix_(*order)
+    values: np.ndarray = np.ma.filled(np.ma.asarray(data.transpose(*names).to_masked_array(), dtype=float), np.nan)[box]
+
+    def describe(at: tuple[int, ...]) -> str:
+        return ", ".join(f"{n}={coords[n].labels[i]}" for n, i in zip(names, at, strict=True))
+
+    _check_values(values, describe)
+    w = np.ones_like(values) if weights is None else _grid_weights(weights, data, names)[box]
+    _check_weights(w, describe)
+    return _finish(coords, values, w, None, data)
+
+
+def _grid_weights(weights: Any, data: xr.DataArray, names: list[str]) -> np.ndarray:
+    if isinstance(weights, xr.DataArray):
+        try:
+            weights = xr.align(weights, data, join="exact", copy=False)[0]
+        except ValueError as error:
+            raise DataError(
+                f"the labels of weights differ from the data's: {error}. Use weights.reindex_like(data)"
+            ) from error
+        extra = [d for d in weights.dims if d not in data.dims]
+        if extra:
+            raise DataError(f"weights have the dimension {extra[0]!r}, which the data do not have")
+        return weights.broadcast_like(data).transpose(*names).to_numpy().astype(float)
+    array = np.asarray(weights, dtype=float)
+    if array.shape != data.shape:
+        raise DataError(f"weights have shape {array.shape}, the data {data.shape}")
+    return data.copy(data=array).transpose(*names).to_numpy()
+
+
+def _encode_points(data: PointData, weights: Any) -> Encoded:
+    if data.values is None:
+        raise DataError("these points have no values; pass them as pt.points({...}, values)")
+    if data.size == 0:
+        raise DataError("the table has no rows")
+    names = sorted(data.coords)
+    _check_names(names)
+    read = {name: coordinates.read(name, data.coords[name]) for name in names}
+    index = np.stack([read[name][1] for name in names], axis=1)
+    w = np.ones(data.size) if weights is None else np.asarray(weights, dtype=float)
+    if w.shape != data.values.shape:
+        raise DataError(f"weights have shape {w.shape}, the values {data.values.shape}")
+
+    def describe(at: tuple[int, ...]) -> str:
+        return f"row {at[0]}"
+
+    _check_values(data.values, describe)
+    _check_weights(w, describe)
+    order = np.lexsort((w, data.values, *index.T[::-1]))
+    coords = {name: read[name][0] for name in names}
+    return _finish(coords, data.values[order], w[order], index[order], data)
+
+
+def _finish(
+    coords: dict[str, Coordinate], values: np.ndarray, weights: np.ndarray, index: np.ndarray | None, template: Any
+) -> Encoded:
+    weights = np.where(np.isfinite(values), weights, 0.0)
+    if not (weights > 0).any():
+        raise DataError("no entry is observed: every value is missing or has weight 0")
+    return Encoded(coords, values, weights, index, template)

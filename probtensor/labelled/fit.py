@@ -1,0 +1,164 @@
+"""The way in: labelled data and a model to a posterior."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import xarray as xr
+
+from probtensor.engines.message_passing import MessagePassing, Progress
+from probtensor.errors import ModelError, ProbtensorWarning
+from probtensor.labelled.encode import Encoded, encode
+from probtensor.labelled.posterior import Posterior
+from probtensor.likelihoods.gaussian import Gaussian
+from probtensor.model import as_sum, bind
+from probtensor.selection import automatic
+from probtensor.terms.base import Sum
+
+_LOG = logging.getLogger("probtensor")
+
+
+def fit(
+    data: Any,
+    model: Any = "auto",
+    *,
+    likelihood: Gaussian | None = None,
+    weights: Any = None,
+    engine: MessagePassing | None = None,
+    seed: int = 0,
+    progress: Progress | bool | None = None,
+) -> Posterior:
+    """Fits a model to data with gaps.
+
+    Args:
+        data: an ``xarray.DataArray`` (NaN = missing; every dimension is a mode, its coordinate the mode's index), or
+            ``pt.table(...)`` or ``pt.points(...)``.
+        model: a sum of terms, or ``"auto"``: an offset and a CP over all modes, its rank and the likelihood's power
+            chosen on held-out gaps shaped like those of the data.
+        likelihood: the noise; ``pt.Gaussian()`` by default.
+        weights: how often each observation counts (variance sd^2 / w); 0 = not observed. Like the data.
+        engine: how to fit; ``pt.MessagePassing()`` by default.
+        seed: of every random draw.
+        progress: True shows a bar on the terminal; a function is called with (sweeps done, sweeps at most, objective).
+
+    Returns:
+        The posterior, computed in 64 bits.
+
+    Raises:
+        DataError: the data cannot be used.
+        ModelError: the model does not fit them.
+
+    Example:
+        >>> import numpy as np, xarray as xr, probtensor as pt
+        >>> x = np.linspace(0, 1, 8)
+        >>> field = xr.DataArray(np.outer(np.sin(3 * x), np.cos(2 * x)), {"a": x, "b": x}, ["a", "b"])
+        >>> post = pt.fit(field.where(field < 0.9), pt.Offset() + pt.CP(rank=1))
+        >>> bool(abs(post.impute()["value"] - field).max() < 0.05)
+        True
+    """
+    likelihood = Gaussian() if likelihood is None else likelihood
+    engine = MessagePassing() if engine is None else engine
+    if not isinstance(likelihood, Gaussian):
+        raise ModelError(f"likelihood={likelihood!r}: only pt.Gaussian(...) is available")
+    if not isinstance(engine, MessagePassing):
+        raise ModelError(f"engine={engine!r}: only pt.MessagePassing(...) is available")
+    encoded = encode(data, weights)
+    with jax.enable_x64(True):
+        return _fit(encoded, model, likelihood, engine, int(seed), progress)
+
+
+def _fit(
+    encoded: Encoded, model: Any, likelihood: Gaussian, engine: MessagePassing, seed: int, progress: Any
+) -> Posterior:
+    choice = None
+    if isinstance(model, str):
+        if model != "auto":
+            raise ModelError(f"model={model!r}: expected 'auto' or terms such as pt.Offset() + pt.CP(rank=8)")
+        choice = _choose(encoded, likelihood, engine, seed)
+        model, engine = choice.model, choice.engine
+    declared = as_sum(model)
+    modes = _check_modes(declared, encoded)
+    axes = encoded.axes(modes)
+    observations = encoded.observations(modes)
+    bound = bind(declared, axes, likelihood, automatic.scale_of(observations))
+    with _progress(progress) as report:
+        result = engine.run(bound, observations, jax.random.key(seed), report)
+    if not result.converged:
+        _LOG.info("fit %s", result.reason)
+    return Posterior(encoded, declared, engine, result, observations, modes, choice, seed)
+
+
+def _choose(encoded: Encoded, likelihood: Gaussian, engine: MessagePassing, seed: int) -> automatic.Choice:
+    base = {name: c.axis() for name, c in encoded.coordinates.items()}
+    months = tuple(f"{n}.month" for n, a in base.items() if automatic.has_seasons(a) and _has_calendar(encoded, n))
+    axes, observations = encoded.axes(months[:1]), encoded.observations(months[:1])
+    return automatic.choose(axes, observations, likelihood, engine, seed, lambda text: _LOG.info(text))
+
+
+def _has_calendar(encoded: Encoded, name: str) -> bool:
+    return encoded.coordinates[name].calendar in ("datetime", "cftime")
+
+
+def _check_modes(model: Sum, encoded: Encoded) -> tuple[str, ...]:
+    """The modes that the model reads. Raises ModelError for an unknown one; warns of a mode that nothing reads."""
+    available = tuple(encoded.coordinates)
+    modes = model.mode_names(available)
+    for name in modes:
+        if name not in available and name.rpartition(".")[0] not in available:
+            raise ModelError(
+                f"the model names mode {name!r}, which the data do not have; they have {', '.join(available)}"
+            )
+    read = {name if name in available else name.rpartition(".")[0] for name in modes}
+    unread = [n for n in available if n not in read and len(encoded.coordinates[n].labels) > 1]
+    if unread:
+        warnings.warn(
+            f"no term reads mode {unread[0]!r}: the model says the same for all its levels. Add a term with it, or "
+            f"average over it first",
+            ProbtensorWarning,
+            stacklevel=4,
+        )
+    return modes
+
+
+@contextlib.contextmanager
+def _progress(wanted: Progress | bool | None) -> Iterator[Progress | None]:
+    """A progress bar on the terminal (True), a function (as it is) or nothing."""
+    if not wanted or callable(wanted):
+        yield wanted or None
+        return
+    from rich.progress import Progress as Bar
+
+    with Bar(transient=True) as bar:
+        task = bar.add_task("fitting", total=None)
+        yield lambda done, total, objective: bar.update(task, completed=done, total=total)
+
+
+def impute(
+    data: Any,
+    model: Any = "auto",
+    *,
+    where: Any = None,
+    quantiles: Any = None,
+    samples: int | None = None,
+    **fit_arguments: Any,
+) -> xr.Dataset:
+    """Fills the gaps of a DataArray in one line: ``fit(data, model, ...)`` then ``Posterior.impute``.
+
+    Args:
+        data: an ``xarray.DataArray``, NaN = missing.
+        model: as in `fit`.
+        where: fill only there (broadcasts against the data).
+        quantiles: also give these predictive quantiles.
+        samples: also give this many joint draws.
+        **fit_arguments: as in `fit`.
+
+    Raises:
+        DataError: the data cannot be used.
+        ModelError: the model does not fit them.
+    """
+    return fit(data, model, **fit_arguments).impute(where=where, quantiles=quantiles, samples=samples)

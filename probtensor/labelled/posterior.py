@@ -1,0 +1,299 @@
+"""What a fit gives: answers in the user's own labels and units."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import pandas as pd
+import xarray as xr
+from scipy.stats import norm
+
+from probtensor import arrays
+from probtensor.engines.message_passing import Fit, MessagePassing
+from probtensor.errors import DataError, ModelError
+from probtensor.labelled import filling, reading, scoring
+from probtensor.labelled.encode import Encoded
+from probtensor.labelled.places import Places, places, training_places
+from probtensor.observations.domain import Observations
+from probtensor.selection.automatic import Choice
+from probtensor.terms.base import Sum
+
+
+class Posterior:
+    """The fitted model: every method gives its answer in the data's labels and units.
+
+    Means and sds are on the scale of the data; ``sd`` is that of a new observation with weight 1, ``signal_sd`` that
+    of the noise-free signal.
+
+    Attributes:
+        model: the terms, as written or as chosen.
+        engine: how it was fitted.
+        choice: what ``model="auto"`` tried and chose; None for a hand-written model.
+    """
+
+    def __init__(
+        self,
+        encoded: Encoded,
+        model: Sum,
+        engine: MessagePassing,
+        result: Fit,
+        observations: Observations,
+        modes: tuple[str, ...],
+        choice: Choice | None,
+        seed: int,
+    ) -> None:
+        """Made by `probtensor.fit`."""
+        self.model, self.engine, self.choice, self.seed = model, engine, choice, seed
+        self._encoded, self._result, self._observations, self._modes = encoded, result, observations, modes
+
+    @property
+    def objective(self) -> xr.DataArray:
+        """(sweep,) evidence lower bound with the log prior of the hyper-parameters, in nats; never decreasing."""
+        values = self._result.objective
+        attrs = {"long_name": "evidence lower bound", "units": "nats"}
+        return xr.DataArray(values, {"sweep": np.arange(1, len(values) + 1)}, ["sweep"], name="objective", attrs=attrs)
+
+    @property
+    def noise_sd(self) -> float:
+        """Standard deviation of the noise of an observation with weight 1, in data units."""
+        return float(np.sqrt(self._result.state.model.likelihood.variance))
+
+    @property
+    def compile_seconds(self) -> float:
+        """Seconds spent compiling, the search for a model included."""
+        return self._result.compile_seconds + (self.choice.compile_seconds if self.choice else 0.0)
+
+    @property
+    def run_seconds(self) -> float:
+        """Seconds spent running, the search for a model included."""
+        return self._result.run_seconds + (self.choice.run_seconds if self.choice else 0.0)
+
+    def predict(
+        self,
+        at: Any,
+        quantiles: Sequence[float] | None = None,
+        terms: Sequence[int] | None = None,
+        scale: str = "response",
+    ) -> xr.Dataset:
+        """Predictions at any coordinates, on or off the grid, inside or outside the range of the data.
+
+        Args:
+            at: a dict of coordinates, a DataArray or a Dataset with them (answer on their outer grid), or
+                ``pt.points`` or a DataFrame (answer along ``observation``). Extra coordinates are ignored.
+            quantiles: probabilities in (0, 1) to give predictive quantiles for.
+            terms: positions of terms: only what these contribute.
+            scale: ``"response"`` or ``"latent"``; the same under normal noise.
+
+        Returns:
+            Dataset with ``mean``, ``sd``, ``signal_sd`` and, if asked for, ``quantiles`` (dim ``quantile``).
+
+        Raises:
+            DataError: a coordinate that the model reads is absent, or of another kind.
+            ModelError: there is no such term or scale.
+        """
+        if scale not in ("response", "latent"):
+            raise ModelError(f"scale={scale!r}: expected 'response' or 'latent'")
+        where = places(self._encoded, self._modes, at)
+        with jax.enable_x64(True):
+            signal = arrays.predict(self._result.state, where.domain, self._check_terms(terms))
+        return self._predictions(where, signal, quantiles)
+
+    def _check_terms(self, terms: Sequence[int] | None) -> tuple[int, ...]:
+        number = len(self.model.terms)
+        chosen = tuple(range(number)) if terms is None else tuple(terms)
+        for term in chosen:
+            if not 0 <= term < number:
+                raise ModelError(f"terms={list(chosen)}: the model has the terms 0 to {number - 1}")
+        return chosen
+
+    def _predictions(self, where: Places, signal: arrays.Prediction, quantiles: Sequence[float] | None) -> xr.Dataset:
+        mean = where.label(np.asarray(signal.mean))
+        variance = where.label(np.asarray(signal.variance))
+        units = {k: v for k, v in self._attrs().items() if k == "units"}
+        out = xr.Dataset({"mean": mean, "sd": np.sqrt(variance + self.noise_sd**2), "signal_sd": np.sqrt(variance)})
+        if quantiles is not None:
+            out["quantiles"] = _normal_quantiles(mean, out["sd"], quantiles)
+        for variable in out.data_vars.values():
+            variable.attrs.update(units)
+        return out
+
+    def _attrs(self) -> dict[str, Any]:
+        template = self._encoded.template
+        return dict(template.attrs) if isinstance(template, xr.DataArray) else {}
+
+    def impute(
+        self, where: Any = None, quantiles: Sequence[float] | None = None, samples: int | None = None
+    ) -> xr.Dataset:
+        """The data with their gaps filled, on their own grid, with error bars.
+
+        Args:
+            where: fill only there (boolean, broadcasts by name); elsewhere missing stays missing. None: fill all.
+            quantiles: probabilities in (0, 1) to give predictive quantiles for.
+            samples: number of joint draws: observed entries as given, gaps drawn with noise.
+
+        Returns:
+            For data called ``sst``: ``sst`` (observed values untouched), ``sst_sd`` (0 where observed, NaN where still
+            missing), ``sst_filled`` (bool) and, if asked for, ``sst_quantiles`` and ``sst_samples``.
+
+        Raises:
+            ModelError: the data are a table or points.
+            DataError: ``where`` does not fit the data.
+        """
+        template = self._encoded.template
+        if not isinstance(template, xr.DataArray):
+            raise ModelError("a table has no grid to fill; use post.predict(at=...) with the coordinates you want")
+        mask = filling.fill_mask(template, where)
+        with jax.enable_x64(True):
+            signal = arrays.fitted(self._result.state, self._observations.domain)
+        grid = training_places(self._encoded, self._observations.domain)
+        found = self._predictions(grid, signal, quantiles)
+        predicted = {str(k): filling.on_template(v, template) for k, v in found.data_vars.items()}
+        observed = template.notnull().to_numpy()
+        given: np.ndarray = np.ma.filled(np.ma.asarray(template.to_masked_array(), dtype=float), np.nan)
+        return self._fill(template, mask.to_numpy(), observed, given, predicted, samples)
+
+    def _fill(
+        self,
+        template: xr.DataArray,
+        mask: np.ndarray,
+        observed: np.ndarray,
+        given: np.ndarray,
+        predicted: dict[str, xr.DataArray],
+        samples: int | None,
+    ) -> xr.Dataset:
+        name, attrs = self._encoded.name, self._attrs()
+        filled = np.where(mask, predicted["mean"].to_numpy(), given)
+        sd = np.where(mask, predicted["sd"].to_numpy(), np.where(observed, 0.0, np.nan))
+        out = xr.Dataset({name: filling.finish(filled, template, attrs, f"{name}_sd {name}_filled")})
+        out[f"{name}_sd"] = (template.dims, sd, _modified(attrs, name, "standard_error"))
+        out[f"{name}_filled"] = (template.dims, mask, {"long_name": f"True where {name} was filled in"})
+        if "quantiles" in predicted:
+            values = predicted["quantiles"]
+            known = np.where(mask, values.to_numpy(), given)
+            out[f"{name}_quantiles"] = values.copy(data=known).assign_attrs(_modified(attrs, name, None))
+        if samples is not None:
+            draws = self.sample(samples, seed=self.seed, observation_noise=True)
+            draws = filling.on_template(draws, template)
+            out[f"{name}_samples"] = draws.copy(data=np.where(mask, draws.to_numpy(), given)).assign_attrs(attrs)
+        return out
+
+    def sample(self, n: int, at: Any = None, seed: int = 0, observation_noise: bool = False) -> xr.DataArray:
+        """Joint draws of the signal: every draw is one function, used at all coordinates.
+
+        Args:
+            n: number of draws.
+            at: as in `predict`; None: the data's own coordinates.
+            seed: of the draws.
+            observation_noise: add the noise of an observation with weight 1.
+
+        Returns:
+            DataArray with dims ``sample``, then those of ``at``.
+
+        Raises:
+            ModelError: n is below 1.
+        """
+        if n < 1:
+            raise ModelError(f"n={n}: at least one draw")
+        where = training_places(self._encoded, self._observations.domain)
+        if at is not None:
+            where = places(self._encoded, self._modes, at)
+        first, second = jax.random.split(jax.random.key(seed))
+        with jax.enable_x64(True):
+            values = np.asarray(arrays.sample(self._result.state, where.domain, first, n))
+            if observation_noise:
+                values = values + self.noise_sd * np.asarray(jax.random.normal(second, values.shape))
+        return where.label(values, ("sample",)).rename(self._encoded.name).assign_attrs(self._attrs())
+
+    def factors(self, term: int = 0, gauge: str = "canonical") -> xr.Dataset:
+        """The functions of a term: for each mode ``{mode}_mean`` and ``{mode}_sd``, dims (component, mode).
+
+        Args:
+            term: position of the term; 0 is the first CP where the model has one.
+            gauge: ``"canonical"``: components ordered by explained variance, each function but the first mode's scaled
+                to mean square one, signs fixed; ``"raw"``: as fitted.
+
+        Raises:
+            ModelError: there is no such term, it has no factors, or there is no such gauge.
+        """
+        return reading.factors(self._result.state, self._encoded, term, gauge)
+
+    def hyperparameters(self) -> pd.DataFrame:
+        """Every hyper-parameter: term, mode, component, name, value, unit."""
+        units = {name: c.unit for name, c in self._encoded.coordinates.items()}
+        return reading.hyperparameters(self._result.state, units, str(self._attrs().get("units", "")))
+
+    def score(self, held_out: Any, allow_training: bool = False) -> dict[str, float]:
+        """Scores of the predictions at held-out values.
+
+        Args:
+            held_out: a DataArray (NaN = not scored), ``pt.table`` or ``pt.points`` with values.
+            allow_training: score entries that were used in training, too.
+
+        Returns:
+            rmse, mae, crps, nlpd, coverage50/90/95, interval_score90, n.
+
+        Raises:
+            DataError: an entry was used in training, or none is left to score.
+        """
+        truth, at = scoring.truth_and_places(held_out)
+        if not allow_training:
+            scoring.refuse_training(self._encoded, at)
+        found = self.predict(at)
+        return scoring.score(found, truth)
+
+    def summary(self) -> str:
+        """Model, data, noise, convergence and time, in plain text."""
+        from probtensor import report
+
+        return report.summary(self._facts())
+
+    def _facts(self) -> dict[str, Any]:
+        encoded, result = self._encoded, self._result
+        return {
+            "model": self.model,
+            "name": encoded.name,
+            "units": self._attrs().get("units", ""),
+            "modes": {n: (len(c.labels), c.kind, c.labels[0], c.labels[-1]) for n, c in encoded.coordinates.items()},
+            "observed": int(encoded.seen.sum()),
+            "entries": int(encoded.seen.size),
+            "noise_sd": self.noise_sd,
+            "objective": result.objective,
+            "reason": result.reason,
+            "converged": result.converged,
+            "power": self.engine.power,
+            "restarts": result.restarts,
+            "compile_seconds": self.compile_seconds,
+            "run_seconds": self.run_seconds,
+            "choice": self.choice,
+        }
+
+    @property
+    def plot(self) -> Any:
+        """Figures: ``plot.factors()``, ``plot.objective()``."""
+        from probtensor import plotting
+
+        return plotting.Plots(self)
+
+    def __repr__(self) -> str:
+        """The summary."""
+        return self.summary()
+
+
+def _normal_quantiles(mean: xr.DataArray, sd: xr.DataArray, quantiles: Sequence[float]) -> xr.DataArray:
+    levels = np.atleast_1d(np.asarray(quantiles, dtype=float))
+    if not ((levels > 0) & (levels < 1)).all():
+        raise DataError(f"quantiles={levels.tolist()}: probabilities strictly between 0 and 1")
+    z = xr.DataArray(norm.ppf(levels), {"quantile": levels}, ["quantile"])
+    return z * sd + mean
+
+
+def _modified(attrs: Mapping[str, Any], name: str, modifier: str | None) -> dict[str, Any]:
+    """Attributes of a companion variable: units, and the CF standard name with its modifier."""
+    out = {"long_name": f"standard error of {name}" if modifier else f"predictive quantiles of {name}"}
+    out |= {k: v for k, v in attrs.items() if k == "units"}
+    if "standard_name" in attrs and modifier:
+        out["standard_name"] = f"{attrs['standard_name']} {modifier}"
+    return out

@@ -1,0 +1,66 @@
+"""Scoring held-out values, and refusing those that were seen in training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from probtensor.errors import DataError
+from probtensor.evaluation.scores import score_gaussian
+from probtensor.labelled.encode import Encoded
+from probtensor.labelled.tables import PointData, points
+
+
+def truth_and_places(held_out: Any) -> tuple[np.ndarray, PointData]:
+    """The values to score and where they are. Raises DataError for anything that is not data with values."""
+    if isinstance(held_out, xr.DataArray):
+        dims = [str(d) for d in held_out.dims]
+        values = held_out.to_numpy().astype(float)
+        at = np.nonzero(np.isfinite(values))
+        labels = [held_out[d].to_numpy() if d in held_out.coords else np.arange(held_out.sizes[d]) for d in dims]
+        if not at[0].size:
+            raise DataError("held_out has no value to score: all entries are missing")
+        return values[at], points({d: label[i] for d, label, i in zip(dims, labels, at, strict=True)})
+    if isinstance(held_out, PointData) and held_out.values is not None:
+        keep = np.isfinite(held_out.values)
+        if not keep.any():
+            raise DataError("held_out has no value to score: all entries are missing")
+        return held_out.values[keep], points({n: c[keep] for n, c in held_out.coords.items()})
+    raise DataError(
+        f"held_out is a {type(held_out).__name__}; expected a DataArray, or pt.table or pt.points with values"
+    )
+
+
+def refuse_training(encoded: Encoded, at: PointData) -> None:
+    """Raises DataError if any place was observed in training."""
+    absent = [n for n in encoded.coordinates if n not in at.coords]
+    if absent:
+        raise DataError(f"held_out lacks the coordinate {absent[0]!r} of the data")
+    codes, known = [], np.ones(at.size, dtype=bool)
+    for name, coordinate in encoded.coordinates.items():
+        levels, wanted = coordinate.numbers(coordinate.labels), coordinate.numbers(at.coords[name])
+        place = np.clip(np.searchsorted(levels, wanted), 0, len(levels) - 1)
+        known &= levels[place] == wanted
+        codes.append(place)
+    flat = np.ravel_multi_index(codes, [len(c.labels) for c in encoded.coordinates.values()])
+    if encoded.index is None:
+        seen = encoded.seen.ravel()[flat]
+    else:
+        own = np.ravel_multi_index(encoded.index[encoded.seen].T, [len(c.labels) for c in encoded.coordinates.values()])
+        seen = np.isin(flat, own)
+        # A repeated measurement has a twin in training without having been trained on: only its value tells.
+        seen = np.zeros_like(seen) if at.values is None else seen
+    bad = np.flatnonzero(known & seen)
+    if bad.size:
+        first = ", ".join(f"{n}={at.coords[n][bad[0]]}" for n in encoded.coordinates)
+        raise DataError(
+            f"{bad.size} of {at.size} held-out entries were used in training (first: {first}), so their scores would "
+            "flatter; hold them out before the fit, or pass allow_training=True"
+        )
+
+
+def score(found: xr.Dataset, truth: np.ndarray) -> dict[str, float]:
+    """Scores of predictions along ``observation``."""
+    return score_gaussian(found["mean"].to_numpy(), found["sd"].to_numpy(), truth)

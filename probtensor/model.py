@@ -1,0 +1,44 @@
+"""A model with numbers in it: what an engine fits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import equinox as eqx
+
+from probtensor.axes import Axis
+from probtensor.errors import ModelError
+from probtensor.likelihoods.gaussian import BoundGaussian, Gaussian
+from probtensor.terms.base import AbstractBoundTerm, AbstractTerm, DataScale, Sum
+
+
+class BoundModel(eqx.Module):
+    """Terms and noise with numbers."""
+
+    terms: tuple[AbstractBoundTerm, ...]
+    likelihood: BoundGaussian
+
+
+def bind(model: Sum, axes: Mapping[str, Axis], likelihood: Gaussian, scale: DataScale) -> BoundModel:
+    """The model with numbers in it.
+
+    Args:
+        model: a sum of terms.
+        axes: every mode that the model reads.
+        likelihood: the declared noise.
+        scale: mean and variance of the observed values, for default starts.
+
+    Raises:
+        ModelError: a term does not fit the axes.
+    """
+    return BoundModel(tuple(t.bind(axes, scale) for t in model.terms), likelihood.bind(scale.variance))
+
+
+def as_sum(model: Any) -> Sum:
+    """A sum of terms from one or from a single term. Raises ModelError for anything else."""
+    if isinstance(model, Sum):
+        return model
+    if isinstance(model, AbstractTerm):
+        return Sum((model,))
+    raise ModelError(f"model={model!r}: expected 'auto', a term such as pt.CP(rank=8), or a sum of terms")

@@ -1,0 +1,184 @@
+"""How entries index the levels of the modes: one interface, two layouts (a grid, a list of points)."""
+
+from __future__ import annotations
+
+import abc
+import string
+from collections.abc import Mapping, Sequence
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from probtensor.typing import Array, Float, Int
+
+#: Gathered columns of points are made in chunks of at most this many numbers.
+CHUNK_NUMBERS = 2**22
+
+
+class AbstractLayout(eqx.Module):
+    """Which level of each mode an entry belongs to. Modes count from 0; ``factors`` maps mode -> (T, C) columns."""
+
+    @property
+    @abc.abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """Shape of an array with one number an entry."""
+
+    @abc.abstractmethod
+    def evaluate(self, factors: Mapping[int, Float[Array, "T C"]]) -> Float[Array, "..."]:
+        """For each entry the sum over columns of the product of the factors at its levels (at least one factor)."""
+
+    @abc.abstractmethod
+    def contract(
+        self, values: Float[Array, "..."], factors: Mapping[int, Float[Array, "T C"]], keep: int, levels: int
+    ) -> Float[Array, "T C"]:
+        """For each level of mode ``keep`` the sum over its entries of value times the product of the other factors.
+
+        The matricised-tensor times Khatri-Rao product (MTTKRP). Without factors C = 1.
+        """
+
+    @abc.abstractmethod
+    def combine(
+        self, modes: Sequence[int], codes: Sequence[Int[Array, "T"]], sizes: Sequence[int]
+    ) -> Int[Array, "..."]:
+        """One group number for each entry from the codes of its levels in these modes, row-major over ``sizes``.
+
+        -1 where any code is -1. Broadcasts to `shape`; zero everywhere without modes.
+        """
+
+    @abc.abstractmethod
+    def sum_groups(self, values: Float[Array, "..."], groups: Int[Array, "..."], number: int) -> Float[Array, "G"]:
+        """Sum of the values of each group; entries in group -1 are left out."""
+
+
+class Grid(AbstractLayout):
+    """Every combination of levels, as a dense array; contractions are matrix products."""
+
+    sizes: tuple[int, ...] = eqx.field(static=True)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The number of levels of each mode."""
+        return self.sizes
+
+    def evaluate(self, factors: Mapping[int, Float[Array, "T C"]]) -> Float[Array, "..."]:
+        """One einsum over the modes that have a factor, broadcast over the others."""
+        modes = sorted(factors)
+        letters = [string.ascii_lowercase[m] for m in modes]
+        inputs = ",".join(f"{c}z" for c in letters)
+        out = jnp.einsum(f"{inputs}->{''.join(letters)}", *(factors[m] for m in modes), optimize="optimal")
+        return jnp.broadcast_to(self._expand(out, modes), self.sizes)
+
+    def _expand(self, values: Array, modes: list[int]) -> Array:
+        return values.reshape([self.sizes[m] if m in modes else 1 for m in range(len(self.sizes))])
+
+    def contract(
+        self, values: Float[Array, "..."], factors: Mapping[int, Float[Array, "T C"]], keep: int, levels: int
+    ) -> Float[Array, "T C"]:
+        """One einsum, the largest mode contracted first."""
+        modes = sorted(factors)
+        unused = tuple(m for m in range(len(self.sizes)) if m != keep and m not in factors)
+        values = values.sum(axis=unused)
+        if not modes:
+            return values[:, None]
+        remaining = [m for m in range(len(self.sizes)) if m == keep or m in factors]
+        letter = {m: string.ascii_lowercase[m] for m in remaining}
+        first = max(modes, key=lambda m: self.sizes[m])
+        order = [first] + [m for m in modes if m != first]
+        current = "".join(letter[m] for m in remaining)
+        for m in order:
+            after = current.replace(letter[m], "").replace("z", "") + "z"
+            values = jnp.einsum(f"{current},{letter[m]}z->{after}", values, factors[m])
+            current = after
+        return values
+
+    def combine(
+        self, modes: Sequence[int], codes: Sequence[Int[Array, "T"]], sizes: Sequence[int]
+    ) -> Int[Array, "..."]:
+        """Codes broadcast against each other."""
+        return _combine([self._expand(c, [m]) for m, c in zip(modes, codes, strict=True)], sizes, len(self.sizes))
+
+    def sum_groups(self, values: Float[Array, "..."], groups: Int[Array, "..."], number: int) -> Float[Array, "G"]:
+        """Sums over the unused modes, then by group."""
+        unused = tuple(m for m, n in enumerate(groups.shape) if n == 1)
+        values = values.sum(axis=unused, keepdims=True)
+        return _segment_sum(values.ravel(), groups.ravel(), number)
+
+
+class Points(AbstractLayout):
+    """A list of entries with the level index of each in each mode; contractions are segment sums, in chunks."""
+
+    index: Int[Array, "N D"]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N,)."""
+        return (self.index.shape[0],)
+
+    def _chunks(self, columns: int) -> tuple[int, int]:
+        n = self.index.shape[0]
+        size = max(1, min(n, CHUNK_NUMBERS // max(columns, 1)))
+        return size, -(-n // size)
+
+    def _products(self, index: Int[Array, "K D"], factors: Mapping[int, Float[Array, "T C"]]) -> Float[Array, "K C"]:
+        product = None
+        for mode, columns in sorted(factors.items()):
+            gathered = columns[index[:, mode]]
+            product = gathered if product is None else product * gathered
+        assert product is not None
+        return product
+
+    def evaluate(self, factors: Mapping[int, Float[Array, "T C"]]) -> Float[Array, "..."]:
+        """Gathered rows multiplied and summed."""
+        columns = next(iter(factors.values())).shape[1]
+        size, number = self._chunks(columns)
+        if number == 1:
+            return self._products(self.index, factors).sum(axis=1)
+        padded = _pad(self.index, size * number).reshape(number, size, -1)
+        out = jax.lax.map(lambda index: self._products(index, factors).sum(axis=1), padded)
+        return out.reshape(-1)[: self.index.shape[0]]
+
+    def contract(
+        self, values: Float[Array, "..."], factors: Mapping[int, Float[Array, "T C"]], keep: int, levels: int
+    ) -> Float[Array, "T C"]:
+        """Segment sums of the other modes' products."""
+        if not factors:
+            return _segment_sum(values, self.index[:, keep], levels)[:, None]
+        columns = next(iter(factors.values())).shape[1]
+        size, number = self._chunks(columns)
+
+        def part(total: Array, inputs: tuple[Array, Array]) -> tuple[Array, None]:
+            index, value = inputs
+            return total.at[index[:, keep]].add(value[:, None] * self._products(index, factors)), None
+
+        index = _pad(self.index, size * number).reshape(number, size, -1)
+        value = _pad(values, size * number).reshape(number, size)
+        start = jnp.zeros((levels, columns), values.dtype)
+        return jax.lax.scan(part, start, (index, value))[0]
+
+    def combine(
+        self, modes: Sequence[int], codes: Sequence[Int[Array, "T"]], sizes: Sequence[int]
+    ) -> Int[Array, "..."]:
+        """Codes gathered entry by entry."""
+        return _combine([c[self.index[:, m]] for m, c in zip(modes, codes, strict=True)], sizes, 1)
+
+    def sum_groups(self, values: Float[Array, "..."], groups: Int[Array, "..."], number: int) -> Float[Array, "G"]:
+        """A segment sum."""
+        return _segment_sum(values, jnp.broadcast_to(groups, values.shape), number)
+
+
+def _pad(array: Array, length: int) -> Array:
+    """Zeros behind: padded entries point at level 0 with value 0."""
+    return jnp.pad(array, [(0, length - array.shape[0])] + [(0, 0)] * (array.ndim - 1))
+
+
+def _segment_sum(values: Array, groups: Array, number: int) -> Array:
+    """Sums by group; group -1 goes to a place behind the last that is dropped."""
+    return jax.ops.segment_sum(values, jnp.where(groups < 0, number, groups), num_segments=number + 1)[:number]
+
+
+def _combine(codes: Sequence[Array], sizes: Sequence[int], ndim: int) -> Array:
+    group, known = jnp.zeros((1,) * ndim, int), jnp.ones((1,) * ndim, bool)
+    for code, size in zip(codes, sizes, strict=True):
+        group, known = group * size + code, known & (code >= 0)
+    return jnp.where(known, group, -1)

@@ -1,0 +1,141 @@
+"""Priors for coordinates without order: exchangeable levels, and no dependence at all."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from probtensor import hyperparameters
+from probtensor.axes import Axis
+from probtensor.errors import ModelError
+from probtensor.hyperparameters import Declaration
+from probtensor.kernels.base import Start
+from probtensor.linalg.gaussian import condition_each
+from probtensor.linalg.small import spread_of
+from probtensor.priors.base import AbstractModePrior, Belief, Marginals, Sites, with_empty_sites
+from probtensor.typing import Array, Float, Key
+
+
+class Categorical(AbstractModePrior):
+    """Levels are exchangeable: each has its own values, normal around a common mean.
+
+    Use it for names (stations, species). A level that was never seen gets the prior. Cost O(T R^3).
+
+    Args:
+        covariance: ``"independent"`` levels.
+        variance: of the levels, in squared data units; learned in one mode of a term only.
+        mean: None for zero (a factor), or the (R,) learned common mean of an offset's levels.
+
+    Raises:
+        ModelError: another covariance is asked for.
+    """
+
+    covariance: str = eqx.field(static=True, default="independent")
+    variance: Declaration = None
+    mean: Float[Array, "R"] | None = None
+
+    def __check_init__(self) -> None:
+        """Raises ModelError for a covariance between levels that does not exist here."""
+        if self.covariance != "independent":
+            raise ModelError(f"Categorical(covariance={self.covariance!r}): only 'independent' levels are available")
+
+    def bind(self, axis: Axis, start: Start) -> Categorical:
+        """A number for the variance, held at its start unless this mode carries it."""
+        variance = hyperparameters.bind(self.variance, start.variances, "variance", held=not start.carries_variance)
+        return Categorical(self.covariance, variance, self.mean)
+
+    def posterior(self, points: Float[Array, "T"], sites: Sites) -> Belief:
+        """Level by level; repeated levels pool their sites."""
+        pooled, group = _pool(points, self._centred(sites))
+        variance = jnp.broadcast_to(self.variance.value, pooled.eta.shape[1:])
+        root = jnp.diag(jnp.sqrt(variance))[None]
+        inner = root @ pooled.precision @ root
+        conditioned = condition_each(jnp.broadcast_to(root, inner.shape), pooled.eta, inner)
+        mean = conditioned.mean(pooled.eta) + (0.0 if self.mean is None else self.mean[None])
+        value = jnp.sum(conditioned.log_normaliser) + self._shift(sites)
+        return Belief(mean[group], conditioned.covariance()[group], value, points, sites)
+
+    def _centred(self, sites: Sites) -> Sites:
+        if self.mean is None:
+            return sites
+        return Sites(sites.eta - jnp.einsum("trs,s->tr", sites.precision, self.mean), sites.precision)
+
+    def _shift(self, sites: Sites) -> Float[Array, ""] | float:
+        if self.mean is None:
+            return 0.0
+        total = jnp.sum(sites.precision, axis=0)
+        return jnp.sum(sites.eta, axis=0) @ self.mean - 0.5 * self.mean @ total @ self.mean
+
+    def log_normaliser(self, points: Float[Array, "T"], sites: Sites) -> Float[Array, ""]:
+        """Sum over the levels."""
+        return self.posterior(points, sites).log_normaliser
+
+    def predict(self, belief: Belief, new_points: Float[Array, "M"]) -> Marginals:
+        """Known levels as learned, unknown ones from the prior."""
+        joined = self.posterior(*with_empty_sites(belief, new_points))
+        T = belief.points.shape[0]
+        return Marginals(joined.mean[T:], joined.cov[T:])
+
+    def sample(self, belief: Belief, new_points: Float[Array, "M"], key: Key, n: int) -> Float[Array, "n M R"]:
+        """Independent draws for each level; repeated coordinates share theirs."""
+        marginals = self.predict(belief, new_points)
+        _, group = _group(new_points)
+        noise = jax.random.normal(key, (n, *marginals.mean.shape), marginals.mean.dtype)[:, group]
+        return marginals.mean[None] + jnp.einsum("mrk,nmk->nmr", spread_of(marginals.cov), noise)
+
+    def improve(self, points: Float[Array, "T"], sites: Sites) -> Categorical:
+        """The common mean at its exact optimum, then one expectation-maximisation step of the variance."""
+        prior = self
+        if self.mean is not None:
+            pooled, _ = _pool(points, sites)
+            shrink = 1.0 / (1.0 + self.variance.value[None] * pooled.precision[:, :, 0])
+            weight = jnp.sum(shrink * pooled.precision[:, :, 0], axis=0)
+            optimum = jnp.sum(shrink * pooled.eta, axis=0) / jnp.where(weight > 0, weight, 1.0)
+            prior = eqx.tree_at(lambda p: p.mean, prior, jnp.where(weight > 0, optimum, self.mean))
+        return prior
+
+
+class Constant(AbstractModePrior):
+    """No dependence on the coordinate: the factor is 1 everywhere. The prior of a mode with a single level."""
+
+    def bind(self, axis: Axis, start: Start) -> Constant:
+        """Nothing to bind."""
+        return self
+
+    def posterior(self, points: Float[Array, "T"], sites: Sites) -> Belief:
+        """Ones, known exactly."""
+        one = jnp.ones_like(sites.eta)
+        return Belief(one, jnp.zeros_like(sites.precision), self.log_normaliser(points, sites), points, sites)
+
+    def log_normaliser(self, points: Float[Array, "T"], sites: Sites) -> Float[Array, ""]:
+        """The sites' value at one."""
+        return jnp.sum(sites.eta) - 0.5 * jnp.sum(sites.precision)
+
+    def predict(self, belief: Belief, new_points: Float[Array, "M"]) -> Marginals:
+        """Ones, known exactly."""
+        M, R = new_points.shape[0], belief.mean.shape[1]
+        return Marginals(jnp.ones((M, R), belief.mean.dtype), jnp.zeros((M, R, R), belief.mean.dtype))
+
+    def sample(self, belief: Belief, new_points: Float[Array, "M"], key: Key, n: int) -> Float[Array, "n M R"]:
+        """Ones."""
+        return jnp.ones((n, new_points.shape[0], belief.mean.shape[1]), belief.mean.dtype)
+
+    def improve(self, points: Float[Array, "T"], sites: Sites) -> Constant:
+        """Nothing to learn."""
+        return self
+
+
+def _group(points: Float[Array, "T"]) -> tuple[Array, Array]:
+    """For each point the index of its group among the distinct values, and the same in sorted order's terms."""
+    order = jnp.argsort(points)
+    ordered = points[order]
+    new = jnp.concatenate([jnp.zeros(1, bool), ordered[1:] != ordered[:-1]])
+    group = jnp.zeros(points.shape[0], int).at[order].set(jnp.cumsum(new))
+    return order, group
+
+
+def _pool(points: Float[Array, "T"], sites: Sites) -> tuple[Sites, Array]:
+    """Sites summed over equal points, in the first places of arrays of length T."""
+    _, group = _group(points)
+    return Sites(*(jax.ops.segment_sum(s, group, num_segments=points.shape[0]) for s in sites)), group

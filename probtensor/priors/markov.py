@@ -1,0 +1,64 @@
+"""Gaussian processes on a line in time linear in the number of levels, through their state-space form."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+
+from probtensor.axes import Axis
+from probtensor.kernels.base import AbstractKernel, Start
+from probtensor.priors.base import AbstractModePrior, Belief, Marginals, Sites, with_empty_sites
+from probtensor.statespace.chain import Chain, discretise
+from probtensor.statespace.smoothing import draw, log_normaliser, marginals, posterior_chain
+from probtensor.typing import Array, Float, Key
+
+
+class Markov(AbstractModePrior):
+    """Independent Gaussian processes with a Markovian kernel, one for each component, smoothed jointly.
+
+    Use it for every one-dimensional coordinate. Cost O(T (S R)^3) for T levels, state size S and R components.
+
+    Args:
+        kernel: `Matern` or a sum of them.
+
+    Source: Hartikainen and Sarkka 2010; the smoother is described in `probtensor.statespace.smoothing`.
+    """
+
+    kernel: AbstractKernel
+
+    def bind(self, axis: Axis, start: Start) -> Markov:
+        """Binds the kernel."""
+        return Markov(self.kernel.bind(axis, start))
+
+    def _sorted(self, points: Float[Array, "T"], sites: Sites) -> tuple[Array, Chain, Sites]:
+        order = jnp.argsort(points)
+        return order, discretise(self.kernel, points[order]), Sites(sites.eta[order], sites.precision[order])
+
+    def posterior(self, points: Float[Array, "T"], sites: Sites) -> Belief:
+        """One backward and one forward pass."""
+        order, chain, ordered = self._sorted(points, sites)
+        value, posterior = posterior_chain(chain, *ordered)
+        mean, cov = marginals(chain, posterior)
+        back = jnp.argsort(order)
+        return Belief(mean[back], cov[back], value, points, sites)
+
+    def log_normaliser(self, points: Float[Array, "T"], sites: Sites) -> Float[Array, ""]:
+        """The backward pass alone."""
+        _, chain, ordered = self._sorted(points, sites)
+        return log_normaliser(chain, *ordered)
+
+    def predict(self, belief: Belief, new_points: Float[Array, "M"]) -> Marginals:
+        """Smoothing with empty sites at the new points."""
+        joined = self.posterior(*with_empty_sites(belief, new_points))
+        T = belief.points.shape[0]
+        return Marginals(joined.mean[T:], joined.cov[T:])
+
+    def sample(self, belief: Belief, new_points: Float[Array, "M"], key: Key, n: int) -> Float[Array, "n M R"]:
+        """The posterior chain run forward with noise."""
+        order, chain, ordered = self._sorted(*with_empty_sites(belief, new_points))
+        _, posterior = posterior_chain(chain, *ordered)
+        values = draw(chain, posterior, key, n)
+        return values[:, jnp.argsort(order)][:, belief.points.shape[0] :]
+
+    def improve(self, points: Float[Array, "T"], sites: Sites) -> Markov:
+        """Nothing in closed form."""
+        return self

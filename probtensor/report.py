@@ -1,0 +1,59 @@
+"""A fit in plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from probtensor.terms.base import Sum
+from probtensor.terms.cp import CP
+from probtensor.terms.offset import Climatology, Offset
+
+
+def describe(model: Sum) -> str:
+    """The model as its terms."""
+    return " + ".join(_term(t) for t in model.terms)
+
+
+def _term(term: Any) -> str:
+    if isinstance(term, CP):
+        modes = "every mode" if term.modes is None else ", ".join("..." if n is ... else str(n) for n, _ in term.modes)
+        return f"CP(rank {term.rank} over {modes})"
+    if isinstance(term, Climatology):
+        return f"Climatology({', '.join((term.attribute, *term.over))})"
+    if isinstance(term, Offset):
+        return f"Offset(over {', '.join(term.over)})" if term.over else "Offset()"
+    return type(term).__name__
+
+
+def summary(facts: Mapping[str, Any]) -> str:
+    """The facts that `Posterior` collects, one line each."""
+    unit = f" {facts['units']}" if facts["units"] else ""
+    share = facts["observed"] / facts["entries"]
+    lines = [
+        f"probtensor posterior of {facts['name']!r}",
+        f"  model        {describe(facts['model'])}",
+        f"  observed     {facts['observed']:,} of {facts['entries']:,} entries ({share:.0%})",
+    ]
+    for name, (size, kind, first, last) in facts["modes"].items():
+        extent = f"{first} to {last}" if size > 1 else f"{first}; a single level, so it is Constant"
+        lines.append(f"  mode         {name}: {size} levels, {kind}, {extent}")
+    lines += [
+        f"  noise sd     {facts['noise_sd']:.4g}{unit}",
+        f"  objective    {facts['objective'][-1]:.6g} nats after {len(facts['objective'])} sweeps",
+        f"  stopped      {facts['reason']}",
+        f"  power        {facts['power']:g} (exponent on the likelihood; 1 = independent noise)",
+        f"  time         {facts['compile_seconds']:.1f} s compiling, {facts['run_seconds']:.1f} s running",
+    ]
+    if len(facts["restarts"]) > 1:
+        lines.append(f"  restarts     objectives {', '.join(f'{o:.6g}' for o in facts['restarts'])}; the best was kept")
+    return "\n".join(lines + _choice(facts["choice"]))
+
+
+def _choice(choice: Any) -> list[str]:
+    if choice is None:
+        return []
+    lines = [f"  chosen       on held-out gaps: {choice.protocol}"]
+    for c in choice.candidates:
+        lines.append(f"    rank {c.rank:>3}, power {c.power:<5g} CRPS {c.crps:.4g}  RMSE {c.rmse:.4g}")
+    return lines

@@ -1,0 +1,1 @@
+"""Choosing a model from the data."""

@@ -1,0 +1,112 @@
+"""The contract of terms and engines: what a term adds to the signal, and what the data say of each of its blocks."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import equinox as eqx
+
+from probtensor.axes import Axis
+from probtensor.observations.domain import Domain, Observations
+from probtensor.priors.base import AbstractModePrior, Belief, Marginals, Sites
+from probtensor.typing import Array, Float, Key
+
+
+class DataScale(NamedTuple):
+    """What default starts may know of the data: the mean and variance of the observed values."""
+
+    mean: float
+    variance: float
+
+
+class AbstractTerm(eqx.Module):
+    """A term as the user writes it."""
+
+    @abc.abstractmethod
+    def mode_names(self, available: Sequence[str]) -> tuple[str, ...]:
+        """The modes it reads, derived ones such as ``"time.month"`` included; available: the data's own modes."""
+
+    @abc.abstractmethod
+    def bind(self, axes: Mapping[str, Axis], scale: DataScale) -> AbstractBoundTerm:
+        """The term with numbers in it. Raises ModelError if it does not fit the axes."""
+
+    def __add__(self, other: AbstractTerm | Sum) -> Sum:
+        """The sum of terms, which is a model."""
+        return Sum((self,)) + other
+
+
+class Sum(eqx.Module):
+    """A model: the sum of terms, in the order in which they were written."""
+
+    terms: tuple[AbstractTerm, ...]
+
+    def __add__(self, other: AbstractTerm | Sum) -> Sum:
+        """The terms of both."""
+        return Sum(self.terms + (other.terms if isinstance(other, Sum) else (other,)))
+
+    def mode_names(self, available: Sequence[str]) -> tuple[str, ...]:
+        """Every mode that any term reads, each once, derived ones included."""
+        return tuple(dict.fromkeys(name for term in self.terms for name in term.mode_names(available)))
+
+
+class Block(eqx.Module):
+    """One set of functions of one mode with their prior, and the coordinates at which data can reach them."""
+
+    prior: AbstractModePrior
+    points: Float[Array, "T"]
+
+    def posterior(self, sites: Sites) -> Belief:
+        """The posterior given sites at the block's points."""
+        return self.prior.posterior(self.points, sites)
+
+
+class AbstractBoundTerm(eqx.Module):
+    """A term with numbers: blocks with Gaussian beliefs, combined to a part of the signal."""
+
+    @property
+    @abc.abstractmethod
+    def blocks(self) -> tuple[Block, ...]:
+        """Its blocks, in the order in which a sweep updates them."""
+
+    @abc.abstractmethod
+    def with_priors(self, priors: Sequence[AbstractModePrior]) -> AbstractBoundTerm:
+        """The same term with other (learned) priors."""
+
+    @abc.abstractmethod
+    def initial(self, key: Key, domain: Domain) -> tuple[Belief, ...]:
+        """A start for the beliefs of all blocks."""
+
+    @abc.abstractmethod
+    def block_points(self, domain: Domain) -> tuple[Float[Array, "M"], ...]:
+        """For each block the coordinates at which its functions are needed on a domain."""
+
+    @abc.abstractmethod
+    def training_marginals(self, beliefs: Sequence[Belief], domain: Domain) -> tuple[Marginals, ...]:
+        """The blocks' marginals at `block_points` of the training domain, read off the beliefs."""
+
+    @abc.abstractmethod
+    def mean(self, marginals: Sequence[Marginals], domain: Domain) -> Float[Array, "..."]:
+        """Mean of the term at every entry, given its blocks' marginals at `block_points`."""
+
+    @abc.abstractmethod
+    def variance(self, marginals: Sequence[Marginals], domain: Domain) -> Float[Array, "..."]:
+        """Variance of the term at every entry, as a sum of parts none of which is negative."""
+
+    @abc.abstractmethod
+    def draw(self, values: Sequence[Float[Array, "M R"]], domain: Domain) -> Float[Array, "..."]:
+        """The term's value at every entry for given function values."""
+
+    @abc.abstractmethod
+    def total_variance(self, beliefs: Sequence[Belief], observations: Observations) -> Float[Array, ""]:
+        """Sum over observations of weight times variance."""
+
+    @abc.abstractmethod
+    def sites(
+        self, block: int, beliefs: Sequence[Belief], observations: Observations, residual: Float[Array, "..."]
+    ) -> Sites:
+        """What the data say of one block at unit noise precision.
+
+        residual: the values minus the other terms' mean.
+        """

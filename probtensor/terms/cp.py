@@ -1,0 +1,218 @@
+"""The CP decomposition whose factors are functions: a sum of R products of one function for each mode."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from probtensor.axes import Axis
+from probtensor.errors import ModelError
+from probtensor.kernels.base import AbstractKernel, Start
+from probtensor.kernels.matern import Matern
+from probtensor.linalg.packing import multiplicity, outer, pack, unpack
+from probtensor.observations.domain import Domain, Observations
+from probtensor.priors.base import AbstractModePrior, Belief, Marginals, Sites, empty_sites
+from probtensor.priors.categorical import Categorical, Constant
+from probtensor.priors.markov import Markov
+from probtensor.terms.base import AbstractBoundTerm, AbstractTerm, Block, DataScale
+from probtensor.typing import Array, Float, Key
+
+#: Variance of a start's random functions around their random means of variance 1.
+_START_VARIANCE = 0.1
+
+
+def _frozen(modes: Mapping[Any, Any] | Sequence[str] | None) -> tuple[tuple[Any, Any], ...] | None:
+    if modes is None:
+        return None
+    if isinstance(modes, str):
+        return ((modes, None),)
+    items = modes.items() if isinstance(modes, Mapping) else [(name, None) for name in modes]
+    return tuple(items)
+
+
+class CP(AbstractTerm):
+    """A sum of ``rank`` components, each the product of one function of each mode.
+
+    Args:
+        rank: number of components R, a positive integer.
+        modes: which modes it reads: a dict of mode priors (``None`` = the default for that coordinate; a bare kernel
+            means ``Markov(kernel)``; the key ``...`` stands for every other mode), a list of names, or None for all.
+
+    Raises:
+        ModelError: the rank is not a positive integer, or a prior is not one.
+    """
+
+    rank: int = eqx.field(static=True)
+    modes: tuple[tuple[Any, Any], ...] | None
+
+    def __init__(self, rank: int, modes: Mapping[Any, Any] | Sequence[str] | None = None) -> None:
+        """See the class."""
+        self.rank = rank
+        self.modes = _frozen(modes)
+
+    def __check_init__(self) -> None:
+        """Raises ModelError for a bad rank or prior."""
+        if isinstance(self.rank, bool) or not isinstance(self.rank, int | np.integer) or self.rank < 1:
+            raise ModelError(f"CP(rank={self.rank!r}): the rank must be a positive integer")
+        for name, prior in self.modes or ():
+            if not isinstance(name, str | types.EllipsisType):
+                raise ModelError(f"CP: mode {name!r} is not a name; joined modes are not available for this term yet")
+            if not isinstance(prior, AbstractModePrior | AbstractKernel | None):
+                raise ModelError(
+                    f"CP: the prior of mode {name!r} is {prior!r}; expected a mode prior, a kernel or None"
+                )
+
+    def mode_names(self, available: Sequence[str]) -> tuple[str, ...]:
+        """The named modes, with ``...`` or None standing for all others."""
+        if self.modes is None:
+            return tuple(available)
+        named = [name for name, _ in self.modes if name is not ...]
+        rest = [n for n in available if n not in named] if any(name is ... for name, _ in self.modes) else []
+        return (*named, *rest)
+
+    def bind(self, axes: Mapping[str, Axis], scale: DataScale) -> BoundCP:
+        """Chooses defaults, starts lengthscales at several scales, and puts the variance into one mode."""
+        declared = dict(self.modes or ())
+        names = self.mode_names([n for n in axes if "." not in n])
+        priors = {n: _prior(declared.get(n, declared.get(...)), axes[n]) for n in names}
+        active = sorted(n for n in names if not isinstance(priors[n], Constant))
+        if not active:
+            raise ModelError(
+                f"CP: none of its modes {list(names)} varies (each has one level or a Constant prior); use pt.Offset()"
+            )
+        carrier = max(active, key=lambda n: (_variance_is_open(priors[n]), axes[n].size))
+        # The first block's start is never read, so the carrier, whose scale is the data's, comes first.
+        active = [carrier, *(n for n in active if n != carrier)]
+        blocks = []
+        for n in active:
+            start = Start(
+                axes[n].lengthscales(self.rank),
+                np.full(self.rank, scale.variance / self.rank if n == carrier else 1.0),
+                n == carrier,
+            )
+            blocks.append(Block(priors[n].bind(axes[n], start), jnp.asarray(axes[n].points)))
+        return BoundCP(self.rank, tuple(active), tuple(n for n in names if n not in active), tuple(blocks))
+
+
+def _prior(declared: AbstractModePrior | AbstractKernel | None, axis: Axis) -> AbstractModePrior:
+    """The mode prior for a declaration; the default is a Matern-3/2 process, or exchangeable levels for names."""
+    if axis.size == 1 and declared is None:
+        return Constant()
+    if isinstance(declared, AbstractKernel):
+        return Markov(declared)
+    if declared is not None:
+        return declared
+    return Categorical() if axis.kind == "category" else Markov(Matern(3 / 2))
+
+
+def _variance_is_open(prior: AbstractModePrior) -> bool:
+    kernel = getattr(prior, "kernel", prior)
+    return getattr(kernel, "variance", None) is None
+
+
+class BoundCP(AbstractBoundTerm):
+    """A CP with numbers: one block for each mode that varies."""
+
+    rank: int = eqx.field(static=True)
+    names: tuple[str, ...] = eqx.field(static=True)
+    constant: tuple[str, ...] = eqx.field(static=True)
+    factors: tuple[Block, ...]
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """One for each mode that varies, in the order of `names`."""
+        return self.factors
+
+    def with_priors(self, priors: Sequence[AbstractModePrior]) -> BoundCP:
+        """The same modes with other priors."""
+        blocks = tuple(Block(prior, block.points) for prior, block in zip(priors, self.factors, strict=True))
+        return BoundCP(self.rank, self.names, self.constant, blocks)
+
+    def initial(self, key: Key, domain: Domain) -> tuple[Belief, ...]:
+        """White random values: the first sweep smooths them. The first block's are never read."""
+        beliefs = []
+        for block, k in zip(self.factors, jax.random.split(key, len(self.factors)), strict=True):
+            T, dtype = block.points.shape[0], block.points.dtype
+            mean = jax.random.normal(k, (T, self.rank), dtype)
+            cov = jnp.broadcast_to(_START_VARIANCE * jnp.eye(self.rank, dtype=dtype), (T, self.rank, self.rank))
+            beliefs.append(Belief(mean, cov, jnp.zeros((), dtype), block.points, empty_sites(T, self.rank, dtype)))
+        return tuple(beliefs)
+
+    def block_points(self, domain: Domain) -> tuple[Float[Array, "M"], ...]:
+        """The coordinates of each mode's levels."""
+        return tuple(domain.points[name] for name in self.names)
+
+    def training_marginals(self, beliefs: Sequence[Belief], domain: Domain) -> tuple[Marginals, ...]:
+        """The beliefs' own."""
+        return tuple(b.marginals for b in beliefs)
+
+    def _at(self, columns: Sequence[Float[Array, "T C"]], domain: Domain, skip: int | None = None) -> dict[int, Array]:
+        """Columns by the layout's modes; two functions of one base mode multiply."""
+        placed: dict[int, Array] = {}
+        for k, (name, column) in enumerate(zip(self.names, columns, strict=True)):
+            if k != skip:
+                place = domain.place(name)
+                placed[place] = placed[place] * column if place in placed else column
+        return placed
+
+    def draw(self, values: Sequence[Float[Array, "M R"]], domain: Domain) -> Float[Array, "..."]:
+        """Sum over components of the product of the functions."""
+        return domain.layout.evaluate(self._at(values, domain))
+
+    def mean(self, marginals: Sequence[Marginals], domain: Domain) -> Float[Array, "..."]:
+        """Functions of different modes are independent under the posterior: the product of their means."""
+        return self.draw([m.mean for m in marginals], domain)
+
+    def _telescope(self, marginals: Sequence[Marginals]) -> list[list[Float[Array, "T C"]]]:
+        """For each mode d the packed columns: second moments before d, covariance at d, squared means after d."""
+        double = jnp.asarray(multiplicity(self.rank), dtype=marginals[0].mean.dtype)[None]
+        second = [pack(m.second_moment()) for m in marginals]
+        squared = [outer(m.mean) for m in marginals]
+        cov = [pack(m.cov) for m in marginals]
+        parts = []
+        for d in range(len(marginals)):
+            parts.append([*second[:d], cov[d] * double, *squared[d + 1 :]])
+        return parts
+
+    def variance(self, marginals: Sequence[Marginals], domain: Domain) -> Float[Array, "..."]:
+        """Telescoped over the modes, every part positive: never E[f^2] - E[f]^2."""
+        parts = [domain.layout.evaluate(self._at(part, domain)) for part in self._telescope(marginals)]
+        return jnp.maximum(sum(parts[1:], start=parts[0]), 0.0)
+
+    def total_variance(self, beliefs: Sequence[Belief], observations: Observations) -> Float[Array, ""]:
+        """The telescoped variance, contracted with the weights before it is ever formed."""
+        domain = observations.domain
+        total = jnp.zeros((), observations.values.dtype)
+        for d, part in enumerate(self._telescope([b.marginals for b in beliefs])):
+            place = domain.place(self.names[d])
+            others = self._at(part, domain, skip=d)
+            own = others.pop(place, jnp.ones((), part[d].dtype)) * part[d]
+            levels = own.shape[0]
+            total = total + jnp.sum(domain.layout.contract(observations.weights, others, place, levels) * own)
+        return total
+
+    def sites(
+        self, block: int, beliefs: Sequence[Belief], observations: Observations, residual: Float[Array, "..."]
+    ) -> Sites:
+        """precision_t = sum of w E[a a'] and eta_t = sum of w r E[a], a the product of the other modes' functions."""
+        domain, weights = observations.domain, observations.weights
+        place, levels = domain.place(self.names[block]), beliefs[block].mean.shape[0]
+        eta = self._contract([b.mean for b in beliefs], block, domain, weights * residual, place, levels)
+        second = [pack(b.marginals.second_moment()) for b in beliefs]
+        packed = self._contract(second, block, domain, weights, place, levels)
+        return Sites(eta, unpack(packed, self.rank))
+
+    def _contract(
+        self, columns: Sequence[Array], block: int, domain: Domain, values: Array, place: int, levels: int
+    ) -> Float[Array, "T C"]:
+        others = self._at(columns, domain, skip=block)
+        own = others.pop(place, None)
+        contracted = domain.layout.contract(values, others, place, levels)
+        contracted = jnp.broadcast_to(contracted, (levels, columns[0].shape[1]))
+        return contracted if own is None else contracted * own

@@ -1,0 +1,151 @@
+"""Offsets: a constant, one constant for each level of some modes, or for each level of a calendar attribute."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+
+from probtensor import hyperparameters
+from probtensor.axes import Axis
+from probtensor.hyperparameters import Declaration
+from probtensor.observations.domain import Domain, Observations
+from probtensor.priors.base import AbstractModePrior, Belief, Marginals, Sites, empty_sites
+from probtensor.priors.categorical import Categorical
+from probtensor.terms.base import AbstractBoundTerm, AbstractTerm, Block, DataScale
+from probtensor.typing import Array, Float, Int, Key
+
+
+def _names(over: str | Sequence[str] | None) -> tuple[str, ...]:
+    if over is None:
+        return ()
+    return (over,) if isinstance(over, str) else tuple(over)
+
+
+class Offset(AbstractTerm):
+    """A constant, or with ``over`` one constant for each level of a mode (each combination, for several).
+
+    The levels are normal around a common mean, both learned, so a level with few data is drawn towards the others and
+    a level never seen gets the common mean.
+
+    Args:
+        over: a mode's name or several; None for one constant.
+        variance: of the levels around their mean, in squared data units; learned by default.
+    """
+
+    over: Any = eqx.field(static=True, converter=_names, default=None)
+    variance: Declaration = None
+
+    def mode_names(self, available: Sequence[str]) -> tuple[str, ...]:
+        """The modes of ``over``."""
+        return self.over
+
+    def bind(self, axes: Mapping[str, Axis], scale: DataScale) -> BoundOffset:
+        """Levels are numbered by the distinct coordinates of the training data."""
+        vocabulary = tuple(np.unique(axes[name].points) for name in self.over)
+        # A lone constant has no other levels to be drawn to: its prior is wide around zero, in data units.
+        spread = scale.variance if self.over else scale.variance + scale.mean**2
+        variance = hyperparameters.bind(self.variance, np.array([max(spread, 1e-300)]), "variance")
+        mean = jnp.asarray(np.array([scale.mean])) if self.over else None
+        groups = int(np.prod([len(v) for v in vocabulary])) if vocabulary else 1
+        prior = Categorical("independent", variance, mean)
+        block = Block(prior, jnp.asarray(np.arange(groups, dtype=float)))
+        return BoundOffset(self.over, tuple(jnp.asarray(v) for v in vocabulary), block)
+
+
+class Climatology(AbstractTerm):
+    """One constant for each level of a calendar attribute, and of further modes.
+
+    Args:
+        attribute: ``"time.month"``, ``"time.season"``, ``"time.dayofyear"``, ``"time.hour"``...: a time mode's name, a
+            dot and an attribute.
+        over: further modes: ``Climatology("time.month", over=("lat", "lon"))`` is the usual monthly climatology.
+        variance: of the levels around their mean, in squared data units; learned by default.
+    """
+
+    attribute: str = eqx.field(static=True)
+    over: Any = eqx.field(static=True, converter=_names, default=None)
+    variance: Declaration = None
+
+    def mode_names(self, available: Sequence[str]) -> tuple[str, ...]:
+        """The attribute and the modes of ``over``."""
+        return (self.attribute, *self.over)
+
+    def bind(self, axes: Mapping[str, Axis], scale: DataScale) -> BoundOffset:
+        """An `Offset` over a derived mode."""
+        return Offset((self.attribute, *self.over), self.variance).bind(axes, scale)
+
+
+class BoundOffset(AbstractBoundTerm):
+    """A table of levels: one block whose points are the numbers of the levels' combinations."""
+
+    over: tuple[str, ...] = eqx.field(static=True)
+    vocabulary: tuple[Float[Array, "V"], ...]
+    table: Block
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """The table."""
+        return (self.table,)
+
+    def with_priors(self, priors: Sequence[AbstractModePrior]) -> BoundOffset:
+        """The same table with another prior."""
+        return eqx.tree_at(lambda t: t.table.prior, self, priors[0])
+
+    def _groups(self, domain: Domain) -> Int[Array, "..."]:
+        places = [domain.place(name) for name in self.over]
+        codes = [_codes(domain.points[n], v) for n, v in zip(self.over, self.vocabulary, strict=True)]
+        return domain.layout.combine(places, codes, [v.shape[0] for v in self.vocabulary])
+
+    def initial(self, key: Key, domain: Domain) -> tuple[Belief, ...]:
+        """The prior."""
+        sites = empty_sites(self.table.points.shape[0], 1, self.table.points.dtype)
+        return (self.table.posterior(sites),)
+
+    def block_points(self, domain: Domain) -> tuple[Float[Array, "M"], ...]:
+        """Group numbers of the domain's entries; -1 is a level never seen, which has the prior."""
+        return (self._groups(domain).ravel().astype(self.table.points.dtype),)
+
+    def training_marginals(self, beliefs: Sequence[Belief], domain: Domain) -> tuple[Marginals, ...]:
+        """The table's rows of the training entries."""
+        groups = self._groups(domain).ravel()
+        return (Marginals(beliefs[0].mean[groups], beliefs[0].cov[groups]),)
+
+    def mean(self, marginals: Sequence[Marginals], domain: Domain) -> Float[Array, "..."]:
+        """The table's means, expanded."""
+        return self._expand(marginals[0].mean[:, 0], domain)
+
+    def variance(self, marginals: Sequence[Marginals], domain: Domain) -> Float[Array, "..."]:
+        """The table's variances, expanded."""
+        return self._expand(marginals[0].cov[:, 0, 0], domain)
+
+    def draw(self, values: Sequence[Float[Array, "M R"]], domain: Domain) -> Float[Array, "..."]:
+        """The drawn table, expanded."""
+        return self._expand(values[0][:, 0], domain)
+
+    def _expand(self, values: Float[Array, "M"], domain: Domain) -> Float[Array, "..."]:
+        return jnp.broadcast_to(values.reshape(self._groups(domain).shape), domain.shape)
+
+    def total_variance(self, beliefs: Sequence[Belief], observations: Observations) -> Float[Array, ""]:
+        """Summed level by level."""
+        return jnp.sum(self._sum(observations.weights, observations.domain) * beliefs[0].cov[:, 0, 0])
+
+    def _sum(self, values: Float[Array, "..."], domain: Domain) -> Float[Array, "G"]:
+        return domain.layout.sum_groups(values, self._groups(domain), self.table.points.shape[0])
+
+    def sites(
+        self, block: int, beliefs: Sequence[Belief], observations: Observations, residual: Float[Array, "..."]
+    ) -> Sites:
+        """Sums of weights and weighted residuals of each level."""
+        weights, domain = observations.weights, observations.domain
+        precision = self._sum(weights, domain)
+        return Sites(self._sum(weights * residual, domain)[:, None], precision[:, None, None])
+
+
+def _codes(values: Float[Array, "T"], vocabulary: Float[Array, "V"]) -> Int[Array, "T"]:
+    """Position of each value in the sorted vocabulary, -1 where it is not in it."""
+    position = jnp.clip(jnp.searchsorted(vocabulary, values), 0, vocabulary.shape[0] - 1)
+    return jnp.where(vocabulary[position] == values, position, -1)

@@ -1,0 +1,15 @@
+"""Every test runs in the precision that PROBTENSOR_TEST_X64 asks for: 1 (the default) is 64 bits, 0 is 32."""
+
+import os
+
+import jax
+import pytest
+
+jax.config.update("jax_enable_x64", os.environ.get("PROBTENSOR_TEST_X64", "1") != "0")
+
+
+@pytest.fixture
+def strict_promotion():
+    """No silent change of dtype or rank in the code under test; for modules of pure array code."""
+    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
+        yield

@@ -1,0 +1,21 @@
+"""What several test files need: the precision of this run and the tolerances that go with it."""
+
+import jax
+import numpy as np
+
+DTYPE = np.dtype(np.float64 if jax.config.read("jax_enable_x64") else np.float32)
+
+#: What two ways to the same number may differ by, relative to its scale.
+TOLERANCE = {np.dtype(np.float64): 1e-8, np.dtype(np.float32): 1e-3}
+
+
+def tolerance(factor: float = 1.0) -> float:
+    """The tolerance of this run's precision, times a factor whose reason the caller states."""
+    return factor * TOLERANCE[DTYPE]
+
+
+def assert_close(actual, expected, factor: float = 1.0) -> None:
+    """Both agree, relative to the largest expected value (at least 1)."""
+    expected = np.asarray(expected, dtype=np.float64)
+    scale = max(1.0, float(np.max(np.abs(expected), initial=0.0)))
+    np.testing.assert_allclose(np.asarray(actual), expected, rtol=0.0, atol=scale * tolerance(factor))

@@ -1,0 +1,239 @@
+"""Labelled data in, labelled answers out: the same answer whatever the disguise."""
+
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from tests.labelled.fields import MODEL, QUICK, field, fit
+
+import probtensor as pt
+
+
+def same(a, b, tolerance=1e-9):
+    b = b.transpose(*a.dims).reindex_like(a)
+    np.testing.assert_allclose(a.to_numpy(), b.to_numpy(), rtol=0, atol=tolerance)
+
+
+DISGUISES = {
+    "transposed": lambda d: d.transpose("station", "time", "lat"),
+    "descending": lambda d: d.isel(lat=slice(None, None, -1)),
+    "shuffled": lambda d: d.isel(time=[3, 0, 5, 1, 2, 4], station=[2, 0, 1]),
+    "masked values differ": lambda d: d.fillna(np.nan),
+}
+
+
+@pytest.mark.parametrize("disguise", DISGUISES)
+def test_disguised_data_give_the_same_answer(disguise):
+    data, _ = field()
+    plain = fit(data).impute()
+    other = fit(DISGUISES[disguise](data)).impute()
+    same(plain["tas"], other["tas"])
+    same(plain["tas_sd"], other["tas_sd"])
+
+
+def test_impute_keeps_the_grid_and_fills_the_gaps():
+    data, truth = field()
+    disguised = data.transpose("station", "lat", "time").isel(lat=slice(None, None, -1))
+    out = fit(disguised).impute(quantiles=[0.05, 0.95], samples=4)
+    filled = out["tas"]
+    assert filled.dims == disguised.dims
+    xr.testing.assert_equal(filled["lat"], disguised["lat"])
+    assert filled.attrs["units"] == "K"
+    assert filled.attrs["ancillary_variables"] == "tas_sd tas_filled"
+    assert out["tas_sd"].attrs["standard_name"] == "air_temperature standard_error"
+    seen = disguised.notnull()
+    np.testing.assert_array_equal(filled.where(seen), disguised)
+    assert float(out["tas_sd"].where(seen).max()) == 0.0
+    np.testing.assert_array_equal(out["tas_filled"], ~seen)
+    gaps = ~seen.to_numpy()
+    error = (filled - truth.transpose(*filled.dims).reindex_like(filled)).to_numpy()[gaps]
+    assert np.sqrt(np.mean(error**2)) < 0.1
+    z = 1.6448536269514722
+    half = z * out["tas_sd"].to_numpy()[gaps]
+    low = out["tas_quantiles"].sel(quantile=0.05).transpose(*filled.dims).to_numpy()[gaps]
+    np.testing.assert_allclose(low, filled.to_numpy()[gaps] - half, atol=1e-8)
+    draws = out["tas_samples"].transpose("sample", *filled.dims).to_numpy()
+    np.testing.assert_array_equal(draws[:, ~gaps], np.tile(filled.to_numpy()[~gaps], (4, 1)))
+    assert np.ptp(draws[:, gaps], axis=0).min() > 0
+
+
+def test_where_leaves_the_rest_missing():
+    data, _ = field()
+    dead = data.where(data["station"] != "c")
+    with pytest.warns(pt.ProbtensorWarning, match="never observed along 'time'"):
+        fit(dead).impute()
+    alive = dead.notnull().any("time")
+    out = fit(dead).impute(where=alive)
+    np.testing.assert_array_equal(out["tas"].sel(station="c").isnull(), True)
+    np.testing.assert_array_equal(out["tas_sd"].sel(station="c").isnull(), True)
+    assert not out["tas"].sel(station=["a", "b"]).where(alive.sel(station=["a", "b"]), 0.0).isnull().any()
+
+
+def test_integer_and_packed_data():
+    data, _ = field()
+    packed = data.copy(data=np.round(data.to_numpy(), 2))
+    packed.encoding = {"dtype": "int16", "scale_factor": 0.01, "add_offset": 280.0, "_FillValue": -32768}
+    assert fit(packed).impute()["tas"].encoding["scale_factor"] == 0.01
+    far = packed + 1e6
+    far.encoding = dict(packed.encoding)
+    assert "scale_factor" not in fit(far).impute()["tas"].encoding
+    whole = xr.DataArray(np.arange(12).reshape(3, 4), dims=["a", "b"])
+    assert fit(whole).impute()["value"].dtype == float
+
+
+def test_grid_and_table_agree():
+    data, _ = field()
+    frame = data.to_dataframe().reset_index().sample(frac=1, random_state=1)
+    long = pt.table(frame, value="tas", coords=["time", "lat", "station"])
+    grid, rows = fit(data), fit(long)
+    at = frame.iloc[:7]
+    a, b = grid.predict(at), rows.predict(at)
+    np.testing.assert_allclose(a["mean"], b["mean"], atol=1e-7)
+    np.testing.assert_allclose(a["sd"], b["sd"], atol=1e-7)
+    with pytest.raises(pt.ModelError, match="use post.predict"):
+        rows.impute()
+
+
+def test_prediction_off_the_grid_and_at_points():
+    data, truth = field()
+    post = fit(data)
+    grid = post.predict(truth)
+    assert grid["mean"].dims == truth.dims
+    point = post.predict(
+        pt.points({"time": truth["time"].values[:3], "lat": truth["lat"].values[:3], "station": ["a"] * 3})
+    )
+    for k in range(3):
+        one = grid.isel(time=k, lat=k).sel(station="a")
+        np.testing.assert_allclose(point["mean"][k], one["mean"], atol=1e-8)
+        np.testing.assert_allclose(point["sd"][k], one["sd"], atol=1e-8)
+    between = post.predict({"time": np.datetime64("2020-01-16"), "lat": [43.0], "station": ["a", "new"], "extra": 1})
+    assert between["mean"].dims == ("lat", "station")
+    assert float(between["sd"].sel(station="new")[0]) > 3 * float(between["sd"].sel(station="a")[0])
+    far = post.predict({"time": ["2020-02-01", "2030-01-01"], "lat": 42.0, "station": "a"})
+    assert float(far["sd"][1]) > float(far["sd"][0])
+    by_term = [post.predict(truth, terms=[k])["mean"] for k in range(2)]
+    np.testing.assert_allclose(by_term[0] + by_term[1], grid["mean"], atol=1e-8)
+
+
+def test_samples_have_the_predicted_moments():
+    data, truth = field()
+    post = fit(data)
+    draws = post.sample(4000, seed=3)
+    predicted = post.predict(truth)
+    mean, sd = draws.mean("sample").transpose(*truth.dims), draws.std("sample").transpose(*truth.dims)
+    mean, sd = mean.reindex_like(truth), sd.reindex_like(truth)
+    error = np.abs(mean - predicted["mean"]) / (predicted["signal_sd"] / np.sqrt(4000))
+    assert float(error.max()) < 5.0  # 90 entries, five standard errors: false alarm below 1e-4
+    np.testing.assert_allclose(sd, predicted["signal_sd"], rtol=0.15)
+
+
+def test_scores_refuse_training_entries():
+    data, truth = field()
+    post = fit(data)
+    held = truth.where(data.isnull())
+    scores = post.score(held)
+    assert scores["n"] == int(data.isnull().sum())
+    found = post.predict(truth)
+    error = (found["mean"] - truth).where(data.isnull())
+    np.testing.assert_allclose(scores["rmse"], np.sqrt(float((error**2).mean())), rtol=1e-6)
+    with pytest.raises(pt.DataError, match="were used in training"):
+        post.score(truth)
+    assert post.score(truth, allow_training=True)["n"] == truth.size
+
+
+def test_objective_never_falls_and_summary_says_what_happened():
+    data, _ = field()
+    post = fit(data)
+    steps = np.diff(post.objective.to_numpy())
+    assert steps.min() >= -1e-7 * abs(float(post.objective[-1]))
+    text = post.summary()
+    for word in ("tas", "station", "noise sd", "nats", "compiling", "K"):
+        assert word in text
+
+
+def test_units_of_lengthscales_on_a_time_axis():
+    data, _ = field()
+    days = fit(data, pt.Offset() + pt.CP(1, modes={"time": pt.Matern(3 / 2, lengthscale=pt.fixed("3W")), ...: None}))
+    table = days.hyperparameters()
+    row = table[(table["mode"] == "time") & (table["name"] == "lengthscale")].iloc[0]
+    assert row["unit"] == "days"
+    np.testing.assert_allclose(row["value"], 21.0)
+    hours = data.assign_coords(time=(data["time"] - data["time"][0]).astype("timedelta64[s]"))
+    other = fit(hours, pt.Offset() + pt.CP(1, modes={"time": pt.Matern(3 / 2, lengthscale=pt.fixed(21.0)), ...: None}))
+    np.testing.assert_allclose(days.impute()["tas"], other.impute()["tas"], atol=1e-9)
+
+
+def test_factors_multiply_to_the_term():
+    data, truth = field()
+    post = fit(data)
+    f = post.factors(1)
+    product = f["time_mean"] * f["lat_mean"] * f["station_mean"]
+    term = post.predict(truth, terms=[1])["mean"]
+    np.testing.assert_allclose(product.sum("component").transpose(*term.dims).reindex_like(term), term, atol=1e-8)
+    raw = post.factors(1, gauge="raw")
+    again = (raw["time_mean"] * raw["lat_mean"] * raw["station_mean"]).sum("component")
+    np.testing.assert_allclose(again.transpose(*term.dims).reindex_like(term), term, atol=1e-8)
+
+
+def test_a_mode_of_size_one_is_constant_and_kept():
+    data, _ = field()
+    deep = data.expand_dims(depth=[5.0]).transpose("time", "depth", "lat", "station")
+    out = fit(deep)
+    filled = out.impute()["tas"]
+    assert filled.dims == deep.dims
+    assert "single level" in out.summary()
+    np.testing.assert_allclose(filled.isel(depth=0), fit(data).impute()["tas"], atol=1e-9)
+
+
+def test_weights_and_labels():
+    data, _ = field()
+    weights = xr.ones_like(data).where(data["station"] != "c", 0.0)
+    a = fit(data, weights=weights).predict({"time": data["time"], "lat": data["lat"], "station": ["a", "b"]})
+    b = fit(data.sel(station=["a", "b"]))
+    dropped = b.predict({"time": data["time"], "lat": data["lat"], "station": ["a", "b"]})
+    assert float(np.abs(a["mean"] - dropped["mean"]).max()) < 0.1
+    with pytest.raises(pt.DataError, match="labels of weights differ"):
+        fit(data, weights=weights.assign_coords(lat=weights["lat"] + 1e-6))
+
+
+@pytest.mark.parametrize("kind", ["bool", "object", "cftime", "no coordinate"])
+def test_every_kind_of_coordinate(kind):
+    data, _ = field()
+    if kind == "bool":
+        data = data.isel(station=[0, 1]).assign_coords(station=[True, False])
+    elif kind == "object":
+        data = data.assign_coords(station=np.array([("x", 1), "y", 3], dtype=object))
+    elif kind == "cftime":
+        pytest.importorskip("cftime")
+        data = data.assign_coords(
+            time=xr.date_range("2020-01-01", periods=6, freq="10D", calendar="360_day", use_cftime=True)
+        )
+    else:
+        data = data.drop_vars("lat")
+    filled = fit(data).impute()["tas"]
+    assert filled.notnull().all()
+    seen = data.notnull().to_numpy()
+    np.testing.assert_array_equal(filled.to_numpy()[seen], data.to_numpy()[seen])
+
+
+def test_nothing_global_is_changed():
+    before = jax.config.jax_enable_x64
+    data, _ = field()
+    fit(data)
+    assert jax.config.jax_enable_x64 == before
+
+
+def test_climatology_of_a_calendar_attribute():
+    time = pd.date_range("2018-01-01", periods=36, freq="MS")
+    season = np.where(time.month == 7, 5.0, 0.0)
+    data = xr.DataArray(280 + season[:, None] + np.zeros((36, 2)), {"time": time, "site": ["a", "b"]}, ["time", "site"])
+    holes = data.copy()
+    holes[18, :] = np.nan
+    post = pt.fit(holes, pt.Climatology("time.month"), engine=QUICK)
+    np.testing.assert_allclose(post.impute()["value"], data, atol=1e-2)
+    ahead = post.predict({"time": pd.to_datetime(["2025-07-01", "2025-08-01"]), "site": "a"})
+    np.testing.assert_allclose(ahead["mean"], [285.0, 280.0], atol=1e-2)
+    with pytest.raises(pt.ModelError, match="no such calendar attribute"):
+        pt.fit(holes, pt.Climatology("time.moon"))
+    assert MODEL.terms

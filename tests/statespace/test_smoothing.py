@@ -1,0 +1,108 @@
+"""The smoother alone: chain rule, empty levels, jit, and long sharp chains in low precision."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from probtensor.axes import Axis
+from probtensor.kernels.base import Start
+from probtensor.kernels.matern import Matern
+from probtensor.statespace.chain import apply_blocks, discretise, emit, lift
+from probtensor.statespace.smoothing import log_normaliser, marginals, posterior_chain
+from tests.helpers import DTYPE, assert_close
+from tests.oracles import gaussian_process as oracle
+from tests.priors.cases import R, random_sites
+
+POINTS = np.linspace(0.0, 9.0, 10)
+
+
+def kernel(nu=1.5):
+    start = Start(np.array([1.0, 3.0]), np.array([1.0, 0.5]), True)
+    return Matern(nu).bind(Axis("x", "numeric", POINTS), start)
+
+
+@jax.jit
+def smooth(points, eta, precision):
+    chain = discretise(kernel(), points)
+    value, posterior = posterior_chain(chain, eta, precision)
+    return value, log_normaliser(chain, eta, precision), *marginals(chain, posterior)
+
+
+def sites(kind="full", T=10):
+    return [jnp.asarray(x, DTYPE) for x in random_sites(T, kind, 0)]
+
+
+def test_both_passes_give_one_log_normaliser():
+    value, alone, _, _ = smooth(jnp.asarray(POINTS, DTYPE), *sites())
+    assert_close(value, alone)
+
+
+def test_levels_without_data_change_nothing():
+    """The same eight levels, with two empty ones in a gap or far behind."""
+    eta, precision = (x.at[jnp.asarray([4, 9])].set(0.0) for x in sites())
+    moved = POINTS.copy()
+    moved[[4, 9]] = 4.4, 400.0
+    one, other = (smooth(jnp.asarray(p, DTYPE), eta, precision) for p in (POINTS, moved))
+    seen = np.delete(np.arange(10), [4, 9])
+    assert_close(other[0], one[0])
+    assert_close(other[2][seen], one[2][seen])
+    assert_close(other[3][seen], one[3][seen])
+
+
+def test_log_evidence_by_the_chain_rule():
+    """A site on one more level multiplies the evidence by its expectation under the posterior of the others."""
+    eta, precision = sites()
+    keep = jnp.arange(10) != 6
+    points = jnp.asarray(POINTS, DTYPE)
+    whole = smooth(points, eta, precision)
+    part = smooth(points, eta * keep[:, None], precision * keep[:, None, None])
+    m, S = (np.asarray(x[6], np.float64) for x in part[2:])
+    last = oracle.posterior(m, S, np.asarray(eta[6:7], np.float64), np.asarray(precision[6:7], np.float64))
+    assert_close(whole[0] - part[0], last.log_normaliser)
+
+
+def test_compiled_is_as_written():
+    chain = discretise(kernel(0.5), jnp.asarray(POINTS[:2], DTYPE))
+    compiled = jax.jit(posterior_chain)(chain, *sites(T=2))
+    with jax.disable_jit():
+        plain = posterior_chain(chain, *sites(T=2))
+    for a, b in zip(jax.tree.leaves(compiled), jax.tree.leaves(plain), strict=True):
+        assert_close(a, b)
+
+
+@pytest.mark.parametrize("nu", [0.5, 1.5, 2.5])
+def test_a_long_chain_with_hardly_any_noise(nu):
+    """2000 levels a hundredth of a lengthscale apart, noise sd 1e-3: no variance is lost to rounding."""
+    points = jnp.arange(2000, dtype=DTYPE) / 100
+    precision = jnp.broadcast_to(1e6 * jnp.eye(R, dtype=DTYPE), (2000, R, R))
+    target = jnp.stack([jnp.sin(points), jnp.cos(points)], axis=1)
+
+    @jax.jit
+    def run(points, eta, precision):
+        chain = discretise(kernel(nu), points)
+        value, posterior = posterior_chain(chain, eta, precision)
+        return value, *marginals(chain, posterior)
+
+    value, mean, cov = run(points, 1e6 * target, precision)
+    assert np.isfinite(value)
+    variances = np.diagonal(cov, axis1=1, axis2=2)
+    assert variances.min() > 0 and variances.max() < 1.01e-6
+    np.testing.assert_allclose(mean, target, atol=2e-3)
+
+
+def test_block_algebra():
+    rng = np.random.default_rng(0)
+    blocks, matrix = rng.normal(size=(2, 3, 3)), rng.normal(size=(6, 4))
+    big = np.zeros((6, 6))
+    big[:3, :3], big[3:, 3:] = blocks
+    assert_close(apply_blocks(jnp.asarray(blocks, DTYPE), jnp.asarray(matrix, DTYPE)), big @ matrix)
+    # The lifted site on states says of x what the site says of f = (h'x_1, h'x_2).
+    h, eta, x = rng.normal(size=3), rng.normal(size=2), rng.normal(size=6)
+    A = rng.normal(size=(2, 2))
+    f = np.array([h @ x[:3], h @ x[3:]])
+    lifted_eta, lifted = lift(*(jnp.asarray(v, DTYPE) for v in (eta, A @ A.T, h)))
+    assert_close(lifted_eta @ jnp.asarray(x, DTYPE), eta @ f)
+    assert_close(x @ np.asarray(lifted, np.float64) @ x, f @ A @ A.T @ f)
+    chain = discretise(kernel(), jnp.asarray(POINTS[:2], DTYPE))
+    assert_close(emit(chain, jnp.asarray([1.0, 2.0, 3.0, 4.0], DTYPE)), [1.0, 3.0])

@@ -1,0 +1,71 @@
+"""One small problem for the tests of terms and engines: three modes, as a grid and as a list of the same entries."""
+
+import itertools
+
+import jax.numpy as jnp
+import numpy as np
+
+from probtensor.axes import Axis
+from probtensor.observations.domain import domain, observations
+from probtensor.priors.base import Belief, Sites
+from tests.helpers import DTYPE
+
+SIZES = {"lat": 4, "site": 3, "time": 5}
+CELLS = np.array(list(itertools.product(*map(range, SIZES.values()))))
+AXES = {
+    "lat": Axis("lat", "numeric", np.array([-3.0, 0.0, 0.5, 4.0])),
+    "site": Axis("site", "category", np.arange(3.0)),
+    "time": Axis("time", "time", np.array([0.0, 1.0, 2.5, 3.0, 7.0]), "days"),
+}
+LAYOUTS = ("grid", "points")
+
+
+def cells_of(term):
+    """CELLS with one column for each block of the term, in the blocks' order."""
+    return CELLS[:, [list(SIZES).index(name) for name in term.names]]
+
+
+def points_of(axes=AXES):
+    return {name: axis.points for name, axis in axes.items()}
+
+
+def data(seed=0, missing=0.3):
+    """Values and weights (0, or between 0.5 and 2) of every cell, in the order of CELLS."""
+    rng = np.random.default_rng(seed)
+    weights = rng.uniform(0.5, 2.0, len(CELLS)) * (rng.random(len(CELLS)) >= missing)
+    a, b, c = (rng.normal(size=T) for T in SIZES.values())
+    signal = a[CELLS[:, 0]] * b[CELLS[:, 1]] * c[CELLS[:, 2]]
+    values = signal + 0.3 * rng.normal(size=len(CELLS)) + 1.0
+    return values.astype(DTYPE).astype(float), weights.astype(DTYPE).astype(float)
+
+
+def observed(layout, values, weights):
+    """The same entries in either layout; the points are shuffled."""
+    if layout == "grid":
+        shape = tuple(SIZES.values())
+        return observations(domain(points_of(), {}), values.reshape(shape), weights.reshape(shape))
+    order = np.random.default_rng(1).permutation(len(CELLS))
+    return observations(domain(points_of(), {}, CELLS[order]), values[order], weights[order])
+
+
+def in_order(layout, array):
+    """Numbers of every entry, in the order of CELLS."""
+    array = np.asarray(array, dtype=np.float64).ravel()
+    if layout == "grid":
+        return array
+    out = np.empty_like(array)
+    out[np.random.default_rng(1).permutation(len(CELLS))] = array
+    return out
+
+
+def random_beliefs(term, seed=0):
+    """Beliefs with random means and covariances, and the same as pairs of 64-bit arrays for the oracle."""
+    rng, beliefs = np.random.default_rng(seed), []
+    for block in term.blocks:
+        T, R = len(block.points), getattr(term, "rank", 1)
+        A = 0.5 * rng.normal(size=(T, R, R + 1))
+        mean = jnp.asarray(rng.normal(size=(T, R)), DTYPE)
+        cov = jnp.asarray(np.einsum("trk,tsk->trs", A, A), DTYPE)
+        sites = Sites(jnp.zeros_like(mean), jnp.zeros_like(cov))
+        beliefs.append(Belief(mean, cov, jnp.zeros((), DTYPE), block.points, sites))
+    return beliefs, [(np.asarray(b.mean, np.float64), np.asarray(b.cov, np.float64)) for b in beliefs]

@@ -1,0 +1,121 @@
+"""Offsets against loops over levels, in both layouts."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from probtensor.axes import Axis
+from probtensor.hyperparameters import fixed
+from probtensor.observations.domain import domain, observations
+from probtensor.terms.base import DataScale
+from probtensor.terms.offset import Climatology, Offset
+from tests.helpers import DTYPE, assert_close
+from tests.oracles import gaussian_process as oracle
+from tests.terms.problems import AXES, CELLS, LAYOUTS, data, in_order, observed, points_of, random_beliefs
+
+SCALE = DataScale(1.5, 2.0)
+NAMES = tuple(AXES)
+both_layouts = pytest.mark.parametrize("layout", LAYOUTS)
+every_table = pytest.mark.parametrize("over", [(), ("site",), ("time", "site"), ("lat", "site", "time")], ids=str)
+
+
+@eqx.filter_jit
+def everything(term, beliefs, where, residual):
+    marginals = term.training_marginals(beliefs, where.domain)
+    mean, variance = term.mean(marginals, where.domain), term.variance(marginals, where.domain)
+    return mean, variance, term.total_variance(beliefs, where), term.sites(0, beliefs, where, residual)
+
+
+def row(over, cell):
+    """The table's row of an entry: its levels counted row-major in the order of over."""
+    index = 0
+    for name in over:
+        index = index * AXES[name].size + cell[NAMES.index(name)]
+    return index
+
+
+@every_table
+@both_layouts
+def test_moments_and_sites_are_those_of_the_loops(over, layout):
+    values, weights = data()
+    where, term = observed(layout, values, weights), Offset(over).bind(AXES, SCALE)
+    rows = [row(over, cell) for cell in CELLS]
+    groups = int(np.prod([AXES[name].size for name in over]))
+    assert len(term.table.points) == groups
+    beliefs, [(mean, cov)] = random_beliefs(term)
+    out = everything(term, beliefs, where, where.values)
+    assert_close(in_order(layout, out[0]), mean[rows, 0])
+    assert_close(in_order(layout, out[1]), cov[rows, 0, 0])
+    total, eta, precision = 0.0, np.zeros(groups), np.zeros(groups)
+    for g, value, weight in zip(rows, values, weights, strict=True):
+        total += weight * cov[g, 0, 0]
+        eta[g] += weight * value if weight > 0 else 0.0
+        precision[g] += weight
+    assert_close(out[2], total)
+    assert_close(out[3].eta[:, 0], eta)
+    assert_close(out[3].precision[:, 0, 0], precision)
+
+
+@both_layouts
+def test_levels_are_drawn_towards_their_mean(layout):
+    """The table's posterior is that of a dense Gaussian with a common mean."""
+    values, weights = data()
+    where, term = observed(layout, values, weights), Offset("site", variance=fixed(0.7)).bind(AXES, SCALE)
+    beliefs = term.initial(jax.random.key(0), where.domain)
+    assert_close(beliefs[0].mean[:, 0], np.full(3, SCALE.mean))
+    sites = everything(term, beliefs, where, where.values)[3]
+    belief = term.table.posterior(sites)
+    exact = oracle.posterior(
+        np.full(3, 1.5), 0.7 * np.eye(3), np.asarray(sites.eta, float), np.asarray(sites.precision, float)
+    )
+    assert_close(belief.mean[:, 0], exact.mean)
+    assert_close(belief.cov[:, 0, 0], np.diag(exact.covariance))
+    assert_close(belief.log_normaliser, exact.log_normaliser)
+
+
+@pytest.mark.parametrize("index", [None, np.array([[3, 0], [0, 1], [2, 2], [2, 2], [1, 0]])], ids=LAYOUTS)
+def test_calendar_attribute(index):
+    """Days with one weekday share one level."""
+    points = {"day": np.arange(4.0), "place": np.arange(3.0), "day.weekday": np.array([5.0, 6.0, 5.0, 6.0])}
+    axes = {name: Axis(name, "numeric", p) for name, p in points.items()}
+    term = Climatology("day.weekday", over="place").bind(axes, SCALE)
+    assert term.over == ("day.weekday", "place") and len(term.table.points) == 6
+    where = domain(points, {"day.weekday": "day"}, index)
+    where = observations(where, np.ones(where.shape), np.ones(where.shape))
+    beliefs, [(mean, _)] = random_beliefs(term)
+    cells = np.array([(a, b) for a in range(4) for b in range(3)]) if index is None else index
+    out = everything(term, beliefs, where, where.values)
+    rows = [(a % 2) * 3 + b for a, b in cells]
+    assert_close(out[0].ravel(), mean[rows, 0])
+    assert_close(out[3].precision[:, 0, 0], np.bincount(rows, minlength=6))
+
+
+def test_a_level_never_seen_has_the_common_mean():
+    """At prediction its row is -1, which is no level of the table."""
+    term = Offset("lat", variance=fixed(0.7)).bind(AXES, SCALE)
+    new = domain({**points_of(), "lat": np.array([0.5, 99.0])}, {})
+    codes = np.asarray(term.block_points(new)[0])
+    np.testing.assert_array_equal(codes, [2.0, -1.0])
+    belief = eqx.filter_jit(term.initial)(jax.random.key(0), new)[0]
+    marginals = eqx.filter_jit(term.table.prior.predict)(belief, jnp.asarray(codes, DTYPE))
+    assert_close(marginals.mean[:, 0], [1.5, 1.5])
+    assert_close(marginals.cov[:, 0, 0], [0.7, 0.7])
+
+
+def test_a_constant_is_one_number_with_a_wide_prior():
+    term = Offset().bind(AXES, SCALE)
+    prior = eqx.filter_jit(term.initial)(jax.random.key(0), domain(points_of(), {}))[0]
+    assert_close(prior.mean, [[0.0]])
+    assert_close(prior.cov, [[[SCALE.variance + SCALE.mean**2]]])
+
+
+def test_constant_data_have_a_finite_prior():
+    term = Offset("site").bind(AXES, DataScale(0.0, 0.0))
+    assert np.isfinite(np.asarray(term.table.prior.variance.raw)).all()
+
+
+def test_an_unknown_mode_is_refused():
+    with pytest.raises(ValueError, match="'depth'"):
+        Offset("depth").bind(AXES, SCALE)
