@@ -126,8 +126,9 @@ def factors(dataset: xr.Dataset) -> Figure:
             _function(panels[row, column], mean.isel(component=row), sd.isel(component=row))
         panels[0, column].set_title(mode, fontsize=10)
         panels[-1, column].set_xlabel(_axis_label(dataset, mode))
+    names = dataset["component"].values if "component" in dataset.coords else np.arange(total)
     for row in range(shown):
-        panels[row, 0].set_ylabel(f"component {row}", fontsize=9)
+        panels[row, 0].set_ylabel(f"component {names[row]}", fontsize=9)
     if total > shown:
         figure.suptitle(f"the first {shown} of {total} components", fontsize=10)
     return figure

@@ -96,9 +96,9 @@ def sweep(state: State, observations: Observations, learn: Array) -> tuple[State
         squares = squares + term.total_variance(belief, observations)
     likelihood = model.likelihood.learn(squares, observations.weights)
     model = BoundModel(tuple(terms), likelihood)
-    elbo = power * likelihood.expected_log_likelihood(squares, observations.weights) + log_prior(model)
+    elbo = power * likelihood.expected_log_likelihood(squares, observations.weights) + log_prior(model.terms)
     for block_belief in (b for term_beliefs in beliefs_now for b in term_beliefs):
-        elbo = elbo - block_belief.kl()
+        elbo = elbo - block_belief.kl
     return State(model, power, tuple(beliefs_now), tuple(learning_now)), Info(elbo, likelihood.variance)
 
 

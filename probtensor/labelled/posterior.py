@@ -240,7 +240,7 @@ class Posterior:
         """
         truth, at = scoring.truth_and_places(held_out)
         if not allow_training:
-            scoring.refuse_training(self._encoded, at)
+            scoring.refuse_training(self._encoded, at, truth)
         found = self.predict(at)
         return scoring.score(found, truth)
 

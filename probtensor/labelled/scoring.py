@@ -33,8 +33,12 @@ def truth_and_places(held_out: Any) -> tuple[np.ndarray, PointData]:
     )
 
 
-def refuse_training(encoded: Encoded, at: PointData) -> None:
-    """Raises DataError if any place was observed in training."""
+def refuse_training(encoded: Encoded, at: PointData, truth: np.ndarray) -> None:
+    """Raises DataError if any entry was used in training.
+
+    On a grid that is an observed cell. A table may hold repeated measurements, so there an entry counts as used only
+    if a training row has its coordinates and its value.
+    """
     absent = [n for n in encoded.coordinates if n not in at.coords]
     if absent:
         raise DataError(f"held_out lacks the coordinate {absent[0]!r} of the data")
@@ -44,14 +48,14 @@ def refuse_training(encoded: Encoded, at: PointData) -> None:
         place = np.clip(np.searchsorted(levels, wanted), 0, len(levels) - 1)
         known &= levels[place] == wanted
         codes.append(place)
-    flat = np.ravel_multi_index(codes, [len(c.labels) for c in encoded.coordinates.values()])
+    sizes = [len(c.labels) for c in encoded.coordinates.values()]
+    flat = np.ravel_multi_index(codes, sizes)
     if encoded.index is None:
         seen = encoded.seen.ravel()[flat]
     else:
-        own = np.ravel_multi_index(encoded.index[encoded.seen].T, [len(c.labels) for c in encoded.coordinates.values()])
-        seen = np.isin(flat, own)
-        # A repeated measurement has a twin in training without having been trained on: only its value tells.
-        seen = np.zeros_like(seen) if at.values is None else seen
+        own = np.ravel_multi_index(tuple(encoded.index[encoded.seen].T), sizes)
+        used = set(zip(own.tolist(), encoded.values[encoded.seen].tolist(), strict=True))
+        seen = np.array([pair in used for pair in zip(flat.tolist(), truth.tolist(), strict=True)])
     bad = np.flatnonzero(known & seen)
     if bad.size:
         first = ", ".join(f"{n}={at.coords[n][bad[0]]}" for n in encoded.coordinates)

@@ -7,13 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from probtensor import hyperparameters
+from probtensor.errors import ModelError
 from probtensor.hyperparameters import Declaration, Parameter
 from probtensor.typing import Array, Float
 
 #: Noise standard deviation at the start of learning, in units of the data's.
 _START = 0.3
 #: The noise is never learned below this, in units of the data's standard deviation.
-FLOOR = 1e-5
+FLOOR = 1e-4
 
 
 class Gaussian(eqx.Module):
@@ -21,13 +22,16 @@ class Gaussian(eqx.Module):
 
     Args:
         sd: noise standard deviation in data units; learned by default, a number is a start, ``pt.fixed(0.1)`` holds it.
+            It is learned at the objective's optimum, without a prior.
     """
 
     sd: Declaration = None
 
     def bind(self, variance: float) -> BoundGaussian:
         """A number for the noise, from the variance of the data."""
-        scale = float(np.sqrt(variance)) or 1.0
+        if hasattr(self.sd, "log_prob"):
+            raise ModelError("Gaussian(sd=...): a prior distribution for the noise is not available; give a number")
+        scale = float(np.sqrt(variance))
         return BoundGaussian(
             hyperparameters.bind(self.sd, np.array([_START * scale]), "sd"), jnp.asarray(FLOOR * scale)
         )

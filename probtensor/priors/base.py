@@ -37,13 +37,14 @@ class Marginals(NamedTuple):
 class Belief(NamedTuple):
     """The posterior of one mode's functions given its sites: prior times sites, normalised.
 
-    ``log_normaliser`` is the log of the prior expectation of the sites' product; the sites and points are kept, since
-    they with the prior are the whole posterior process.
+    ``log_normaliser`` is the log of the prior expectation of the sites' product, ``kl`` the Kullback-Leibler divergence
+    from the prior in nats; the sites and points are kept, since they with the prior are the whole posterior process.
     """
 
     mean: Float[Array, "T R"]
     cov: Float[Array, "T R R"]
     log_normaliser: Float[Array, ""]
+    kl: Float[Array, ""]
     points: Float[Array, "T"]
     sites: Sites
 
@@ -52,11 +53,18 @@ class Belief(NamedTuple):
         """The marginals at the training levels."""
         return Marginals(self.mean, self.cov)
 
-    def kl(self) -> Float[Array, ""]:
-        """Kullback-Leibler divergence from the prior, in nats: E[log sites] minus the log-normaliser."""
-        linear = jnp.sum(self.sites.eta * self.mean)
-        quadratic = jnp.sum(self.sites.precision * self.marginals.second_moment())
-        return linear - 0.5 * quadratic - self.log_normaliser
+
+def believe(
+    mean: Float[Array, "T R"],
+    cov: Float[Array, "T R R"],
+    log_normaliser: Float[Array, ""],
+    points: Float[Array, "T"],
+    sites: Sites,
+) -> Belief:
+    """A belief with its divergence from the prior: E[log sites] minus the log-normaliser."""
+    second = Marginals(mean, cov).second_moment()
+    expected = jnp.sum(sites.eta * mean) - 0.5 * jnp.sum(sites.precision * second)
+    return Belief(mean, cov, log_normaliser, expected - log_normaliser, points, sites)
 
 
 class AbstractModePrior(eqx.Module):

@@ -13,7 +13,7 @@ from probtensor.hyperparameters import Declaration
 from probtensor.kernels.base import Start
 from probtensor.linalg.gaussian import condition_each
 from probtensor.linalg.small import spread_of
-from probtensor.priors.base import AbstractModePrior, Belief, Marginals, Sites, with_empty_sites
+from probtensor.priors.base import AbstractModePrior, Belief, Marginals, Sites, believe, with_empty_sites
 from probtensor.typing import Array, Float, Key
 
 
@@ -52,20 +52,20 @@ class Categorical(AbstractModePrior):
         root = jnp.diag(jnp.sqrt(variance))[None]
         inner = root @ pooled.precision @ root
         conditioned = condition_each(jnp.broadcast_to(root, inner.shape), pooled.eta, inner)
-        mean = conditioned.mean(pooled.eta) + (0.0 if self.mean is None else self.mean[None])
-        value = jnp.sum(conditioned.log_normaliser) + self._shift(sites)
-        return Belief(mean[group], conditioned.covariance()[group], value, points, sites)
+        deviation, cov = conditioned.mean(pooled.eta)[group], conditioned.covariance()[group]
+        value = jnp.sum(conditioned.log_normaliser)
+        # The divergence is that of the deviations from the common mean: in the data's own units it would be the
+        # difference of numbers as large as (mean / noise)^2.
+        centred = believe(deviation, cov, value, points, self._centred(sites))
+        if self.mean is None:
+            return centred
+        shift = _value_at(self.mean, sites)
+        return Belief(deviation + self.mean, cov, value + shift, centred.kl, points, sites)
 
     def _centred(self, sites: Sites) -> Sites:
         if self.mean is None:
             return sites
         return Sites(sites.eta - jnp.einsum("trs,s->tr", sites.precision, self.mean), sites.precision)
-
-    def _shift(self, sites: Sites) -> Float[Array, ""] | float:
-        if self.mean is None:
-            return 0.0
-        total = jnp.sum(sites.precision, axis=0)
-        return jnp.sum(sites.eta, axis=0) @ self.mean - 0.5 * self.mean @ total @ self.mean
 
     def log_normaliser(self, points: Float[Array, "T"], sites: Sites) -> Float[Array, ""]:
         """Sum over the levels."""
@@ -106,7 +106,7 @@ class Constant(AbstractModePrior):
     def posterior(self, points: Float[Array, "T"], sites: Sites) -> Belief:
         """Ones, known exactly."""
         one = jnp.ones_like(sites.eta)
-        return Belief(one, jnp.zeros_like(sites.precision), self.log_normaliser(points, sites), points, sites)
+        return believe(one, jnp.zeros_like(sites.precision), self.log_normaliser(points, sites), points, sites)
 
     def log_normaliser(self, points: Float[Array, "T"], sites: Sites) -> Float[Array, ""]:
         """The sites' value at one."""
@@ -124,6 +124,12 @@ class Constant(AbstractModePrior):
     def improve(self, points: Float[Array, "T"], sites: Sites) -> Constant:
         """Nothing to learn."""
         return self
+
+
+def _value_at(values: Float[Array, "R"], sites: Sites) -> Float[Array, ""]:
+    """Log of the sites' product where every level has these values."""
+    total = jnp.sum(sites.precision, axis=0)
+    return jnp.sum(sites.eta, axis=0) @ values - 0.5 * values @ total @ values
 
 
 def _group(points: Float[Array, "T"]) -> tuple[Array, Array]:

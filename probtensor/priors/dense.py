@@ -10,7 +10,7 @@ from probtensor.axes import Axis
 from probtensor.kernels.base import AbstractKernel, Start
 from probtensor.linalg.gaussian import Conditioned, cholesky, condition
 from probtensor.linalg.small import one_by_one, spread_of
-from probtensor.priors.base import AbstractModePrior, Belief, Marginals, Sites
+from probtensor.priors.base import AbstractModePrior, Belief, Marginals, Sites, believe
 from probtensor.typing import Array, Float, Key
 
 
@@ -57,7 +57,7 @@ class Dense(AbstractModePrior):
         """Conditions all levels and components at once."""
         root, conditioned = self._condition(points, sites)
         mean, cov = self._marginals(sites, jnp.swapaxes(root, -1, -2), conditioned, root)
-        return Belief(mean, cov, conditioned.log_normaliser, points, sites)
+        return believe(mean, cov, conditioned.log_normaliser, points, sites)
 
     def log_normaliser(self, points: Float[Array, "T"], sites: Sites) -> Float[Array, ""]:
         """log integral of prior times sites."""

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from probtensor.axes import Axis
 from probtensor.kernels.base import AbstractKernel, Start
-from probtensor.priors.base import AbstractModePrior, Belief, Marginals, Sites, with_empty_sites
+from probtensor.priors.base import AbstractModePrior, Belief, Marginals, Sites, believe, with_empty_sites
 from probtensor.statespace.chain import Chain, discretise
 from probtensor.statespace.smoothing import draw, log_normaliser, marginals, posterior_chain
 from probtensor.typing import Array, Float, Key
@@ -39,7 +39,7 @@ class Markov(AbstractModePrior):
         value, posterior = posterior_chain(chain, *ordered)
         mean, cov = marginals(chain, posterior)
         back = jnp.argsort(order)
-        return Belief(mean[back], cov[back], value, points, sites)
+        return believe(mean[back], cov[back], value, points, sites)
 
     def log_normaliser(self, points: Float[Array, "T"], sites: Sites) -> Float[Array, ""]:
         """The backward pass alone."""

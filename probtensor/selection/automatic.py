@@ -215,4 +215,7 @@ def scale_of(observations: Observations) -> DataScale:
     """Mean and variance of the observed values."""
     values = np.asarray(observations.values)[np.asarray(observations.weights) > 0]
     variance = float(values.var())
-    return DataScale(float(values.mean()), variance if variance > 0 else max(float(values.mean()) ** 2 * 1e-12, 1e-12))
+    if variance == 0:
+        # Constant data have no scale of their own; a thousandth of their size stands for it.
+        variance = float(1e-3 * values[0]) ** 2 or 1.0
+    return DataScale(float(values.mean()), variance)

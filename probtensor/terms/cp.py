@@ -141,7 +141,8 @@ class BoundCP(AbstractBoundTerm):
             T, dtype = block.points.shape[0], block.points.dtype
             mean = jax.random.normal(k, (T, self.rank), dtype)
             cov = jnp.broadcast_to(_START_VARIANCE * jnp.eye(self.rank, dtype=dtype), (T, self.rank, self.rank))
-            beliefs.append(Belief(mean, cov, jnp.zeros((), dtype), block.points, empty_sites(T, self.rank, dtype)))
+            zero, sites = jnp.zeros((), dtype), empty_sites(T, self.rank, dtype)
+            beliefs.append(Belief(mean, cov, zero, zero, block.points, sites))
         return tuple(beliefs)
 
     def block_points(self, domain: Domain) -> tuple[Float[Array, "M"], ...]:

@@ -46,10 +46,9 @@ class Offset(AbstractTerm):
     def bind(self, axes: Mapping[str, Axis], scale: DataScale) -> BoundOffset:
         """Levels are numbered by the distinct coordinates of the training data."""
         vocabulary = tuple(np.unique(axes[name].points) for name in self.over)
-        # A lone constant has no other levels to be drawn to: its prior is wide around zero, in data units.
-        spread = scale.variance if self.over else scale.variance + scale.mean**2
-        variance = hyperparameters.bind(self.variance, np.array([max(spread, 1e-300)]), "variance")
-        mean = jnp.asarray(np.array([scale.mean])) if self.over else None
+        # One level cannot tell the spread of levels, so a lone constant's is held at that of the data.
+        variance = hyperparameters.bind(self.variance, np.array([scale.variance]), "variance", held=not self.over)
+        mean = jnp.asarray(np.array([scale.mean]))
         groups = int(np.prod([len(v) for v in vocabulary])) if vocabulary else 1
         prior = Categorical("independent", variance, mean)
         block = Block(prior, jnp.asarray(np.arange(groups, dtype=float)))

@@ -9,6 +9,7 @@ import tinygp
 from scipy.linalg import expm, solve_continuous_lyapunov
 
 from probtensor.axes import Axis
+from probtensor.compilation import compiled
 from probtensor.errors import ModelError
 from probtensor.hyperparameters import fixed, learned_mask, parameters
 from probtensor.kernels.base import Start
@@ -24,7 +25,7 @@ AXIS = Axis("x", "numeric", np.linspace(0.0, 10.0, 11), unit="m")
 STEPS = (1e-6, 1e-3, 0.1, 0.5, 0.999, 1.001, 1.5, 5.0, 40.0)
 
 every_smoothness = pytest.mark.parametrize("nu", SMOOTHNESSES)
-transition = eqx.filter_jit(lambda kernel, step: kernel.transition(step))
+transition = compiled(lambda kernel, step: kernel.transition(step))
 
 
 def bound(nu, lengthscales=LENGTHSCALES, variances=VARIANCES):
@@ -94,7 +95,7 @@ def test_evidence_is_that_of_another_library(nu):
     )
     sites = Sites(jnp.asarray(y / noise, DTYPE)[:, None], jnp.full((40, 1, 1), 1 / noise, DTYPE))
     prior = Markov(bound(nu, np.array([length]), np.array([variance])))
-    ours = eqx.filter_jit(prior.log_normaliser)(jnp.asarray(x), sites)
+    ours = compiled(prior.log_normaliser)(jnp.asarray(x), sites)
     ours = ours - 0.5 * np.sum(y**2) / noise - 20 * np.log(2 * np.pi * noise)
     assert_close(ours, other)
     dense = oracle.matern(nu, length, variance, oracle.distances(x)) + noise * np.eye(40)
@@ -142,7 +143,7 @@ def test_a_very_long_step_forgets(nu):
     assert_close(root_Q @ jnp.swapaxes(root_Q, 1, 2), root @ jnp.swapaxes(root, 1, 2))
 
 
-@eqx.filter_jit
+@compiled
 def gradients(kernel, step):
     """Of covariance and transition at one distance, by the hyper-parameters; of log det Q, by the log step."""
     learned, held = eqx.partition(kernel, learned_mask(kernel))

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import xarray as xr
-from tests.labelled.fields import field, fit
 
 import probtensor as pt
+from tests.labelled.fields import field, fit
 
 
 def _at(value, **where):

@@ -5,9 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from tests.labelled.fields import MODEL, QUICK, field, fit
 
 import probtensor as pt
+from tests.labelled.fields import MODEL, QUICK, field, fit
 
 
 def same(a, b, tolerance=1e-9):
@@ -142,6 +142,17 @@ def test_scores_refuse_training_entries():
     assert post.score(truth, allow_training=True)["n"] == truth.size
 
 
+def test_a_table_refuses_its_own_rows_but_not_a_repeated_measurement():
+    data, _ = field()
+    frame = data.to_dataframe().reset_index().dropna()
+    coords = ["time", "lat", "station"]
+    post = fit(pt.table(frame, "tas", coords))
+    with pytest.raises(pt.DataError, match="1 of 1 held-out entries were used in training"):
+        post.score(pt.table(frame.iloc[:1], "tas", coords))
+    again = frame.iloc[:1].assign(tas=frame["tas"].iloc[0] + 0.01)
+    assert post.score(pt.table(again, "tas", coords))["n"] == 1
+
+
 def test_objective_never_falls_and_summary_says_what_happened():
     data, _ = field()
     post = fit(data)
@@ -230,7 +241,7 @@ def test_climatology_of_a_calendar_attribute():
     data = xr.DataArray(280 + season[:, None] + np.zeros((36, 2)), {"time": time, "site": ["a", "b"]}, ["time", "site"])
     holes = data.copy()
     holes[18, :] = np.nan
-    post = pt.fit(holes, pt.Climatology("time.month"), engine=QUICK)
+    post = pt.fit(holes, pt.Climatology("time.month", over="site"), engine=QUICK)
     np.testing.assert_allclose(post.impute()["value"], data, atol=1e-2)
     ahead = post.predict({"time": pd.to_datetime(["2025-07-01", "2025-08-01"]), "site": "a"})
     np.testing.assert_allclose(ahead["mean"], [285.0, 280.0], atol=1e-2)

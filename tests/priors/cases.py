@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from probtensor.axes import Axis
+from probtensor.compilation import compiled
 from probtensor.hyperparameters import learned_mask, parameters
 from probtensor.kernels.base import Start
 from probtensor.kernels.matern import Matern
@@ -85,17 +86,17 @@ class Result(NamedTuple):
     new_cov: np.ndarray
 
 
-@eqx.filter_jit
+@compiled
 def _run(prior, points, sites, new_points):
     belief = prior.posterior(points, sites)
     learned, held = eqx.partition(prior, learned_mask(prior))
     value, gradient = jax.value_and_grad(lambda p: eqx.combine(p, held).log_normaliser(points, sites))(learned)
     new = prior.predict(belief, new_points)
     gradient = [g for g in jax.tree.leaves(gradient) if g is not None]
-    return Result(belief.mean, belief.cov, belief.log_normaliser, belief.kl(), value, gradient, new.mean, new.cov)
+    return Result(belief.mean, belief.cov, belief.log_normaliser, belief.kl, value, gradient, new.mean, new.cov)
 
 
-@eqx.filter_jit
+@compiled
 def _draws(prior, points, sites, new_points, key):
     return prior.sample(prior.posterior(points, sites), new_points, key, 4000)
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from probtensor.axes import Axis
+from probtensor.compilation import compiled
 from probtensor.kernels.base import Start
 from probtensor.kernels.matern import Matern
 from probtensor.statespace.chain import apply_blocks, discretise, emit, lift
@@ -22,7 +23,7 @@ def kernel(nu=1.5):
     return Matern(nu).bind(Axis("x", "numeric", POINTS), start)
 
 
-@jax.jit
+@compiled
 def smooth(points, eta, precision):
     chain = discretise(kernel(), points)
     value, posterior = posterior_chain(chain, eta, precision)
@@ -64,10 +65,10 @@ def test_log_evidence_by_the_chain_rule():
 
 def test_compiled_is_as_written():
     chain = discretise(kernel(0.5), jnp.asarray(POINTS[:2], DTYPE))
-    compiled = jax.jit(posterior_chain)(chain, *sites(T=2))
+    fast = jax.jit(posterior_chain)(chain, *sites(T=2))
     with jax.disable_jit():
         plain = posterior_chain(chain, *sites(T=2))
-    for a, b in zip(jax.tree.leaves(compiled), jax.tree.leaves(plain), strict=True):
+    for a, b in zip(jax.tree.leaves(fast), jax.tree.leaves(plain), strict=True):
         assert_close(a, b)
 
 
@@ -78,7 +79,7 @@ def test_a_long_chain_with_hardly_any_noise(nu):
     precision = jnp.broadcast_to(1e6 * jnp.eye(R, dtype=DTYPE), (2000, R, R))
     target = jnp.stack([jnp.sin(points), jnp.cos(points)], axis=1)
 
-    @jax.jit
+    @compiled
     def run(points, eta, precision):
         chain = discretise(kernel(nu), points)
         value, posterior = posterior_chain(chain, eta, precision)

@@ -67,5 +67,5 @@ def random_beliefs(term, seed=0):
         mean = jnp.asarray(rng.normal(size=(T, R)), DTYPE)
         cov = jnp.asarray(np.einsum("trk,tsk->trs", A, A), DTYPE)
         sites = Sites(jnp.zeros_like(mean), jnp.zeros_like(cov))
-        beliefs.append(Belief(mean, cov, jnp.zeros((), DTYPE), block.points, sites))
+        beliefs.append(Belief(mean, cov, jnp.zeros((), DTYPE), jnp.zeros((), DTYPE), block.points, sites))
     return beliefs, [(np.asarray(b.mean, np.float64), np.asarray(b.cov, np.float64)) for b in beliefs]

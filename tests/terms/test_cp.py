@@ -1,12 +1,12 @@
 """CP against loops over components and observations (`tests/oracles/cp.py`), in both layouts."""
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from probtensor.axes import Axis
+from probtensor.compilation import compiled
 from probtensor.errors import ModelError
 from probtensor.hyperparameters import parameters
 from probtensor.kernels.matern import Matern
@@ -25,7 +25,7 @@ both_layouts = pytest.mark.parametrize("layout", LAYOUTS)
 every_rank = pytest.mark.parametrize("rank", [1, 3])
 
 
-@eqx.filter_jit
+@compiled
 def everything(term, beliefs, where, residual):
     """Mean, variance, total variance and the sites of every block."""
     marginals = term.training_marginals(beliefs, where.domain)
@@ -130,7 +130,7 @@ def test_draws_have_the_mean_and_variance_of_the_term():
 
 def test_start_is_smooth_and_random():
     term, where = CP(2).bind(AXES, SCALE), domain(points_of(), {})
-    initial = eqx.filter_jit(term.initial)
+    initial = compiled(term.initial)
     one, other = (initial(jax.random.key(k), where) for k in (0, 1))
     for a, b, block in zip(one, other, term.blocks, strict=True):
         assert a.mean.shape == (len(block.points), 2)

@@ -1,12 +1,12 @@
 """Offsets against loops over levels, in both layouts."""
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from probtensor.axes import Axis
+from probtensor.compilation import compiled
 from probtensor.hyperparameters import fixed
 from probtensor.observations.domain import domain, observations
 from probtensor.terms.base import DataScale
@@ -21,7 +21,7 @@ both_layouts = pytest.mark.parametrize("layout", LAYOUTS)
 every_table = pytest.mark.parametrize("over", [(), ("site",), ("time", "site"), ("lat", "site", "time")], ids=str)
 
 
-@eqx.filter_jit
+@compiled
 def everything(term, beliefs, where, residual):
     marginals = term.training_marginals(beliefs, where.domain)
     mean, variance = term.mean(marginals, where.domain), term.variance(marginals, where.domain)
@@ -98,15 +98,15 @@ def test_a_level_never_seen_has_the_common_mean():
     new = domain({**points_of(), "lat": np.array([0.5, 99.0])}, {})
     codes = np.asarray(term.block_points(new)[0])
     np.testing.assert_array_equal(codes, [2.0, -1.0])
-    belief = eqx.filter_jit(term.initial)(jax.random.key(0), new)[0]
-    marginals = eqx.filter_jit(term.table.prior.predict)(belief, jnp.asarray(codes, DTYPE))
+    belief = compiled(term.initial)(jax.random.key(0), new)[0]
+    marginals = compiled(term.table.prior.predict)(belief, jnp.asarray(codes, DTYPE))
     assert_close(marginals.mean[:, 0], [1.5, 1.5])
     assert_close(marginals.cov[:, 0, 0], [0.7, 0.7])
 
 
 def test_a_constant_is_one_number_with_a_wide_prior():
     term = Offset().bind(AXES, SCALE)
-    prior = eqx.filter_jit(term.initial)(jax.random.key(0), domain(points_of(), {}))[0]
+    prior = compiled(term.initial)(jax.random.key(0), domain(points_of(), {}))[0]
     assert_close(prior.mean, [[0.0]])
     assert_close(prior.cov, [[[SCALE.variance + SCALE.mean**2]]])
 
