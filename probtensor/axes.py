@@ -29,6 +29,7 @@ class Axis:
         points: (T,) distinct levels in ascending order, in ``unit`` (categories: 0..T-1).
         unit: the unit of ``points`` and of every lengthscale, ``"days"`` on a time axis.
         parse: turns a string such as ``"30D"`` into a number in ``unit``.
+        parent: the mode that this one derives from; empty for a mode of the data.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Axis:
     points: np.ndarray
     unit: str = ""
     parse: Callable[[str], float] = _no_strings
+    parent: str = ""
 
     @property
     def size(self) -> int:

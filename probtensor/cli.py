@@ -101,7 +101,8 @@ def impute(
 
         model = "auto" if number is None else Offset() + CP(number)
         with _progress() as progress:
-            filled = fit(data, model, seed=seed, progress=progress).impute(where=mask, quantiles=levels)
+            post = fit(data, model, seed=seed, progress=progress)
+        filled = post.impute(where=mask, quantiles=levels)
         _write(output, filled.to_netcdf)
         console = Console(stderr=True)
         if console.is_terminal:

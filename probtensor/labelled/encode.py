@@ -50,14 +50,27 @@ class Encoded:
         """True where an entry is observed."""
         return self.weights > 0
 
+    def split(self, name: str) -> tuple[str, str]:
+        """The parent and the calendar attribute of a derived mode; a mode of the data is its own parent.
+
+        Raises ModelError if the data have neither.
+        """
+        if name in self.coordinates:
+            return name, ""
+        parent, _, attribute = name.rpartition(".")
+        if parent not in self.coordinates:
+            known = ", ".join(self.coordinates)
+            raise ModelError(f"the model names mode {name!r}, which the data do not have; they have {known}")
+        return parent, attribute
+
     def axes(self, modes: tuple[str, ...]) -> dict[str, Axis]:
         """Axes of all base modes, and of the derived modes among ``modes``."""
         axes = {name: c.axis() for name, c in self.coordinates.items()}
         for name in modes:
             if name not in axes:
-                parent, attribute = _split(name, self.coordinates)
-                labels = self.coordinates[parent].labels
-                axes[name] = Axis(name, "category", self.coordinates[parent].derive(attribute, labels))
+                parent, attribute = self.split(name)
+                levels = self.coordinates[parent].derive(attribute, self.coordinates[parent].labels)
+                axes[name] = Axis(name, "category", levels, parent=parent)
         return axes
 
     def domain(self, modes: tuple[str, ...], labels: dict[str, np.ndarray], index: np.ndarray | None) -> Domain:
@@ -66,7 +79,7 @@ class Encoded:
         parents = {}
         for name in modes:
             if name not in self.coordinates:
-                parent, attribute = _split(name, self.coordinates)
+                parent, attribute = self.split(name)
                 places[name] = self.coordinates[parent].derive(attribute, labels[parent])
                 parents[name] = parent
         return domain(places, parents, index)
@@ -75,13 +88,6 @@ class Encoded:
         """The training data for the core."""
         labels = {name: c.labels for name, c in self.coordinates.items()}
         return observations(self.domain(modes, labels, self.index), self.values, self.weights)
-
-
-def _split(name: str, known: dict[str, Coordinate]) -> tuple[str, str]:
-    parent, _, attribute = name.rpartition(".")
-    if parent not in known:
-        raise ModelError(f"the model names mode {name!r}, which the data do not have; they have {', '.join(known)}")
-    return parent, attribute
 
 
 def encode(data: Any, weights: Any = None) -> Encoded:

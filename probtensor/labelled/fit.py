@@ -108,12 +108,7 @@ def _check_modes(model: Sum, encoded: Encoded) -> tuple[str, ...]:
     """The modes that the model reads. Raises ModelError for an unknown one; warns of a mode that nothing reads."""
     available = tuple(encoded.coordinates)
     modes = model.mode_names(available)
-    for name in modes:
-        if name not in available and name.rpartition(".")[0] not in available:
-            raise ModelError(
-                f"the model names mode {name!r}, which the data do not have; they have {', '.join(available)}"
-            )
-    read = {name if name in available else name.rpartition(".")[0] for name in modes}
+    read = {encoded.split(name)[0] for name in modes}
     unread = [n for n in available if n not in read and len(encoded.coordinates[n].labels) > 1]
     if unread:
         warnings.warn(

@@ -54,7 +54,8 @@ def places(encoded: Encoded, modes: tuple[str, ...], at: Any) -> Places:
     Raises:
         DataError: a coordinate that the model reads is absent, empty or of another kind.
     """
-    needed = [n for n in encoded.coordinates if n in modes or any(m.rpartition(".")[0] == n for m in modes)]
+    parents = {encoded.split(name)[0] for name in modes}
+    needed = [n for n in encoded.coordinates if n in parents]
     if isinstance(at, PointData):
         return _pointwise(encoded, modes, needed, at.coords)
     if isinstance(at, pd.DataFrame):

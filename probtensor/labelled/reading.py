@@ -44,10 +44,9 @@ def factors(state: State, encoded: Encoded, term: int, gauge: str) -> xr.Dataset
 
 
 def _labels(encoded: Encoded, name: str) -> np.ndarray:
-    if name in encoded.coordinates:
-        return encoded.coordinates[name].labels
-    parent, _, attribute = name.rpartition(".")
-    return encoded.coordinates[parent].derive(attribute, encoded.coordinates[parent].labels)
+    parent, attribute = encoded.split(name)
+    coordinate = encoded.coordinates[parent]
+    return coordinate.derive(attribute, coordinate.labels) if attribute else coordinate.labels
 
 
 def _canonical(mean: dict, sd: dict, explained: np.ndarray) -> tuple[dict, dict, np.ndarray]:

@@ -36,8 +36,8 @@ def truth_and_places(held_out: Any) -> tuple[np.ndarray, PointData]:
 def refuse_training(encoded: Encoded, at: PointData, truth: np.ndarray) -> None:
     """Raises DataError if any entry was used in training.
 
-    On a grid that is an observed cell. A table may hold repeated measurements, so there an entry counts as used only
-    if a training row has its coordinates and its value.
+    On a grid that is an observed cell. A table may hold repeated measurements and even equal ones, so there only a
+    held-out table most of whose rows stand in the training table, coordinates and value, is refused.
     """
     absent = [n for n in encoded.coordinates if n not in at.coords]
     if absent:
@@ -56,6 +56,7 @@ def refuse_training(encoded: Encoded, at: PointData, truth: np.ndarray) -> None:
         own = np.ravel_multi_index(tuple(encoded.index[encoded.seen].T), sizes)
         used = set(zip(own.tolist(), encoded.values[encoded.seen].tolist(), strict=True))
         seen = np.array([pair in used for pair in zip(flat.tolist(), truth.tolist(), strict=True)])
+        seen &= seen.mean() > 0.5
     bad = np.flatnonzero(known & seen)
     if bad.size:
         first = ", ".join(f"{n}={at.coords[n][bad[0]]}" for n in encoded.coordinates)

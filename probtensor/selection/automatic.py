@@ -67,8 +67,8 @@ class Choice:
 
 
 def offset(axes: Mapping[str, Axis]) -> Sum | Offset:
-    """A constant, or one for each month where the time axis covers two years with several times in each."""
-    months = [name for name in axes if name.endswith(".month")]
+    """A constant, and one for each month where the axes have a mode of months."""
+    months = [name for name, axis in axes.items() if axis.parent]
     return Offset() + Climatology(months[0]) if months else Offset()
 
 
@@ -95,7 +95,7 @@ def choose(
         seed: of the held-out gaps and the starts.
         note: is told what is being tried.
     """
-    base = [name for name in axes if "." not in name]
+    base = [name for name, axis in axes.items() if not axis.parent]
     varying = [name for name in base if axes[name].size > 1]
     if not varying or int(observations.count) < 10:
         return Choice(Sum((Offset(),)), engine, (), "none: too few observations for a low-rank part")

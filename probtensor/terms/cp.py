@@ -79,7 +79,7 @@ class CP(AbstractTerm):
     def bind(self, axes: Mapping[str, Axis], scale: DataScale) -> BoundCP:
         """Chooses defaults, starts lengthscales at several scales, and puts the variance into one mode."""
         declared = dict(self.modes or ())
-        names = self.mode_names([n for n in axes if "." not in n])
+        names = self.mode_names([n for n, axis in axes.items() if not axis.parent])
         priors = {n: _prior(declared.get(n, declared.get(...)), axes[n]) for n in names}
         active = sorted(n for n in names if not isinstance(priors[n], Constant))
         if not active:

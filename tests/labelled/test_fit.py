@@ -228,6 +228,15 @@ def test_every_kind_of_coordinate(kind):
     np.testing.assert_array_equal(filled.to_numpy()[seen], data.to_numpy()[seen])
 
 
+def test_a_column_with_a_dot_in_its_name():
+    data, _ = field()
+    frame = data.to_dataframe().reset_index().rename(columns={"lat": "PM2.5"})
+    post = fit(pt.table(frame, "tas", ["time", "PM2.5", "station"]))
+    np.testing.assert_allclose(
+        post.predict(frame)["mean"], fit(data).predict(data.to_dataframe().reset_index())["mean"], atol=1e-6
+    )
+
+
 def test_nothing_global_is_changed():
     before = jax.config.jax_enable_x64
     data, _ = field()
@@ -246,5 +255,5 @@ def test_climatology_of_a_calendar_attribute():
     ahead = post.predict({"time": pd.to_datetime(["2025-07-01", "2025-08-01"]), "site": "a"})
     np.testing.assert_allclose(ahead["mean"], [285.0, 280.0], atol=1e-2)
     with pytest.raises(pt.ModelError, match="no such calendar attribute"):
-        pt.fit(holes, pt.Climatology("time.moon"))
+        pt.fit(holes, pt.Climatology("time.moon", over="site"))
     assert MODEL.terms

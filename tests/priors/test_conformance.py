@@ -14,8 +14,14 @@ from tests.helpers import DTYPE, assert_close, tolerance
 from tests.oracles import gaussian_process as oracle
 from tests.priors.cases import CASES, KERNELS, SITES, M, R, draws, random_points, random_sites, raw_of, rounded, run
 
-SIZES = (1, 2, 7, 60)
+#: One and two levels of the kernels in between are for the slow run: they only cost compilation.
+SIZES = [
+    pytest.param(name, T, marks=pytest.mark.slow if T <= 2 and name.endswith(("12", "52")) else ())
+    for name in CASES
+    for T in (1, 2, 7, 60)
+]
 every_prior = pytest.mark.parametrize("name", CASES)
+every_prior_and_size = pytest.mark.parametrize(("name", "T"), SIZES)
 every_kernel = pytest.mark.parametrize("kernel", KERNELS)
 processes = pytest.mark.parametrize("name", [name for name in CASES if "matern" in name or "sum" in name])
 
@@ -49,8 +55,7 @@ def finite(result):
     return all(np.isfinite(x).all() for x in [*result[:5], *result.gradient, result.new_mean, result.new_cov])
 
 
-@every_prior
-@pytest.mark.parametrize("T", SIZES)
+@every_prior_and_size
 @pytest.mark.parametrize("kind", SITES)
 def test_posterior_is_the_dense_gaussian(name, T, kind):
     for seed in (1, 2):
@@ -69,8 +74,7 @@ def test_posterior_is_the_dense_gaussian(name, T, kind):
         assert_close(result.alone, oracle_all.log_normaliser, factor)
 
 
-@every_prior
-@pytest.mark.parametrize("T", SIZES)
+@every_prior_and_size
 @pytest.mark.parametrize("kind", SITES)
 def test_gradient_is_that_of_the_oracle(name, T, kind):
     case, points, sites = CASES[name], random_points(T, 3), random_sites(T, kind, 3)
