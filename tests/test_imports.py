@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "probtensor"
 ROOMS = (
     "errors",
     "typing",
+    "compilation",
     "axes",
     "hyperparameters",
     "linalg",

@@ -37,8 +37,16 @@ def _objective(learned: AbstractModePrior, held: AbstractModePrior, points: Arra
     return prior.log_normaliser(points, sites) + log_prior(prior)
 
 
-def _step(block: Block, sites: Sites, state: LearningState) -> tuple[AbstractModePrior, LearningState]:
-    """The learned hyper-parameters after one step uphill, or as they were where the step does not gain.
+class _Proposal(NamedTuple):
+    """Learned hyper-parameters one step uphill, and the objective that they must reach to be kept."""
+
+    learned: AbstractModePrior
+    threshold: Array
+    state: LearningState
+
+
+def _propose(block: Block, sites: Sites, state: LearningState) -> _Proposal:
+    """One step uphill.
 
     Each logarithm moves by its own step in the direction of its gradient's sign; the step grows while the sign holds
     and shrinks when it flips (Riedmiller and Braun 1993), which needs no scale of the objective.
@@ -54,9 +62,7 @@ def _step(block: Block, sites: Sites, state: LearningState) -> tuple[AbstractMod
 
     steps = jax.tree.map(resize, state.steps, agreement)
     candidate = jax.tree.map(lambda x, s, g: x + s * jnp.sign(g), learned, steps, gradient)
-    kept = _objective(candidate, held, block.points, sites) >= value
-    steps = jax.tree.map(lambda s: jnp.where(kept, s, jnp.maximum(s * _SHRINK, _SMALLEST)), steps)
-    return jax.tree.map(lambda a, b: jnp.where(kept, a, b), candidate, learned), LearningState(steps, gradient)
+    return _Proposal(candidate, value, LearningState(steps, gradient))
 
 
 def update(block: Block, sites: Sites, state: LearningState, learn: Array) -> tuple[Block, Belief, LearningState]:
@@ -66,7 +72,42 @@ def update(block: Block, sites: Sites, state: LearningState, learn: Array) -> tu
     """
     block = Block(block.prior.improve(block.points, sites), block.points)
     learned, held = eqx.partition(block.prior, learned_mask(block.prior))
-    if jax.tree.leaves(learned):
-        learned, state = jax.lax.cond(learn, lambda: _step(block, sites, state), lambda: (learned, state))
-        block = Block(eqx.combine(learned, held), block.points)
-    return block, block.posterior(sites), state
+    if not jax.tree.leaves(learned):
+        return block, block.posterior(sites), state
+    whatever = jnp.full((), -jnp.inf, sites.eta.dtype)
+    proposal = jax.lax.cond(learn, lambda: _propose(block, sites, state), lambda: _Proposal(learned, whatever, state))
+    kept, belief = _first_that_gains(proposal, learned, held, block.points, sites)
+    shrunk = jax.tree.map(lambda s: jnp.maximum(s * _SHRINK, _SMALLEST), proposal.state.steps)
+    steps = jax.tree.map(lambda a, b: jnp.where(kept, a, b), proposal.state.steps, shrunk)
+    learned = jax.tree.map(lambda a, b: jnp.where(kept, a, b), proposal.learned, learned)
+    return Block(eqx.combine(learned, held), block.points), belief, LearningState(steps, proposal.state.gradients)
+
+
+def _first_that_gains(
+    proposal: _Proposal, before: AbstractModePrior, held: AbstractModePrior, points: Array, sites: Sites
+) -> tuple[Array, Belief]:
+    """The belief under the proposal, or if that falls short under the hyper-parameters before; and which it is.
+
+    A loop and not two branches, so that the posterior's long program is compiled once.
+    """
+
+    def believe(kept: Array) -> tuple[Array, Belief]:
+        learned = jax.tree.map(lambda a, b: jnp.where(kept, a, b), proposal.learned, before)
+        prior = eqx.combine(learned, held)
+        belief = prior.posterior(points, sites)
+        return belief.log_normaliser + log_prior(prior), belief
+
+    def falls_short(carry: tuple[Array, Array, Array, Belief]) -> Array:
+        number, _, value, _ = carry
+        return (number == 0) | ((number == 1) & ~(value >= proposal.threshold))
+
+    def attempt(carry: tuple[Array, Array, Array, Belief]) -> tuple[Array, Array, Array, Belief]:
+        number = carry[0]
+        value, belief = believe(number == 0)
+        return number + 1, number == 0, value, belief
+
+    shapes = jax.eval_shape(believe, jnp.ones((), bool))
+    value, belief = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    start = (jnp.zeros((), int), jnp.ones((), bool), value, belief)
+    _, kept, _, belief = jax.lax.while_loop(falls_short, attempt, start)
+    return kept, belief

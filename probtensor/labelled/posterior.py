@@ -207,11 +207,11 @@ class Posterior:
                 values = values + self.noise_sd * np.asarray(jax.random.normal(second, values.shape))
         return where.label(values, ("sample",)).rename(self._encoded.name).assign_attrs(self._attrs())
 
-    def factors(self, term: int = 0, gauge: str = "canonical") -> xr.Dataset:
+    def factors(self, term: int | None = None, gauge: str = "canonical") -> xr.Dataset:
         """The functions of a term: for each mode ``{mode}_mean`` and ``{mode}_sd``, dims (component, mode).
 
         Args:
-            term: position of the term; 0 is the first CP where the model has one.
+            term: position of the term; None: the first that has factors.
             gauge: ``"canonical"``: components ordered by explained variance, each function but the first mode's scaled
                 to mean square one, signs fixed; ``"raw"``: as fitted.
 

@@ -16,15 +16,18 @@ from probtensor.labelled.encode import Encoded
 from probtensor.terms.cp import BoundCP
 
 
-def factors(state: State, encoded: Encoded, term: int, gauge: str) -> xr.Dataset:
+def factors(state: State, encoded: Encoded, term: int | None, gauge: str) -> xr.Dataset:
     """The functions of a CP term, see `Posterior.factors`."""
     if gauge not in ("canonical", "raw"):
         raise ModelError(f"gauge={gauge!r}: expected 'canonical' or 'raw'")
+    with_factors = [k for k, t in enumerate(state.model.terms) if isinstance(t, BoundCP)]
+    if term is None and not with_factors:
+        raise ModelError("the model has no term with factors, only offsets")
+    term = with_factors[0] if term is None else term
     if not 0 <= term < len(state.model.terms):
         raise ModelError(f"term={term}: the model has the terms 0 to {len(state.model.terms) - 1}")
     bound = state.model.terms[term]
     if not isinstance(bound, BoundCP):
-        with_factors = [k for k, t in enumerate(state.model.terms) if isinstance(t, BoundCP)]
         raise ModelError(f"term {term} is an offset, which has no factors; terms with factors: {with_factors}")
     mean = {n: np.asarray(b.mean).T for n, b in zip(bound.names, state.beliefs[term], strict=True)}
     sd = {
