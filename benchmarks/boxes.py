@@ -71,6 +71,22 @@ def coverage_table(z: np.ndarray, sd: np.ndarray, longitude: np.ndarray) -> Iter
             yield f"| {name} | {inside.mean():.2f} | {shares} | {np.sqrt(np.mean(z[inside] ** 2)):.2f} |"
 
 
+def write(data: str, rows: dict[str, list[dict[str, float]]], parts: list[list[np.ndarray]]) -> None:
+    """Records the seeds done so far."""
+    z, sd, longitude = (np.concatenate(values) for values in zip(*parts, strict=True))
+    others = {name: np.mean([s["rmse"] for s in scores]) for name, scores in rows.items() if "probtensor" not in name}
+    ours, best = np.mean([s["rmse"] for s in rows["probtensor, pt.fit(data)"]]), min(others, key=lambda n: others[n])
+    text = [
+        f"{data}, boxes {dict(CLOUDS.size)} over {CLOUDS.fraction:.0%}, seeds 0 to {len(parts) - 1}; scores "
+        "are means over seeds, seconds those of one fill (CPU time; for probtensor wall clock, compilation apart).\n",
+        *score_table(rows),
+        f"\nRMSE of probtensor is {1 - ours / others[best]:.0%} below that of the next row ({best}).\n",
+        "Where the error bars are off, all seeds together (z: error over predicted sd):\n",
+        *coverage_table(z, sd, longitude),
+    ]
+    results.record("Boxes" if data == "ostia" else f"Boxes, {data}", "\n".join(text))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=5, help="how many draws of the boxes, from seed 0")
@@ -86,18 +102,7 @@ def main() -> None:
         rows["probtensor, pt.fit(data)"].append(scores)
         parts.append(part)
         print(f"seed {seed}: {scores}\n{summary}", flush=True)
-    z, sd, longitude = (np.concatenate(values) for values in zip(*parts, strict=True))
-    others = {name: np.mean([s["rmse"] for s in scores]) for name, scores in rows.items() if "probtensor" not in name}
-    ours, best = np.mean([s["rmse"] for s in rows["probtensor, pt.fit(data)"]]), min(others, key=lambda n: others[n])
-    text = [
-        f"{options.data}, boxes {dict(CLOUDS.size)} over {CLOUDS.fraction:.0%}, seeds 0 to {options.seeds - 1}; scores "
-        "are means over seeds, seconds those of one fill (CPU time; for probtensor wall clock, compilation apart).\n",
-        *score_table(rows),
-        f"\nRMSE of probtensor is {1 - ours / others[best]:.0%} below that of the next row ({best}).\n",
-        "Where the error bars are off, all seeds together (z: error over predicted sd):\n",
-        *coverage_table(z, sd, longitude),
-    ]
-    results.record("Boxes" if options.data == "ostia" else f"Boxes, {options.data}", "\n".join(text))
+        write(options.data, rows, parts)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,11 @@ import platform
 import re
 from pathlib import Path
 
+import probtensor as pt
+
 FILE = Path(__file__).with_name("RESULTS.md")
 _TITLE = "# Results\n\nWritten by the scripts in this folder; README.md says how to run them again.\n"
-_PACKAGES = ("probtensor", "jax", "numpy", "tensorly", "xarray")
+_PACKAGES = ("jax", "numpy", "tensorly", "xarray")
 
 
 def environment() -> str:
@@ -20,7 +22,7 @@ def environment() -> str:
     threads = os.environ.get("OMP_NUM_THREADS", "not set")
     today = datetime.datetime.now(datetime.UTC).date()
     return (
-        f"{today}; Python {platform.python_version()}, {versions}; {platform.machine()} with {os.cpu_count()} cores, "
+        f"{today}; probtensor {pt.__version__}, Python {platform.python_version()}, {versions}; {platform.machine()} with {os.cpu_count()} cores, "
         f"OMP_NUM_THREADS {threads}."
     )
 

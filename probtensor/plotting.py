@@ -186,8 +186,8 @@ class Plots:
 
     posterior: Posterior
 
-    def factors(self, term: int = 0) -> Figure:
-        """The functions of a term; see `factors`."""
+    def factors(self, term: int | None = None) -> Figure:
+        """The functions of a term, by default the first that has some; see `factors`."""
         return factors(self.posterior.factors(term))
 
     def objective(self) -> Figure:

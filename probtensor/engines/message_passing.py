@@ -30,7 +30,8 @@ class Fit(NamedTuple):
     """What an engine returns.
 
     state: the final model and beliefs; objective: (sweeps,) in nats; converged; reason: why it stopped, in words;
-    compile_seconds: estimate, the excess of the first block; run_seconds: the rest; restarts: final objective of each.
+    compile_seconds: estimate, the excess of the first block; run_seconds: the rest; begun: on the
+    process clock; restarts: final objective of each.
     """
 
     state: State
@@ -39,7 +40,8 @@ class Fit(NamedTuple):
     reason: str
     compile_seconds: float
     run_seconds: float
-    restarts: tuple[float, ...]
+    begun: float
+    restarts: tuple[float, ...] = ()
 
 
 #: Called after every block with (sweeps done, sweeps at most, objective).
@@ -87,10 +89,35 @@ class MessagePassing:
                 name = text.split()[0]
                 raise ModelError(f"MessagePassing({name}={getattr(self, name)!r}): {text}")
 
-    def run(self, model: BoundModel, observations: Observations, key: Key, progress: Progress | None = None) -> Fit:
-        """Fits the model, keeping the best of the restarts. Raises ModelError if the objective is not finite."""
-        keys = jax.random.split(key, self.restarts)
-        fits = [self._run_once(model, observations, k, progress) for k in keys]
+    def run(
+        self,
+        model: BoundModel,
+        observations: Observations,
+        key: Key,
+        progress: Progress | None = None,
+        init: State | None = None,
+    ) -> Fit:
+        """Fits the model, keeping the best of the restarts.
+
+        Args:
+            model: terms and noise with numbers.
+            observations: the data.
+            key: of the random starts.
+            progress: called after every block of sweeps.
+            init: a state to go on from (same model, perhaps other data or another power) instead of random starts.
+
+        Raises:
+            ModelError: the objective is not finite.
+        """
+        power = jnp.asarray(self.power, dtype=observations.values.dtype)
+        if init is not None:
+            return self._go_on(init._replace(power=power), observations, progress, fresh=False)
+        fits = []
+        for one in jax.random.split(key, self.restarts):
+            begun = time.perf_counter()
+            state = jax.block_until_ready(start(model, power, observations, one))
+            fit = self._go_on(state, observations, progress, fresh=True)
+            fits.append(fit._replace(compile_seconds=fit.compile_seconds + fit.begun - begun))
         best = max(fits, key=lambda f: f.objective[-1])
         return best._replace(
             restarts=tuple(float(f.objective[-1]) for f in fits),
@@ -98,16 +125,17 @@ class MessagePassing:
             run_seconds=sum(f.run_seconds for f in fits),
         )
 
-    def _run_once(self, model: BoundModel, observations: Observations, key: Key, progress: Progress | None) -> Fit:
+    def _go_on(self, state: State, observations: Observations, progress: Progress | None, fresh: bool) -> Fit:
+        """Sweeps until the objective stands still; a fresh start first sweeps without learning, and for longer."""
+        quiet, always = (_QUIET, _ALWAYS) if fresh else (0, BLOCK)
         clock = [time.perf_counter()]
-        state = start(model, jnp.asarray(self.power, dtype=observations.values.dtype), observations, key)
         objective: list[float] = []
         enough = self.tol * self.power * float(observations.count)
         reason, converged = f"stopped at max_sweeps={self.max_sweeps} before the objective stood still", False
         while len(objective) < self.max_sweeps:
             done = len(objective)
             number = np.arange(done, done + BLOCK)
-            learn = jnp.asarray((number >= _QUIET) & (number % _EVERY == 1))
+            learn = jnp.asarray((number >= quiet) & (number % _EVERY == 1))
             state, info = sweeps(state, observations, learn)
             objective.extend(np.asarray(info.elbo, dtype=float).tolist())
             clock.append(time.perf_counter())
@@ -116,16 +144,14 @@ class MessagePassing:
             if progress is not None:
                 progress(len(objective), self.max_sweeps, objective[-1])
             gain = (objective[-1] - objective[-BLOCK]) / (BLOCK - 1)
-            if done >= _ALWAYS and gain < enough:
-                converged, reason = (
-                    True,
-                    f"converged: a sweep gained {gain:.3g} nats, below tol * power * observations = {enough:.3g}",
-                )
+            if done >= always and gain < enough:
+                converged = True
+                reason = f"converged: a sweep gained {gain:.3g} nats, below tol * power * observations = {enough:.3g}"
                 break
         laps = np.diff(clock)
         typical = float(np.median(laps[1:])) if len(laps) > 1 else float(laps[0])
         compiling = max(float(laps[0]) - typical, 0.0)
-        return Fit(state, np.array(objective), converged, reason, compiling, float(laps.sum()) - compiling, ())
+        return Fit(state, np.array(objective), converged, reason, compiling, float(laps.sum()) - compiling, clock[0])
 
 
 def _not_finite(sweep: int) -> str:

@@ -87,7 +87,8 @@ def _fit(
     observations = encoded.observations(modes)
     bound = bind(declared, axes, likelihood, automatic.scale_of(observations))
     with _progress(progress) as report:
-        result = engine.run(bound, observations, jax.random.key(seed), report)
+        init = None if choice is None else choice.start
+        result = engine.run(bound, observations, jax.random.key(seed), report, init)
     if not result.converged:
         _LOG.info("fit %s", result.reason)
     return Posterior(encoded, declared, engine, result, observations, modes, choice, seed)

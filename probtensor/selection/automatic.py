@@ -8,9 +8,8 @@ all of them.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,10 +17,11 @@ import numpy as np
 from probtensor import arrays
 from probtensor.axes import Axis
 from probtensor.engines.message_passing import MessagePassing
+from probtensor.engines.sweep import State
 from probtensor.errors import DataError
 from probtensor.evaluation import gaps, scores
 from probtensor.likelihoods.gaussian import Gaussian
-from probtensor.model import bind
+from probtensor.model import BoundModel, bind
 from probtensor.observations.domain import Observations
 from probtensor.observations.layout import Points
 from probtensor.terms.base import DataScale, Sum
@@ -34,9 +34,9 @@ RANKS = (5, 15, 40)
 #: other powers; with few, every power has its own search.
 POWERS = (1.0, 0.3, 0.1, 0.05, 0.02)
 _USUAL_POWER, _FEW = 0.1, 20_000
-#: Sweeps of a candidate with many and with few observations (its ranking is settled before its objective is), and
-#: of the final fit with many.
-_SWEEPS, _SWEEPS_IF_FEW, _FINAL_SWEEPS = 20, 60, 40
+#: Sweeps of a candidate with many and with few observations: its ranking is settled before its objective is. With
+#: many, another power goes on from the last one's state, and so does the final fit.
+_SWEEPS, _SWEEPS_IF_FEW, _SWEEPS_ON, _FINAL_SWEEPS = 20, 60, 10, 20
 _HELD_OUT = 0.15
 #: A candidate must be better by this share of the score to be preferred to a simpler one.
 _GAIN = 0.005
@@ -52,16 +52,18 @@ class Candidate:
     rmse: float
     compile_seconds: float
     run_seconds: float
+    state: State = dataclasses.field(repr=False)
 
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """The chosen model and engine with the evidence for them."""
+    """The chosen model and engine with the evidence for them, and the state that the final fit goes on from."""
 
     model: Sum
     engine: MessagePassing
     candidates: tuple[Candidate, ...]
     protocol: str
+    start: State | None = None
     compile_seconds: float = 0.0
     run_seconds: float = 0.0
 
@@ -106,36 +108,40 @@ def choose(
     few = int(observations.count) <= _FEW
     tried: list[Candidate] = []
 
-    def judge(rank: int, power: float) -> Candidate:
+    def judge(rank: int, power: float, init: State | None = None) -> Candidate:
         note(f"trying rank {rank}, power {power:g}")
-        model = offset(axes) + CP(rank, modes=varying)
-        tried.append(_judge(model, rank, power, axes, observations, held, likelihood, engine, seed))
+        model = bind(offset(axes) + CP(rank, modes=varying), axes, likelihood, scale_of(observations))
+        sweeps = _SWEEPS_IF_FEW if few else _SWEEPS if init is None else _SWEEPS_ON
+        short = dataclasses.replace(engine, power=power, max_sweeps=min(engine.max_sweeps, sweeps), restarts=1)
+        tried.append(_judge(short, model, rank, observations, held, seed, init))
         return tried[-1]
 
-    def climb(best: Candidate, steps: Sequence[tuple[int, float]]) -> Candidate:
+    def climb(best: Candidate, candidates: Iterator[Candidate]) -> Candidate:
         """The best of a ladder of candidates, left at the first that does not gain."""
-        for rank, power in steps:
-            candidate = judge(rank, power)
+        for candidate in candidates:
             if candidate.crps > best.crps * (1 - _GAIN):
                 break
             best = candidate
         return best
 
+    def over_ranks(power: float) -> Candidate:
+        return climb(judge(ranks[0], power), (judge(rank, power) for rank in ranks[1:]))
+
     if few:
-        searches = [climb(judge(ranks[0], power), [(rank, power) for rank in ranks[1:]]) for power in POWERS]
-        best = min(searches, key=lambda c: c.crps)
+        best = min((over_ranks(power) for power in POWERS), key=lambda c: c.crps)
     else:
-        start = climb(judge(ranks[0], _USUAL_POWER), [(rank, _USUAL_POWER) for rank in ranks[1:]])
+        usual = over_ranks(_USUAL_POWER)
         place = POWERS.index(_USUAL_POWER)
-        best = climb(start, [(start.rank, power) for power in POWERS[place + 1 :]])
-        if best is start:
-            best = climb(start, [(start.rank, power) for power in reversed(POWERS[:place])])
+        best = climb(usual, (judge(usual.rank, power, usual.state) for power in POWERS[place + 1 :]))
+        if best is usual:
+            best = climb(usual, (judge(usual.rank, power, usual.state) for power in reversed(POWERS[:place])))
     sweeps = engine.max_sweeps if few else min(engine.max_sweeps, _FINAL_SWEEPS)
     return Choice(
         offset(axes) + CP(best.rank, modes=varying),
         dataclasses.replace(engine, power=best.power, max_sweeps=sweeps),
         tuple(tried),
         protocol,
+        best.state,
         sum(c.compile_seconds for c in tried),
         sum(c.run_seconds for c in tried),
     )
@@ -181,34 +187,23 @@ def _typical_run(missing: np.ndarray) -> int:
 
 
 def _judge(
-    model: Sum,
+    engine: MessagePassing,
+    model: BoundModel,
     rank: int,
-    power: float,
-    axes: Mapping[str, Axis],
     observations: Observations,
     held: np.ndarray,
-    likelihood: Gaussian,
-    engine: MessagePassing,
     seed: int,
+    init: State | None,
 ) -> Candidate:
-    inner = eqx.tree_at(lambda o: o.weights, observations, jnp.where(jnp.asarray(held), 0.0, observations.weights))
-    inner = eqx.tree_at(lambda o: o.values, inner, jnp.where(inner.weights > 0, inner.values, 0.0))
-    sweeps = min(engine.max_sweeps, _SWEEPS if int(observations.count) > _FEW else _SWEEPS_IF_FEW)
-    short = dataclasses.replace(engine, power=power, max_sweeps=sweeps, restarts=1)
-    fit = short.run(bind(model, axes, likelihood, scale_of(inner)), inner, jax.random.key(seed))
+    weights = jnp.where(jnp.asarray(held), 0.0, observations.weights)
+    inner = Observations(observations.domain, jnp.where(weights > 0, observations.values, 0.0), weights)
+    fit = engine.run(model, inner, jax.random.key(seed), init=init)
     signal = arrays.fitted(fit.state, inner.domain)
-    variance = np.asarray(signal.variance) + float(fit.state.model.likelihood.variance) / np.where(
-        held, np.asarray(observations.weights), 1.0
-    )
-    mean, sd, truth = np.asarray(signal.mean)[held], np.sqrt(variance)[held], np.asarray(observations.values)[held]
-    return Candidate(
-        rank,
-        power,
-        scores.crps_gaussian(mean, sd, truth),
-        scores.rmse(mean, truth),
-        fit.compile_seconds,
-        fit.run_seconds,
-    )
+    noise = float(fit.state.model.likelihood.variance) / np.asarray(observations.weights)[held]
+    mean, truth = np.asarray(signal.mean)[held], np.asarray(observations.values)[held]
+    crps = scores.crps_gaussian(mean, np.sqrt(np.asarray(signal.variance)[held] + noise), truth)
+    rmse = scores.rmse(mean, truth)
+    return Candidate(rank, engine.power, crps, rmse, fit.compile_seconds, fit.run_seconds, fit.state)
 
 
 def scale_of(observations: Observations) -> DataScale:

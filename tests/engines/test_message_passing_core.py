@@ -8,6 +8,7 @@ import pytest
 
 from probtensor.axes import Axis
 from probtensor.engines.sweep import start, sweeps
+from probtensor.errors import ModelError
 from probtensor.hyperparameters import fixed, log_prior, parameters
 from probtensor.kernels.matern import Matern
 from probtensor.likelihoods.gaussian import Gaussian
@@ -230,12 +231,9 @@ def test_learning_finds_the_noise_and_helps():
     assert SD / 2 < float(np.sqrt(info.noise_variance[-1])) < 2 * SD
 
 
-def test_the_prior_of_the_noise_counts():
-    """A prior narrow enough to hold the noise against 42 values: it stays there, and the objective does not fall."""
-    where = observed("grid", *data())
-    _, info = fit(where, learn=LEARNED, sd=dist.LogNormal(jnp.log(0.1), 0.001), model=Offset("site"))
-    np.testing.assert_allclose(np.sqrt(info.noise_variance[-1]), 0.1, rtol=0.1)
-    assert np.diff(info.elbo).min() >= -100 * np.finfo(DTYPE).eps * np.abs(info.elbo).max()
+def test_a_prior_for_the_noise_is_refused():
+    with pytest.raises(ModelError, match="prior distribution for the noise is not available"):
+        Gaussian(dist.LogNormal(0.0, 1.0)).bind(1.0)
 
 
 def test_held_numbers_are_held():

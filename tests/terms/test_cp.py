@@ -193,8 +193,3 @@ def test_a_term_that_does_not_vary_is_refused():
         CP(2, {"lat": Constant(), "site": Constant()}).bind(AXES, SCALE)
     with pytest.raises(ModelError, match="none of its modes"):
         CP(1).bind({"x": Axis("x", "numeric", np.zeros(1))}, SCALE)
-
-
-def test_an_unknown_mode_is_refused():
-    with pytest.raises(ModelError, match="'depth'"):
-        CP(2, ["lat", "depth"]).bind(AXES, SCALE)

@@ -104,18 +104,11 @@ def test_a_level_never_seen_has_the_common_mean():
     assert_close(marginals.cov[:, 0, 0], [0.7, 0.7])
 
 
-def test_a_constant_is_one_number_with_a_wide_prior():
+def test_a_constant_is_one_number_around_the_mean_of_the_data():
+    """One level cannot tell the spread of levels: it is held at the variance of the data."""
     term = Offset().bind(AXES, SCALE)
     prior = compiled(term.initial)(jax.random.key(0), domain(points_of(), {}))[0]
-    assert_close(prior.mean, [[0.0]])
-    assert_close(prior.cov, [[[SCALE.variance + SCALE.mean**2]]])
-
-
-def test_constant_data_have_a_finite_prior():
-    term = Offset("site").bind(AXES, DataScale(0.0, 0.0))
-    assert np.isfinite(np.asarray(term.table.prior.variance.raw)).all()
-
-
-def test_an_unknown_mode_is_refused():
-    with pytest.raises(ValueError, match="'depth'"):
-        Offset("depth").bind(AXES, SCALE)
+    assert_close(prior.mean, [[SCALE.mean]])
+    assert_close(prior.cov, [[[SCALE.variance]]])
+    assert not term.table.prior.variance.learned
+    assert Offset("site").bind(AXES, SCALE).table.prior.variance.learned
