@@ -22,7 +22,8 @@ def environment() -> str:
     threads = os.environ.get("OMP_NUM_THREADS", "not set")
     today = datetime.datetime.now(datetime.UTC).date()
     return (
-        f"{today}; probtensor {pt.__version__}, Python {platform.python_version()}, {versions}; {platform.machine()} with {os.cpu_count()} cores, "
+        f"{today}; probtensor {pt.__version__}, Python {platform.python_version()}, {versions}; "
+        f"{platform.machine()} with {os.cpu_count()} cores, "
         f"OMP_NUM_THREADS {threads}."
     )
 
