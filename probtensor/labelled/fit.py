@@ -18,7 +18,6 @@ from probtensor.labelled.posterior import Posterior
 from probtensor.likelihoods.gaussian import Gaussian
 from probtensor.model import as_sum, bind
 from probtensor.selection import automatic
-from probtensor.terms.base import Sum
 
 _LOG = logging.getLogger("probtensor")
 
@@ -82,7 +81,9 @@ def _fit(
         choice = _choose(encoded, likelihood, engine, seed)
         model, engine = choice.model, choice.engine
     declared = as_sum(model)
-    modes = _check_modes(declared, encoded)
+    modes = declared.mode_names(tuple(encoded.coordinates))
+    if choice is None:
+        _warn_of_unread(modes, encoded)
     axes = encoded.axes(modes)
     observations = encoded.observations(modes)
     bound = bind(declared, axes, likelihood, automatic.scale_of(observations))
@@ -105,20 +106,17 @@ def _has_calendar(encoded: Encoded, name: str) -> bool:
     return encoded.coordinates[name].calendar in ("datetime", "cftime")
 
 
-def _check_modes(model: Sum, encoded: Encoded) -> tuple[str, ...]:
-    """The modes that the model reads. Raises ModelError for an unknown one; warns of a mode that nothing reads."""
-    available = tuple(encoded.coordinates)
-    modes = model.mode_names(available)
+def _warn_of_unread(modes: tuple[str, ...], encoded: Encoded) -> None:
+    """Warns of a mode that no term reads. Raises ModelError for one that the data do not have."""
     read = {encoded.split(name)[0] for name in modes}
-    unread = [n for n in available if n not in read and len(encoded.coordinates[n].labels) > 1]
+    unread = [n for n, c in encoded.coordinates.items() if n not in read and len(c.labels) > 1]
     if unread:
         warnings.warn(
             f"no term reads mode {unread[0]!r}: the model says the same for all its levels. Add a term with it, or "
-            f"average over it first",
+            "average over it first",
             ProbtensorWarning,
             stacklevel=4,
         )
-    return modes
 
 
 @contextlib.contextmanager

@@ -135,13 +135,19 @@ class BoundCP(AbstractBoundTerm):
         return BoundCP(self.rank, self.names, self.constant, blocks)
 
     def initial(self, key: Key, domain: Domain) -> tuple[Belief, ...]:
-        """White random values: the first sweep smooths them. The first block's are never read."""
+        """White random values, which the first sweep smooths; zero for the first block.
+
+        A sweep updates the first block from the others without reading it; at zero the whole term starts at zero, so
+        that terms updated before it see the data as they are.
+        """
         beliefs = []
-        for block, k in zip(self.factors, jax.random.split(key, len(self.factors)), strict=True):
+        for k, (block, one) in enumerate(zip(self.factors, jax.random.split(key, len(self.factors)), strict=True)):
             T, dtype = block.points.shape[0], block.points.dtype
-            mean = jax.random.normal(k, (T, self.rank), dtype)
-            cov = jnp.broadcast_to(_START_VARIANCE * jnp.eye(self.rank, dtype=dtype), (T, self.rank, self.rank))
+            spread = jnp.asarray(k > 0, dtype)
+            mean = spread * jax.random.normal(one, (T, self.rank), dtype)
+            cov = spread * _START_VARIANCE * jnp.eye(self.rank, dtype=dtype)
             zero, sites = jnp.zeros((), dtype), empty_sites(T, self.rank, dtype)
+            cov = jnp.broadcast_to(cov, sites.precision.shape)
             beliefs.append(Belief(mean, cov, zero, zero, block.points, sites))
         return tuple(beliefs)
 

@@ -27,10 +27,9 @@ def test_places_never_observed_are_no_gaps():
     seen = np.ones((20, 12, 9), dtype=bool)
     seen[:, 3:9, 2:7] = False
     assert gap_extent(seen) == (2, 1, 1)  # a tenth of each dimension: nothing is missing inside the domain
-    seen[5:9, 0, 0] = seen[12:16, 10, 8] = seen[1:5, 1, 1] = seen[2:6, 10, 2] = False
-    seen[8:12, 10, 1] = False
-    seen[:, 3:9, 2:7] = False
-    assert gap_extent(seen)[0] == 4
+    for start, row, column in [(5, 0, 0), (12, 10, 8), (1, 1, 1), (2, 10, 2), (8, 10, 5), (14, 1, 4), (9, 0, 7)]:
+        seen[start : start + 4, row, column] = False
+    assert gap_extent(seen) == (4, 1, 1)
 
 
 def test_the_choice_is_reported_and_reproducible():
@@ -59,10 +58,8 @@ def test_values_of_gaps_are_never_seen():
 
 def test_a_year_of_months_gets_a_climatology():
     time = pd.date_range("2015-01-01", periods=48, freq="MS")
-    season = 5 * np.cos(2 * np.pi * time.month / 12)
-    data = xr.DataArray(
-        280 + season[:, None] + np.arange(3.0)[None], {"time": time, "x": [0.0, 1.0, 2.0]}, ["time", "x"]
-    )
+    season, x = 5 * np.cos(2 * np.pi * time.month.to_numpy() / 12), np.arange(3.0)
+    data = xr.DataArray(280 + season[:, None] + x[None], {"time": time, "x": x}, ["time", "x"])
     data[6:12, 1] = np.nan
     post = pt.fit(data, engine=QUICK)
     assert "Climatology(time.month)" in post.summary()
@@ -70,9 +67,8 @@ def test_a_year_of_months_gets_a_climatology():
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 1), (10,)])
 def test_tiny_data_have_an_answer(shape):
-    data = xr.DataArray(
-        np.linspace(1, 2, int(np.prod(shape))).reshape(shape), dims=[f"d{k}" for k in range(len(shape))]
-    )
+    values = np.linspace(1, 2, int(np.prod(shape))).reshape(shape)
+    data = xr.DataArray(values, dims=[f"d{k}" for k in range(len(shape))])
     post = pt.fit(data, engine=QUICK)
     found = post.predict(data)
     assert np.isfinite(found["mean"]).all()
