@@ -8,7 +8,7 @@ CORE_TESTS := tests/kernels tests/statespace tests/priors
 .PHONY: demo test test-slow bench lint clean
 
 demo: .venv/demo.stamp
-	$(BIN)/probtensor demo
+	JAX_COMPILATION_CACHE_DIR=.cache/jax $(BIN)/probtensor demo
 
 # The numerics of the core run a second time in 32 bits.
 test: lint

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from probtensor.compilation import one_blas_thread
 from probtensor.engines.sweep import State, start, sweeps
 from probtensor.errors import ModelError
 from probtensor.model import BoundModel
@@ -110,14 +111,15 @@ class MessagePassing:
             ModelError: the objective is not finite.
         """
         power = jnp.asarray(self.power, dtype=observations.values.dtype)
-        if init is not None:
-            return self._go_on(init._replace(power=power), observations, progress, fresh=False)
-        fits = []
-        for one in jax.random.split(key, self.restarts):
-            begun = time.perf_counter()
-            state = jax.block_until_ready(start(model, power, observations, one))
-            fit = self._go_on(state, observations, progress, fresh=True)
-            fits.append(fit._replace(compile_seconds=fit.compile_seconds + fit.begun - begun))
+        with one_blas_thread():
+            if init is not None:
+                return self._go_on(init._replace(power=power), observations, progress, fresh=False)
+            fits = []
+            for one in jax.random.split(key, self.restarts):
+                begun = time.perf_counter()
+                state = jax.block_until_ready(start(model, power, observations, one))
+                fit = self._go_on(state, observations, progress, fresh=True)
+                fits.append(fit._replace(compile_seconds=fit.compile_seconds + fit.begun - begun))
         best = max(fits, key=lambda f: f.objective[-1])
         return best._replace(
             restarts=tuple(float(f.objective[-1]) for f in fits),
