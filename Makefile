@@ -2,7 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --constraint constraints.txt
-PYTEST := JAX_COMPILATION_CACHE_DIR=.cache/jax JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 $(BIN)/python -m pytest -q
+# Two processes, a test file to one of them, so that it shares its compiled programs.
+PYTEST := OMP_NUM_THREADS=1 JAX_COMPILATION_CACHE_DIR=.cache/jax JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.3 $(BIN)/python -m pytest -q
 CORE_TESTS := tests/kernels tests/statespace tests/priors
 
 .PHONY: demo test test-slow bench lint clean
@@ -12,8 +13,8 @@ demo: .venv/demo.stamp
 
 # The numerics of the core run a second time in 32 bits.
 test: lint
-	$(PYTEST)
-	PROBTENSOR_TEST_X64=0 $(PYTEST) $(CORE_TESTS)
+	$(PYTEST) -n 2 --dist loadfile
+	PROBTENSOR_TEST_X64=0 $(PYTEST) -n 2 --dist loadfile $(CORE_TESTS)
 
 test-slow: .venv/dev.stamp
 	$(PYTEST) -m slow

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from probtensor.terms.base import Sum
 from probtensor.terms.cp import CP
 from probtensor.terms.offset import Climatology, Offset
@@ -13,6 +15,13 @@ from probtensor.terms.offset import Climatology, Offset
 def describe(model: Sum) -> str:
     """The model as its terms."""
     return " + ".join(_term(t) for t in model.terms)
+
+
+def _label(label: Any) -> str:
+    """A label as short as it can be said: numbers to six digits, times without zero parts."""
+    if isinstance(label, float | np.floating):
+        return f"{label:g}"
+    return str(label).removesuffix("000000000").removesuffix(".").removesuffix("T00:00:00")
 
 
 def _term(term: Any) -> str:
@@ -36,7 +45,7 @@ def summary(facts: Mapping[str, Any]) -> str:
         f"  observed     {facts['observed']:,} of {facts['entries']:,} entries ({share:.0%})",
     ]
     for name, (size, kind, first, last) in facts["modes"].items():
-        extent = f"{first} to {last}" if size > 1 else f"{first}; a single level, so it is Constant"
+        extent = f"{_label(first)} to {_label(last)}" if size > 1 else f"{_label(first)}; a single level: Constant"
         lines.append(f"  mode         {name}: {size} levels, {kind}, {extent}")
     lines += [
         f"  noise sd     {facts['noise_sd']:.4g}{unit}",

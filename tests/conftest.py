@@ -13,3 +13,14 @@ def strict_promotion():
     """No silent change of dtype or rank in the code under test; for modules of pure array code."""
     with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
         yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forget_programs():
+    """Drops the compiled programs of a test file when it is done.
+
+    A process may map only so many regions of memory, every compiled program takes some, and a run that keeps
+    thousands of them ends in a segmentation fault of the compiler.
+    """
+    yield
+    jax.clear_caches()
