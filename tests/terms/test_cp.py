@@ -128,11 +128,13 @@ def test_draws_have_the_mean_and_variance_of_the_term():
     assert np.all(np.abs(spread.mean(0) - variance) <= 5 * spread.std(0) / np.sqrt(n))
 
 
-def test_start_is_smooth_and_random():
+def test_start_is_random_but_for_the_first_block_so_that_the_term_is_zero():
     term, where = CP(2).bind(AXES, SCALE), domain(points_of(), {})
     initial = compiled(term.initial)
     one, other = (initial(jax.random.key(k), where) for k in (0, 1))
-    for a, b, block in zip(one, other, term.blocks, strict=True):
+    np.testing.assert_array_equal(term.mean(term.training_marginals(one, where), where), 0.0)
+    np.testing.assert_array_equal(term.variance(term.training_marginals(one, where), where) >= 0.0, True)
+    for a, b, block in zip(one[1:], other[1:], term.blocks[1:], strict=True):
         assert a.mean.shape == (len(block.points), 2)
         assert np.isfinite(a.mean).all() and not np.allclose(a.mean, b.mean)
         assert np.linalg.eigvalsh(np.asarray(a.cov, np.float64)).min() > 0
