@@ -1,8 +1,9 @@
 """Does the cost of a sweep grow linearly with observations and with levels?
 
 Doubles one or both four times and fits a line to the logarithms; a slope of 1 is linear:
-python benchmarks/linear_cost.py [--doublings 4]. Writes the section "Linear cost" of RESULTS.md. Compilation is shown
-apart: the first fit of each size compiles, the second is timed.
+python benchmarks/linear_cost.py [--doublings 4] [--series both]. Writes the
+section "Linear cost" of RESULTS.md. Compilation is shown apart: the first fit of each size
+compiles, the second is timed.
 """
 
 from __future__ import annotations
@@ -46,12 +47,13 @@ def measure(observations: int, levels: int) -> tuple[float, float]:
     return (post.run_seconds + post.compile_seconds) / post.objective.size, walls[0] - walls[1]
 
 
-def lines(doublings: int) -> Iterable[str]:
+def lines(doublings: int, chosen: list[str]) -> Iterable[str]:
     yield f"CP of rank {RANK} over three modes (Matern 3/2), points, {SWEEPS} sweeps.\n"
     yield "| doubled | observations | levels a mode | ms a sweep | compile s |"
     yield "| --- " * 5 + "|"
     slopes = {}
-    for name, (more_observations, more_levels) in SERIES.items():
+    for name in chosen:
+        more_observations, more_levels = SERIES[name]
         seconds = []
         for k in range(doublings + 1):
             observations, levels = OBSERVATIONS << k * more_observations, LEVELS << k * more_levels
@@ -66,7 +68,9 @@ def lines(doublings: int) -> Iterable[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--doublings", type=int, default=4)
-    results.record("Linear cost", "\n".join(lines(parser.parse_args().doublings)))
+    parser.add_argument("--series", nargs="+", choices=list(SERIES), default=list(SERIES))
+    options = parser.parse_args()
+    results.record("Linear cost", "\n".join(lines(options.doublings, options.series)))
 
 
 if __name__ == "__main__":

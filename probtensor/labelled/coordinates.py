@@ -80,6 +80,8 @@ def duration_in_days(text: str) -> float:
     unit = re.sub(r"[\d.\s]", "", text)
     years = {"Y": 365.25, "y": 365.25, "M": 365.25 / 12}
     try:
+        if not unit:
+            raise ValueError("no unit")
         if unit in years:
             return float(text.replace(unit, "")) * years[unit]
         return pd.Timedelta(text) / pd.Timedelta(days=1)
@@ -88,8 +90,12 @@ def duration_in_days(text: str) -> float:
 
 
 def _times(coordinate: Coordinate, labels: np.ndarray) -> np.ndarray:
+    times = np.asarray(labels)
     try:
-        times = np.asarray(labels).astype(coordinate.labels.dtype)
+        if times.dtype.kind in "iufb":
+            raise TypeError("numbers are not times")
+        if times.dtype.kind != coordinate.labels.dtype.kind:
+            times = times.astype(coordinate.labels.dtype)
     except (TypeError, ValueError) as error:
         raise DataError(_wrong_kind(coordinate, labels, "times such as numpy.datetime64('2020-01-31')")) from error
     origin = coordinate.labels[0] if coordinate.calendar == "datetime" else np.timedelta64(0, "ns")
@@ -157,7 +163,8 @@ def read(name: str, labels: np.ndarray, unit: str = "") -> tuple[Coordinate, np.
 
 def _classify(labels: np.ndarray) -> tuple[str, str, np.ndarray]:
     if labels.dtype.kind == "M":
-        return "time", "datetime", labels
+        coarse = np.datetime_data(labels.dtype)[0] in ("Y", "M")
+        return "time", "datetime", labels.astype("datetime64[s]") if coarse else labels
     if labels.dtype.kind == "m":
         return "time", "timedelta", labels
     if labels.dtype.kind in "iuf":

@@ -158,6 +158,10 @@ def _encode_grid(data: xr.DataArray, weights: Any) -> Encoded:
         raise DataError(f"data holds {data.dtype}, not numbers")
     names = sorted(str(d) for d in data.dims)
     _check_names(names)
+    if str(data.name or "value") in names:
+        raise DataError(
+            f"the data and one of their dimensions are both called {data.name or 'value'!r}; rename the data"
+        )
     coords, order = {}, []
     for name in names:
         labels = data[name].to_numpy() if name in data.coords else np.arange(data.sizes[name])
@@ -180,7 +184,7 @@ def _encode_grid(data: xr.DataArray, weights: Any) -> Encoded:
     _check_values(values, describe)
     w = np.ones_like(values) if weights is None else _grid_weights(weights, data, names)[box]
     _check_weights(w, describe)
-    return _finish(coords, values, w, None, data)
+    return _finish(coords, values, w, None, data.copy(deep=True))
 
 
 def _grid_weights(weights: Any, data: xr.DataArray, names: list[str]) -> np.ndarray:

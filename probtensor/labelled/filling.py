@@ -38,13 +38,13 @@ def _rank(labels: np.ndarray) -> np.ndarray:
     return rank
 
 
-def fill_mask(template: xr.DataArray, where: Any) -> xr.DataArray:
-    """True where a gap is to be filled: missing entries, only where ``where`` says so.
+def fill_mask(template: xr.DataArray, observed: np.ndarray, where: Any) -> xr.DataArray:
+    """True where a gap is to be filled: entries not observed, only where ``where`` says so.
 
     Raises:
         DataError: ``where`` is not boolean or does not broadcast against the data.
     """
-    missing = template.isnull()
+    missing = template.copy(data=~observed)
     if where is None:
         _warn_of_unseen(~missing)
         return missing
@@ -100,7 +100,8 @@ def _encoding(encoding: dict[str, Any], values: np.ndarray) -> dict[str, Any]:
     packed = (values[np.isfinite(values)] - offset) / scale
     limits = np.iinfo(stored)
     # Stored integers round a filled value by half a step; a scale keeps that small, plain integers do not.
-    fits = packed.size == 0 or (
-        packed.min() >= limits.min and packed.max() <= limits.max and "scale_factor" in encoding
-    )
+    marks = [encoding[k] for k in ("_FillValue", "missing_value") if encoding.get(k) is not None]
+    inside = packed.size == 0 or (packed.min() >= limits.min and packed.max() <= limits.max)
+    markable = bool(marks) or bool(np.isfinite(values).all())
+    fits = "scale_factor" in encoding and inside and markable and not np.isin(np.round(packed), marks).any()
     return dict(encoding) if fits else {k: v for k, v in encoding.items() if k not in _PACKING}

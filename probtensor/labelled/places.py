@@ -56,10 +56,17 @@ def places(encoded: Encoded, modes: tuple[str, ...], at: Any) -> Places:
     """
     parents = {encoded.split(name)[0] for name in modes}
     needed = [n for n in encoded.coordinates if n in parents]
+
+    def placed(given: Mapping[str, Any]) -> list[str]:
+        """The coordinates of the answer: those the model reads, which must be there, and others of the data."""
+        _require(needed, given)
+        return [n for n in encoded.coordinates if n in given]
+
     if isinstance(at, PointData):
-        return _pointwise(encoded, modes, needed, at.coords)
+        return _pointwise(encoded, modes, placed(at.coords), at.coords)
     if isinstance(at, pd.DataFrame):
-        return _pointwise(encoded, modes, needed, {c: at[c].to_numpy() for c in needed if c in at.columns})
+        columns = {c: at[c].to_numpy() for c in encoded.coordinates if c in at.columns}
+        return _pointwise(encoded, modes, placed(columns), columns)
     if isinstance(at, xr.DataArray | xr.Dataset):
         given = {str(n): at[n] for n in at.coords} | {str(d): at[d] for d in at.dims if d not in at.coords}
         order = [str(d) for d in at.dims]
@@ -70,7 +77,7 @@ def places(encoded: Encoded, modes: tuple[str, ...], at: Any) -> Places:
             f"at is a {type(at).__name__}; expected a dict of coordinates, a DataArray, a Dataset, pt.points or a "
             "DataFrame"
         )
-    return _outer(encoded, modes, needed, given, order)
+    return _outer(encoded, modes, placed(given), given, order)
 
 
 def _require(needed: list[str], given: Mapping[str, Any]) -> None:
@@ -84,7 +91,6 @@ def _require(needed: list[str], given: Mapping[str, Any]) -> None:
 def _outer(
     encoded: Encoded, modes: tuple[str, ...], needed: list[str], given: Mapping[str, Any], order: list[str]
 ) -> Places:
-    _require(needed, given)
     labels, attrs, scalar = {}, {}, []
     for name in needed:
         value = given[name]
@@ -111,10 +117,11 @@ def _check_missing(name: str, labels: np.ndarray) -> None:
     bad = np.flatnonzero(pd.isna(labels))
     if bad.size:
         raise DataError(f"coordinate {name!r} in `at` is missing at index {bad[0]}")
+    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+        raise DataError(f"coordinate {name!r} in `at` is infinite at index {int(np.argmax(~np.isfinite(labels)))}")
 
 
 def _pointwise(encoded: Encoded, modes: tuple[str, ...], needed: list[str], given: Mapping[str, np.ndarray]) -> Places:
-    _require(needed, given)
     at = points({n: given[n] for n in needed})
     labels, index = {}, []
     for name in needed:

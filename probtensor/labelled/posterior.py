@@ -145,14 +145,15 @@ class Posterior:
         template = self._encoded.template
         if not isinstance(template, xr.DataArray):
             raise ModelError("a table has no grid to fill; use post.predict(at=...) with the coordinates you want")
-        mask = filling.fill_mask(template, where)
+        grid = training_places(self._encoded, self._observations.domain)
+        observed = filling.on_template(grid.label(self._encoded.seen), template).to_numpy()
+        mask = filling.fill_mask(template, observed, where)
         with jax.enable_x64(True):
             signal = arrays.fitted(self._result.state, self._observations.domain)
-        grid = training_places(self._encoded, self._observations.domain)
         found = self._predictions(grid, signal, quantiles)
         predicted = {str(k): filling.on_template(v, template) for k, v in found.data_vars.items()}
-        observed = template.notnull().to_numpy()
         given: np.ndarray = np.ma.filled(np.ma.asarray(template.to_masked_array(), dtype=float), np.nan)
+        given = np.where(observed, given, np.nan)
         return self._fill(template, mask.to_numpy(), observed, given, predicted, samples)
 
     def _fill(

@@ -43,11 +43,11 @@ def table(df: pd.DataFrame, value: str, coords: Sequence[str]) -> PointData:
     Raises:
         DataError: a column is not there.
     """
+    if isinstance(coords, str) or not coords:
+        raise DataError(f"coords={coords!r}: give a list of at least one column name")
     absent = [c for c in (value, *coords) if c not in df.columns]
     if absent:
         raise DataError(f"the table has no column {absent[0]!r}; it has {', '.join(map(repr, df.columns))}")
-    if isinstance(coords, str) or not coords:
-        raise DataError(f"coords={coords!r}: give a list of at least one column name")
     return points({c: df[c].to_numpy() for c in coords}, df[value].to_numpy(), name=str(value))
 
 

@@ -197,6 +197,30 @@ def test_a_mode_of_size_one_is_constant_and_kept():
     np.testing.assert_allclose(filled.isel(depth=0), fit(data).impute()["tas"], atol=1e-9)
 
 
+def test_weight_zero_is_not_observed_and_its_value_is_replaced():
+    data, _ = field()
+    spoiled = data.fillna(280.0)
+    spoiled[3, 2, 1] = 999.0
+    out = fit(spoiled, weights=xr.where(spoiled == 999.0, 0.0, 1.0)).impute()
+    assert bool(out["tas_filled"][3, 2, 1]) and float(out["tas_sd"][3, 2, 1]) > 0
+    assert abs(float(out["tas"][3, 2, 1]) - 280) < 10
+    assert int(out["tas_filled"].sum()) == 1
+
+
+def test_answers_keep_the_dimensions_that_no_term_reads():
+    data, truth = field()
+    post = fit(data, pt.Offset(over="station") + pt.Offset(over=("lat", "time")))
+    assert fit(data.expand_dims(depth=[5.0])).predict(truth.expand_dims(depth=[5.0]))["mean"].dims[0] == "depth"
+    assert post.predict(truth)["mean"].dims == truth.dims
+
+
+def test_packing_survives_only_where_missing_can_be_marked(tmp_path):
+    data, _ = field()
+    data.encoding = {"dtype": "int16", "scale_factor": 0.01, "add_offset": 280.0}
+    out = fit(data).impute(where=xr.DataArray(False))
+    assert "scale_factor" not in out["tas"].encoding
+
+
 def test_weights_and_labels():
     data, _ = field()
     weights = xr.ones_like(data).where(data["station"] != "c", 0.0)
