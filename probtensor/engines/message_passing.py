@@ -31,8 +31,7 @@ class Fit(NamedTuple):
     """What an engine returns.
 
     state: the final model and beliefs; objective: (sweeps,) in nats; converged; reason: why it stopped, in words;
-    compile_seconds: estimate, the excess of the first block; run_seconds: the rest; begun: on the
-    process clock; restarts: final objective of each.
+    compile_seconds: estimate, the excess of the first block; run_seconds: the rest; restarts: final objective of each.
     """
 
     state: State
@@ -41,7 +40,6 @@ class Fit(NamedTuple):
     reason: str
     compile_seconds: float
     run_seconds: float
-    begun: float
     restarts: tuple[float, ...] = ()
 
 
@@ -118,8 +116,9 @@ class MessagePassing:
             for one in jax.random.split(key, self.restarts):
                 begun = time.perf_counter()
                 state = jax.block_until_ready(start(model, power, observations, one))
+                starting = time.perf_counter() - begun
                 fit = self._go_on(state, observations, progress, fresh=True)
-                fits.append(fit._replace(compile_seconds=fit.compile_seconds + fit.begun - begun))
+                fits.append(fit._replace(compile_seconds=fit.compile_seconds + starting))
         best = max(fits, key=lambda f: f.objective[-1])
         return best._replace(
             restarts=tuple(float(f.objective[-1]) for f in fits),
@@ -153,7 +152,7 @@ class MessagePassing:
         laps = np.diff(clock)
         typical = float(np.median(laps[1:])) if len(laps) > 1 else float(laps[0])
         compiling = max(float(laps[0]) - typical, 0.0)
-        return Fit(state, np.array(objective), converged, reason, compiling, float(laps.sum()) - compiling, clock[0])
+        return Fit(state, np.array(objective), converged, reason, compiling, float(laps.sum()) - compiling)
 
 
 def _not_finite(sweep: int) -> str:
