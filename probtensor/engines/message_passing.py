@@ -129,30 +129,39 @@ class MessagePassing:
     def _go_on(self, state: State, observations: Observations, progress: Progress | None, fresh: bool) -> Fit:
         """Sweeps until the objective stands still; a fresh start first sweeps without learning, and for longer."""
         quiet, always = (_QUIET, _ALWAYS) if fresh else (0, BLOCK)
-        clock = [time.perf_counter()]
+        laps, counts = [], []
         objective: list[float] = []
         enough = self.tol * self.power * float(observations.count)
         reason, converged = f"stopped at max_sweeps={self.max_sweeps} before the objective stood still", False
         while len(objective) < self.max_sweeps:
-            done = len(objective)
+            begun, done = time.perf_counter(), len(objective)
+            counts.append(min(BLOCK, self.max_sweeps - done))
             number = np.arange(done, done + BLOCK)
             learn = jnp.asarray((number >= quiet) & (number % _EVERY == 1))
-            state, info = sweeps(state, observations, learn)
-            objective.extend(np.asarray(info.elbo, dtype=float).tolist())
-            clock.append(time.perf_counter())
+            state, info = sweeps(state, observations, learn, jnp.asarray(counts[-1]))
+            objective.extend(np.asarray(info.elbo, dtype=float)[: counts[-1]].tolist())
+            laps.append(time.perf_counter() - begun)
             if not np.isfinite(objective[-1]):
                 raise ModelError(_not_finite(len(objective)))
             if progress is not None:
                 progress(len(objective), self.max_sweeps, objective[-1])
+            if done < always:
+                continue
             gain = (objective[-1] - objective[-BLOCK]) / (BLOCK - 1)
-            if done >= always and gain < enough:
+            if gain < enough:
                 converged = True
                 reason = f"converged: a sweep gained {gain:.3g} nats, below tol * power * observations = {enough:.3g}"
                 break
-        laps = np.diff(clock)
-        typical = float(np.median(laps[1:])) if len(laps) > 1 else float(laps[0])
-        compiling = max(float(laps[0]) - typical, 0.0)
-        return Fit(state, np.array(objective), converged, reason, compiling, float(laps.sum()) - compiling)
+        compiling, running = _split(laps, counts)
+        return Fit(state, np.array(objective), converged, reason, compiling, running)
+
+
+def _split(laps: list[float], counts: list[int]) -> tuple[float, float]:
+    """Seconds of compiling and of running: the first block's excess over its number of typical sweeps is compiling."""
+    a_sweep = np.divide(laps, counts)
+    typical = float(np.median(a_sweep[1:])) if len(laps) > 1 else float(a_sweep[0])
+    compiling = max(laps[0] - typical * counts[0], 0.0)
+    return compiling, sum(laps) - compiling
 
 
 def _not_finite(sweep: int) -> str:

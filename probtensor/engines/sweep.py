@@ -15,7 +15,7 @@ from probtensor.model import BoundModel
 from probtensor.observations.domain import Observations
 from probtensor.priors.base import Belief, Sites
 from probtensor.terms.base import AbstractBoundTerm
-from probtensor.typing import Array, Float, Key
+from probtensor.typing import Array, Float, Int, Key
 
 Beliefs = tuple[tuple[Belief, ...], ...]
 
@@ -103,13 +103,32 @@ def sweep(state: State, observations: Observations, learn: Array) -> tuple[State
 
 
 @compiled
-def sweeps(state: State, observations: Observations, learn: Array) -> tuple[State, Info]:
-    """Several sweeps in one compiled loop; learn: (n,) which of them take a hyper-parameter step."""
+def sweeps(
+    state: State, observations: Observations, learn: Array, number: Int[Array, ""] | None = None
+) -> tuple[State, Info]:
+    """Several sweeps in one compiled loop.
+
+    Args:
+        state: to start from.
+        observations: the data.
+        learn: (n,) which sweeps take a hyper-parameter step.
+        number: how many of the n are made; None: all. Traced, so that one program serves every number.
+
+    Returns:
+        The state after them, and (n,) information, NaN for sweeps that were not made.
+    """
     arrays, static = eqx.partition(state, eqx.is_array)
 
-    def body(arrays: State, flag: Array) -> tuple[State, Info]:
+    def one(arrays: State, flag: Array) -> tuple[State, Info]:
         after, info = sweep(eqx.combine(arrays, static), observations, flag)
         return eqx.filter(after, eqx.is_array), info
 
-    arrays, info = jax.lax.scan(body, arrays, learn)
+    def body(k: Array, carry: tuple[State, Info]) -> tuple[State, Info]:
+        arrays, known = carry
+        arrays, info = one(arrays, learn[k])
+        return arrays, jax.tree.map(lambda whole, new: whole.at[k].set(new), known, info)
+
+    _, shapes = jax.eval_shape(one, arrays, learn[0])
+    empty = jax.tree.map(lambda s: jnp.full((learn.shape[0], *s.shape), jnp.nan, s.dtype), shapes)
+    arrays, info = jax.lax.fori_loop(0, learn.shape[0] if number is None else number, body, (arrays, empty))
     return eqx.combine(arrays, static), info
