@@ -1,0 +1,152 @@
+"""Which observations a choice of model is judged on: gaps shaped like those of the data, in grids and in tables."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from probtensor.errors import DataError
+from probtensor.evaluation import gaps
+from probtensor.observations.domain import Observations
+from probtensor.observations.layout import Points
+
+#: Share of the observations that is held out; a hold-out that takes more than the second number is drawn again with
+#: smaller boxes.
+_HELD_OUT, _AT_MOST = 0.15, 0.4
+#: Gaps are single entries along a mode unless missing neighbours are correlated by more than this.
+_RANDOM = 0.2
+#: Modes tell the entries of a table apart if at least this share of its places has levels of its own in them.
+_TOLD_APART = 0.9
+#: A table's grid of levels with more cells than this is not laid out.
+_MOST_CELLS = 10_000_000
+
+
+class HoldOut(NamedTuple):
+    """What is held out, in words, and the mask: True where an observation is held out."""
+
+    protocol: str
+    mask: np.ndarray
+
+
+def hold_out(names: Sequence[str], observations: Observations, seed: int) -> HoldOut:
+    """Boxes with the extent of the data's own gaps.
+
+    A table is seen as the grid of those modes that tell its places apart (day and station, say, where temperature and
+    pressure are measured along); rows at the same coordinates are always held out together, since one of two twins
+    would give the other away.
+
+    Args:
+        names: of the data's modes, in the layout's order.
+        observations: the training data.
+        seed: of the boxes.
+
+    Raises:
+        DataError: nothing would be left to train on.
+    """
+    weights = np.asarray(observations.weights) > 0
+    layout = observations.domain.layout
+    if not isinstance(layout, Points):
+        extent = dict(zip(names, gap_extent(weights), strict=True))
+        return HoldOut(*_boxes(weights, extent, seed))
+    index = np.asarray(layout.index)
+    key = _key(index[weights], [len(observations.domain.points[name]) for name in names])
+    if key is None:
+        rows, extent = _places(index)[:, None], {"place": 1}
+        seen = _laid_out(rows[weights], (int(rows.max()) + 1,))
+    else:
+        rows = index[:, key]
+        seen = _laid_out(rows[weights], tuple(len(observations.domain.points[names[k]]) for k in key))
+        extent = dict(zip([names[k] for k in key], gap_extent(seen), strict=True))
+    protocol, held = _boxes(seen, extent, seed)
+    if max(extent.values()) == 1:
+        protocol = f"places ({', '.join(names)}) covering {_HELD_OUT:.0%}, rows at the same place together"
+    return HoldOut(protocol, held[tuple(rows.T)] & weights)
+
+
+def _laid_out(rows: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:
+    """The grid of these sizes, True where there is a row."""
+    seen = np.zeros(sizes, dtype=bool)
+    seen[tuple(rows.T)] = True
+    return seen
+
+
+def _places(index: np.ndarray) -> np.ndarray:
+    """A number for each row, the same for rows with the same levels."""
+    order = np.lexsort(index.T)
+    new = np.any(np.diff(index[order], axis=0) != 0, axis=1)
+    place = np.empty(len(index), dtype=int)
+    place[order] = np.concatenate([[0], np.cumsum(new)])
+    return place
+
+
+def _key(index: np.ndarray, sizes: list[int]) -> list[int] | None:
+    """The fewest modes, at least two, that tell the places of a table apart; of several such sets the fullest grid.
+
+    None where there is no such grid, or where all are so large that nearly every cell would be empty.
+    """
+    varying = [k for k, size in enumerate(sizes) if size > 1]
+    enough = _TOLD_APART * (_places(index).max() + 1)
+    for number in range(2, len(varying) + 1):
+        sets = itertools.combinations(varying, number)
+        found = [(math.prod(sizes[k] for k in modes), modes) for modes in sets]
+        for cells, modes in sorted(found):
+            shape = tuple(sizes[k] for k in modes)
+            if enough <= cells <= _MOST_CELLS and _laid_out(index[:, modes], shape).sum() >= enough:
+                return list(modes)
+    return None
+
+
+def _boxes(seen: np.ndarray, extent: dict[str, int], seed: int) -> tuple[str, np.ndarray]:
+    sizes = dict(zip(extent, seen.shape, strict=True))
+    while True:
+        single = max(extent.values()) == 1 and seen.sum() >= 1 / _HELD_OUT
+        protocol = gaps.random(_HELD_OUT) if single else gaps.blocks(_HELD_OUT, size=extent)
+        held = protocol.mask(sizes, seed, seen)
+        if max(extent.values()) == 1 or held.sum() <= _AT_MOST * seen.sum():
+            break
+        extent = {name: (edge + 1) // 2 for name, edge in extent.items()}
+    if held[seen].all():
+        raise DataError("too few observations to hold any out; name a model, for example pt.Offset() + pt.CP(rank=1)")
+    shape = " x ".join(f"{n} {e}" for n, e in extent.items())
+    return f"blocks of {shape} covering {_HELD_OUT:.0%}", held
+
+
+def gap_extent(seen: np.ndarray) -> tuple[int, ...]:
+    """Typical edge of the gaps along each dimension: the mean run of missing entries, weighted by its length.
+
+    One along a dimension in which a missing entry has missing neighbours no more often than chance would have it.
+    Places never observed along any one dimension (land, dead stations) are not gaps but the shape of the domain. Data
+    without gaps are judged by boxes of a tenth of each dimension.
+    """
+    inside = np.ones(seen.shape, dtype=bool)
+    for axis in range(seen.ndim):
+        inside &= seen.any(axis=axis, keepdims=True)
+    missing = inside & ~seen
+    if missing.mean() < 0.01:
+        return tuple(max(1, round(n / 10)) for n in seen.shape)
+    return tuple(
+        _typical_run(np.moveaxis(missing, axis, -1)) if _clustered(inside, missing, axis) else 1
+        for axis in range(seen.ndim)
+    )
+
+
+def _clustered(inside: np.ndarray, missing: np.ndarray, axis: int) -> bool:
+    """Whether neighbours along an axis are missing together."""
+    inside, missing = np.moveaxis(inside, axis, -1), np.moveaxis(missing, axis, -1)
+    pairs = inside[..., 1:] & inside[..., :-1]
+    share = missing.sum() / inside.sum()
+    if not pairs.any():
+        return False
+    together = (missing[..., 1:] & missing[..., :-1])[pairs].mean()
+    return bool(together - share**2 > _RANDOM * share * (1 - share))
+
+
+def _typical_run(missing: np.ndarray) -> int:
+    rows = missing.reshape(-1, missing.shape[-1])
+    edges = np.diff(np.pad(rows, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+    lengths = np.nonzero(edges == -1)[1] - np.nonzero(edges == 1)[1]
+    return max(1, round(float(np.sum(lengths**2) / np.sum(lengths))))

@@ -1,0 +1,141 @@
+"""What a choice of model is judged on: gap shapes read off the data, and no twin left behind."""
+
+import numpy as np
+import pytest
+
+from probtensor.errors import DataError
+from probtensor.observations.domain import domain, observations
+from probtensor.selection.hold_out import gap_extent, hold_out
+
+
+def test_extent_of_boxes_of_one_size():
+    seen = np.ones((40, 40), dtype=bool)
+    for i, j in [(2, 3), (12, 20), (25, 8), (30, 30)]:
+        seen[i : i + 3, j : j + 5] = False
+    assert gap_extent(seen) == (3, 5)
+
+
+def test_extent_of_single_entries_is_one():
+    seen = np.ones((30, 31), dtype=bool)
+    seen[::3, ::4] = False
+    assert gap_extent(seen) == (1, 1)
+
+
+def test_places_never_observed_are_no_gaps():
+    seen = np.ones((20, 12, 9), dtype=bool)
+    seen[:, 3:9, 2:7] = False
+    assert gap_extent(seen) == (2, 1, 1)  # a tenth of each dimension: nothing is missing inside the domain
+    for start, row, column in [(5, 0, 0), (12, 10, 8), (1, 1, 1), (2, 10, 2), (8, 10, 5), (14, 1, 4), (9, 0, 7)]:
+        seen[start : start + 4, row, column] = False
+    assert gap_extent(seen) == (4, 1, 1)
+
+
+def test_extent_of_half_the_entries_lost_at_random_is_one():
+    """Runs of chance, three long on average when weighted by length, are no blocks."""
+    assert gap_extent(np.random.default_rng(0).random((40, 50)) < 0.5) == (1, 1)
+
+
+def table(index, sizes, weights=None):
+    """Observations of a long table in the order of its rows."""
+    index = np.asarray(index)
+    points = {f"d{k}": np.arange(float(n)) for k, n in enumerate(sizes)}
+    weights = np.ones(len(index)) if weights is None else weights
+    return observations(domain(points, {}, index), np.zeros(len(index)), weights)
+
+
+def held_out(index, sizes, seed=0, weights=None):
+    return hold_out([f"d{k}" for k in range(len(sizes))], table(index, sizes, weights), seed)
+
+
+def share_with_a_twin(index, held):
+    trained = {tuple(row) for row in index[~held]}
+    return np.mean([tuple(row) in trained for row in index[held]])
+
+
+RANDOM = np.random.default_rng(1)
+SCATTERED = np.repeat(RANDOM.integers(0, 60, (150, 3)), RANDOM.integers(1, 6, 150), axis=0)
+CROSSED = np.argwhere(RANDOM.random((12, 40)) < 0.6)
+REPEATED = np.repeat(CROSSED, 3, axis=0)
+LINE = np.repeat(np.arange(30), 4)[:, None]
+
+
+@pytest.mark.parametrize(
+    ("index", "sizes"),
+    [(SCATTERED, (60, 60, 60)), (REPEATED, (12, 40)), (LINE, (30,))],
+    ids=["scattered", "crossed", "one mode"],
+)
+def test_rows_at_the_same_place_are_held_out_together(index, sizes):
+    for seed in range(3):
+        protocol, held = held_out(index, sizes, seed)
+        assert 0.08 < held.mean() < 0.25
+        assert share_with_a_twin(index, held) == 0.0
+        assert "rows at the same place together" in protocol
+
+
+def test_rows_in_any_order_are_held_out_alike():
+    order = np.random.default_rng(2).permutation(len(SCATTERED))
+    np.testing.assert_array_equal(
+        held_out(SCATTERED[order], (60, 60, 60)).mask, held_out(SCATTERED, (60, 60, 60)).mask[order]
+    )
+
+
+def test_a_grid_as_a_table_is_held_out_as_the_grid():
+    seen = np.ones((30, 20), dtype=bool)
+    for i, j in [(2, 3), (12, 10), (22, 2), (20, 14)]:
+        seen[i : i + 6, j : j + 3] = False
+    places = {"d0": np.arange(30.0), "d1": np.arange(20.0)}
+    grid = observations(domain(places, {}), np.zeros(seen.shape), seen.astype(float))
+    one = hold_out(["d0", "d1"], grid, 4)
+    other = held_out(np.argwhere(seen), seen.shape, 4)
+    assert one.protocol == other.protocol == "blocks of d0 6 x d1 3 covering 15%"
+    np.testing.assert_array_equal(other.mask, one.mask[seen])
+
+
+def test_outages_in_a_table_are_judged_by_outages():
+    """Stations that fall silent for twenty days: runs of days are held out, not single readings.
+
+    A third coordinate, measured along, tells no places apart and does not hide the runs.
+    """
+    generator = np.random.default_rng(3)
+    seen = np.ones((12, 200), dtype=bool)
+    for station in range(12):
+        first = generator.integers(0, 180)
+        seen[station, first : first + 20] = False
+    index = np.argwhere(seen)
+    along = np.column_stack([index, generator.integers(0, 150, len(index))])
+    for rows, sizes in [(index, (12, 200)), (along, (12, 200, 150))]:
+        protocol, held = held_out(rows, sizes)
+        assert protocol == "blocks of d0 1 x d1 20 covering 15%"
+        neighbour = {tuple(r) for r in rows[held][:, :2]}
+        lonely = [(a, b) for a, b in neighbour if not {(a, b - 1), (a, b + 1)} & neighbour]
+        assert len(lonely) < 0.05 * len(neighbour)
+
+
+def test_whole_levels_missing_for_others_are_judged_by_whole_levels():
+    """Most instruments measure in the first half of the levels only: a level is held out with all its instruments."""
+    seen = np.zeros((10, 60), dtype=bool)
+    seen[0] = True
+    seen[1:, ::4] = True
+    protocol, held = held_out(np.argwhere(seen), seen.shape)
+    assert protocol.startswith("blocks of d0 ")
+    assert int(protocol.split()[3]) >= 5
+    assert held.any() and not held.all()
+
+
+def test_boxes_leave_enough_to_train_on():
+    """Two clusters far apart: boxes as large as the void between them would hold out everything."""
+    seen = np.zeros((40, 40), dtype=bool)
+    seen[:12, :12] = seen[28:, 28:] = True
+    _, held = held_out(np.argwhere(seen), seen.shape)
+    assert 0.1 < held.mean() <= 0.4
+
+
+def test_rows_without_weight_are_not_held_out():
+    weights = np.tile([1.0, 0.0], 60)
+    _, held = held_out(LINE, (30,), weights=weights)
+    assert held.any() and not held[weights == 0].any()
+
+
+def test_a_single_place_cannot_be_judged():
+    with pytest.raises(DataError, match="too few observations to hold any out"):
+        held_out(np.zeros((12, 2), int), (3, 4))
