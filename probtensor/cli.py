@@ -96,10 +96,9 @@ def impute(
         _check_writable(output)
 
         from probtensor.labelled.fit import fit
-        from probtensor.terms.cp import CP
-        from probtensor.terms.offset import Offset
+        from probtensor.selection.automatic import Automatic
 
-        model = "auto" if number is None else Offset() + CP(number)
+        model = Automatic(ranks=None if number is None else (number,))
         with _progress() as progress:
             post = fit(data, model, seed=seed, progress=progress)
         filled = post.impute(where=mask, quantiles=levels)

@@ -25,6 +25,8 @@ BLOCK = 5
 _QUIET, _EVERY = 6, 2
 #: Sweeps that are always made: a start can stand still before its components find their shapes.
 _ALWAYS = 15
+#: What `MessagePassing.resolved` puts in the place of None.
+_MAX_SWEEPS, _POWER = 100, 1.0
 
 
 class Fit(NamedTuple):
@@ -55,12 +57,13 @@ class MessagePassing:
         rule: ``"vmp"``.
         coupling: ``"joint"``: the R functions of a mode have one joint posterior.
         tol: stop when a sweep gains less than this many nats per observation (times the power).
-        max_sweeps: stop after this many in any case.
-        restarts: number of random starts; the one with the best objective wins.
+        max_sweeps: never make more than this many. None: 100, or what ``model="auto"`` finds affordable.
+        restarts: number of starts; the one with the best objective wins. They are random, but that the final fit of
+            ``model="auto"`` has the state of its best candidate in place of the first.
         power: exponent on the likelihood, in (0, 1]. 1 is Bayes' rule for independent noise. What a low-rank model
             leaves over is correlated between neighbours, so N residuals are worth fewer than N; a power below 1 counts
             them so and widens the posterior of the factors (Grunwald and van Ommen 2017, generalised posterior).
-            ``model="auto"`` chooses it on gap-shaped folds.
+            None: chosen on gap-shaped folds under ``model="auto"``, 1 otherwise.
 
     Raises:
         ModelError: an option has no such value.
@@ -69,9 +72,9 @@ class MessagePassing:
     rule: str = "vmp"
     coupling: str = "joint"
     tol: float = 3e-4
-    max_sweeps: int = 100
+    max_sweeps: int | None = None
     restarts: int = 1
-    power: float = 1.0
+    power: float | None = None
 
     def __post_init__(self) -> None:
         """Raises ModelError for a value that an option does not have."""
@@ -79,14 +82,22 @@ class MessagePassing:
             "rule must be 'vmp'": self.rule == "vmp",
             "coupling must be 'joint'": self.coupling == "joint",
             "tol must be at least zero": self.tol >= 0,
-            "max_sweeps must be at least 1": self.max_sweeps >= 1,
+            "max_sweeps must be at least 1": self.max_sweeps is None or self.max_sweeps >= 1,
             "restarts must be at least 1": self.restarts >= 1,
-            "power must be above 0 and at most 1": 0 < self.power <= 1,
+            "power must be above 0 and at most 1": self.power is None or 0 < self.power <= 1,
         }
         for text, good in checks.items():
             if not good:
                 name = text.split()[0]
                 raise ModelError(f"MessagePassing({name}={getattr(self, name)!r}): {text}")
+
+    def resolved(self, power: float = _POWER, max_sweeps: int = _MAX_SWEEPS) -> MessagePassing:
+        """The same engine with these numbers wherever its own are None."""
+        return dataclasses.replace(
+            self,
+            power=power if self.power is None else self.power,
+            max_sweeps=max_sweeps if self.max_sweeps is None else self.max_sweeps,
+        )
 
     def run(
         self,
@@ -103,21 +114,23 @@ class MessagePassing:
             observations: the data.
             key: of the random starts.
             progress: called after every block of sweeps.
-            init: a state to go on from (same model, perhaps other data or another power) instead of random starts.
+            init: a state to go on from (same model, perhaps other data or another power) in place of the first start.
 
         Raises:
             ModelError: the objective is not finite.
         """
-        power = jnp.asarray(self.power, dtype=observations.values.dtype)
+        engine = self.resolved()
+        power = jnp.asarray(engine.power, dtype=observations.values.dtype)
+        fits = []
         with one_blas_thread():
-            if init is not None:
-                return self._go_on(init._replace(power=power), observations, progress, fresh=False)
-            fits = []
-            for one in jax.random.split(key, self.restarts):
+            for number, one in enumerate(jax.random.split(key, self.restarts)):
+                if number == 0 and init is not None:
+                    fits.append(engine._go_on(init._replace(power=power), observations, progress, fresh=False))
+                    continue
                 begun = time.perf_counter()
                 state = jax.block_until_ready(start(model, power, observations, one))
                 starting = time.perf_counter() - begun
-                fit = self._go_on(state, observations, progress, fresh=True)
+                fit = engine._go_on(state, observations, progress, fresh=True)
                 fits.append(fit._replace(compile_seconds=fit.compile_seconds + starting))
         best = max(fits, key=lambda f: f.objective[-1])
         return best._replace(
@@ -128,11 +141,12 @@ class MessagePassing:
 
     def _go_on(self, state: State, observations: Observations, progress: Progress | None, fresh: bool) -> Fit:
         """Sweeps until the objective stands still; a fresh start first sweeps without learning, and for longer."""
+        assert self.power is not None and self.max_sweeps is not None
         quiet, always = (_QUIET, _ALWAYS) if fresh else (0, BLOCK)
         laps, counts = [], []
         objective: list[float] = []
         enough = self.tol * self.power * float(observations.count)
-        reason, converged = f"stopped at max_sweeps={self.max_sweeps} before the objective stood still", False
+        converged, gain = False, np.nan
         while len(objective) < self.max_sweeps:
             begun, done = time.perf_counter(), len(objective)
             counts.append(min(BLOCK, self.max_sweeps - done))
@@ -145,15 +159,25 @@ class MessagePassing:
                 raise ModelError(_not_finite(len(objective)))
             if progress is not None:
                 progress(len(objective), self.max_sweeps, objective[-1])
-            if done < always:
-                continue
-            gain = (objective[-1] - objective[-BLOCK]) / (BLOCK - 1)
-            if gain < enough:
-                converged = True
-                reason = f"converged: a sweep gained {gain:.3g} nats, below tol * power * observations = {enough:.3g}"
-                break
+            if done >= always:
+                gain = (objective[-1] - objective[-BLOCK]) / (BLOCK - 1)
+                if gain < enough:
+                    converged = True
+                    break
+        reason = _reason(converged, self.max_sweeps, gain, enough)
         compiling, running = _split(laps, counts)
         return Fit(state, np.array(objective), converged, reason, compiling, running)
+
+
+def _reason(converged: bool, most: int, gain: float, enough: float) -> str:
+    needed = f"tol * power * observations = {enough:.3g}"
+    if converged:
+        return f"converged: a sweep gained {gain:.3g} nats, below {needed}"
+    if np.isnan(gain):
+        return f"stopped at max_sweeps={most}, too early to tell whether the objective stands still"
+    return (
+        f"stopped at max_sweeps={most} before the objective stood still: a sweep gained {gain:.3g} nats, not {needed}"
+    )
 
 
 def _split(laps: list[float], counts: list[int]) -> tuple[float, float]:

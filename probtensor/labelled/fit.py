@@ -78,8 +78,11 @@ def _fit(
     if isinstance(model, str):
         if model != "auto":
             raise ModelError(f"model={model!r}: expected 'auto' or terms such as pt.Offset() + pt.CP(rank=8)")
-        choice = _choose(encoded, likelihood, engine, seed)
+        model = automatic.Automatic()
+    if isinstance(model, automatic.Automatic):
+        choice = _choose(encoded, likelihood, engine, seed, model.ranks)
         model, engine = choice.model, choice.engine
+    engine = engine.resolved()
     declared = as_sum(model)
     modes = declared.mode_names(tuple(encoded.coordinates))
     if choice is None:
@@ -95,11 +98,13 @@ def _fit(
     return Posterior(encoded, declared, engine, result, observations, modes, choice, seed)
 
 
-def _choose(encoded: Encoded, likelihood: Gaussian, engine: MessagePassing, seed: int) -> automatic.Choice:
+def _choose(
+    encoded: Encoded, likelihood: Gaussian, engine: MessagePassing, seed: int, ranks: tuple[int, ...] | None
+) -> automatic.Choice:
     base = {name: c.axis() for name, c in encoded.coordinates.items()}
     months = tuple(f"{n}.month" for n, a in base.items() if automatic.has_seasons(a) and _has_calendar(encoded, n))
     axes, observations = encoded.axes(months[:1]), encoded.observations(months[:1])
-    return automatic.choose(axes, observations, likelihood, engine, seed, lambda text: _LOG.info(text))
+    return automatic.choose(axes, observations, likelihood, engine, seed, lambda text: _LOG.info(text), ranks)
 
 
 def _has_calendar(encoded: Encoded, name: str) -> bool:

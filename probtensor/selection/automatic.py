@@ -18,12 +18,12 @@ from probtensor import arrays
 from probtensor.axes import Axis
 from probtensor.engines.message_passing import MessagePassing
 from probtensor.engines.sweep import State
-from probtensor.errors import DataError
-from probtensor.evaluation import gaps, scores
+from probtensor.errors import ModelError
+from probtensor.evaluation import scores
 from probtensor.likelihoods.gaussian import Gaussian
 from probtensor.model import BoundModel, bind
 from probtensor.observations.domain import Observations
-from probtensor.observations.layout import Points
+from probtensor.selection.hold_out import hold_out
 from probtensor.terms.base import DataScale, Sum
 from probtensor.terms.cp import CP
 from probtensor.terms.offset import Climatology, Offset
@@ -35,11 +35,27 @@ RANKS = (5, 15, 40)
 POWERS = (1.0, 0.3, 0.1, 0.05, 0.02)
 _USUAL_POWER, _FEW = 0.1, 20_000
 #: Sweeps of a candidate with many and with few observations: its ranking is settled before its objective is. With
-#: many, another power goes on from the last one's state, and so does the final fit.
-_SWEEPS, _SWEEPS_IF_FEW, _SWEEPS_ON, _FINAL_SWEEPS = 20, 60, 10, 20
-_HELD_OUT = 0.15
+#: many, another power goes on from the last one's state, and so does the final fit, whose own bound keeps a fit of
+#: half a million observations under a minute on two cores.
+_SWEEPS, _SWEEPS_IF_FEW, _SWEEPS_ON, _FINAL_SWEEPS = 20, 60, 10, 60
 #: A candidate must be better by this share of the score to be preferred to a simpler one.
 _GAIN = 0.005
+
+
+@dataclasses.dataclass(frozen=True)
+class Automatic:
+    """What ``model="auto"`` stands for; ``ranks`` limits the ranks that are tried, None = those of `RANKS`.
+
+    Raises:
+        ModelError: no rank, or one that is not a whole number from 1.
+    """
+
+    ranks: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ModelError for ranks that cannot be tried."""
+        if self.ranks is not None and (not self.ranks or min(self.ranks) < 1):
+            raise ModelError(f"ranks={self.ranks!r}: expected at least one rank, each 1 or more")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,9 +66,17 @@ class Candidate:
     power: float
     crps: float
     rmse: float
+    sweeps: int
     compile_seconds: float
     run_seconds: float
     state: State = dataclasses.field(repr=False)
+
+    def __str__(self) -> str:
+        """One line of the evidence."""
+        return (
+            f"rank {self.rank:>3}, power {self.power:<5g} CRPS {self.crps:<8.4g} RMSE {self.rmse:<8.4g} "
+            f"{self.sweeps} sweeps in {self.run_seconds:.1f} s + {self.compile_seconds:.1f} s compiling"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,9 +87,32 @@ class Choice:
     engine: MessagePassing
     candidates: tuple[Candidate, ...]
     protocol: str
-    start: State | None = None
-    compile_seconds: float = 0.0
-    run_seconds: float = 0.0
+    best: Candidate | None = None
+
+    @property
+    def start(self) -> State | None:
+        """The state of the best candidate."""
+        return None if self.best is None else self.best.state
+
+    @property
+    def compile_seconds(self) -> float:
+        """Of all candidates."""
+        return sum(c.compile_seconds for c in self.candidates)
+
+    @property
+    def run_seconds(self) -> float:
+        """Of all candidates."""
+        return sum(c.run_seconds for c in self.candidates)
+
+    def report(self) -> str:
+        """What was held out, and a line for each candidate in the order in which they were tried."""
+        lines = [f"chosen on held-out gaps: {self.protocol}"]
+        lines += [f"  {c}{', chosen' if c is self.best else ''}" for c in self.candidates]
+        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        """The report."""
+        return self.report()
 
 
 def offset(axes: Mapping[str, Axis]) -> Sum | Offset:
@@ -86,6 +133,7 @@ def choose(
     engine: MessagePassing,
     seed: int,
     note: Callable[[str], None] = lambda text: None,
+    ranks: tuple[int, ...] | None = None,
 ) -> Choice:
     """Chooses rank and power.
 
@@ -93,26 +141,31 @@ def choose(
         axes: the data's modes, and a derived ``"….month"`` where `has_seasons`.
         observations: the training data.
         likelihood: the declared noise.
-        engine: options that stay as they are, but for the power.
+        engine: options that stay as they are; the power is searched and the sweeps are bounded where they are None.
         seed: of the held-out gaps and the starts.
         note: is told what is being tried.
+        ranks: tried in turn, from low to high; None: those of `RANKS` that the data can bear.
     """
     base = [name for name, axis in axes.items() if not axis.parent]
     varying = [name for name in base if axes[name].size > 1]
-    if not varying or int(observations.count) < 10:
-        return Choice(Sum((Offset(),)), engine, (), "none: too few observations for a low-rank part")
-    protocol, held = _hold_out(base, observations, seed)
-    ranks = [r for r in RANKS if r == RANKS[0] or r * sum(axes[n].size for n in varying) < int(observations.count)]
-    if len(varying) == 1:
-        ranks = [1]  # one function of one coordinate: more components would be the same again
-    few = int(observations.count) <= _FEW
+    count = int(observations.count)
+    if not varying or count < 10:
+        model = offset(axes) + CP(ranks[0], modes=varying) if ranks and varying else Sum((Offset(),))
+        return Choice(model, engine.resolved(), (), "none: too few observations to hold any out")
+    protocol, held = hold_out(base, observations, seed)
+    if ranks is None:
+        ranks = tuple(r for r in RANKS if r == RANKS[0] or r * sum(axes[n].size for n in varying) < count)
+        if len(varying) == 1:
+            ranks = (1,)  # one function of one coordinate: more components would be the same again
+    few = count <= _FEW
     tried: list[Candidate] = []
 
     def judge(rank: int, power: float, init: State | None = None) -> Candidate:
         note(f"trying rank {rank}, power {power:g}")
         model = bind(offset(axes) + CP(rank, modes=varying), axes, likelihood, scale_of(observations))
         sweeps = _SWEEPS_IF_FEW if few else _SWEEPS if init is None else _SWEEPS_ON
-        short = dataclasses.replace(engine, power=power, max_sweeps=min(engine.max_sweeps, sweeps), restarts=1)
+        sweeps = sweeps if engine.max_sweeps is None else min(engine.max_sweeps, sweeps)
+        short = dataclasses.replace(engine, power=power, max_sweeps=sweeps, restarts=1)
         tried.append(_judge(short, model, rank, observations, held, seed, init))
         return tried[-1]
 
@@ -127,7 +180,9 @@ def choose(
     def over_ranks(power: float) -> Candidate:
         return climb(judge(ranks[0], power), (judge(rank, power) for rank in ranks[1:]))
 
-    if few:
+    if engine.power is not None:
+        best = over_ranks(engine.power)
+    elif few:
         best = min((over_ranks(power) for power in POWERS), key=lambda c: c.crps)
     else:
         usual = over_ranks(_USUAL_POWER)
@@ -135,55 +190,8 @@ def choose(
         best = climb(usual, (judge(usual.rank, power, usual.state) for power in POWERS[place + 1 :]))
         if best is usual:
             best = climb(usual, (judge(usual.rank, power, usual.state) for power in reversed(POWERS[:place])))
-    sweeps = engine.max_sweeps if few else min(engine.max_sweeps, _FINAL_SWEEPS)
-    return Choice(
-        offset(axes) + CP(best.rank, modes=varying),
-        dataclasses.replace(engine, power=best.power, max_sweeps=sweeps),
-        tuple(tried),
-        protocol,
-        best.state,
-        sum(c.compile_seconds for c in tried),
-        sum(c.run_seconds for c in tried),
-    )
-
-
-def _hold_out(names: list[str], observations: Observations, seed: int) -> tuple[str, np.ndarray]:
-    """Held-out gaps with the extent of the data's own; single entries for points."""
-    seen = np.asarray(observations.weights) > 0
-    if isinstance(observations.domain.layout, Points):
-        names = ["observation"]
-        extent: tuple[int, ...] = (1,)
-    else:
-        extent = gap_extent(seen)
-    sizes, box = dict(zip(names, seen.shape, strict=True)), dict(zip(names, extent, strict=True))
-    protocol = gaps.blocks(_HELD_OUT, size=box)
-    held = protocol.mask(sizes, seed, seen)
-    if not held.any() or held[seen].all():
-        raise DataError("too few observations to hold any out; name a model, for example pt.Offset() + pt.CP(rank=1)")
-    shape = " x ".join(f"{n} {e}" for n, e in box.items())
-    return f"blocks of {shape} covering {_HELD_OUT:.0%}", held
-
-
-def gap_extent(seen: np.ndarray) -> tuple[int, ...]:
-    """Typical edge of the gaps along each dimension: the mean run of missing entries, weighted by its length.
-
-    Places never observed along any one dimension (land, dead stations) are not gaps but the shape of the domain. Data
-    without gaps are judged by boxes of a tenth of each dimension.
-    """
-    inside = np.ones(seen.shape, dtype=bool)
-    for axis in range(seen.ndim):
-        inside &= seen.any(axis=axis, keepdims=True)
-    missing = inside & ~seen
-    if missing.mean() < 0.01:
-        return tuple(max(1, round(n / 10)) for n in seen.shape)
-    return tuple(_typical_run(np.moveaxis(missing, axis, -1)) for axis in range(seen.ndim))
-
-
-def _typical_run(missing: np.ndarray) -> int:
-    rows = missing.reshape(-1, missing.shape[-1])
-    edges = np.diff(np.pad(rows, ((0, 0), (1, 1))).astype(int), axis=1)
-    lengths = np.nonzero(edges == -1)[1] - np.nonzero(edges == 1)[1]
-    return max(1, round(float(np.sum(lengths**2) / np.sum(lengths))))
+    final = engine.resolved(best.power) if few else engine.resolved(best.power, _FINAL_SWEEPS)
+    return Choice(offset(axes) + CP(best.rank, modes=varying), final, tuple(tried), protocol, best)
 
 
 def _judge(
@@ -203,7 +211,8 @@ def _judge(
     mean, truth = np.asarray(signal.mean)[held], np.asarray(observations.values)[held]
     crps = scores.crps_gaussian(mean, np.sqrt(np.asarray(signal.variance)[held] + noise), truth)
     rmse = scores.rmse(mean, truth)
-    return Candidate(rank, engine.power, crps, rmse, fit.compile_seconds, fit.run_seconds, fit.state)
+    power, made = float(fit.state.power), len(fit.objective)
+    return Candidate(rank, power, crps, rmse, made, fit.compile_seconds, fit.run_seconds, fit.state)
 
 
 def scale_of(observations: Observations) -> DataScale:

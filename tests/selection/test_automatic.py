@@ -1,4 +1,4 @@
-"""The automatic model: gap shapes read off the data, and a choice that says what it tried."""
+"""The automatic model: a choice that says what it tried and leaves alone what the caller decided."""
 
 import numpy as np
 import pandas as pd
@@ -6,30 +6,9 @@ import pytest
 import xarray as xr
 
 import probtensor as pt
-from probtensor.selection.automatic import POWERS, gap_extent
+from probtensor.errors import ModelError
+from probtensor.selection.automatic import POWERS, Automatic
 from tests.labelled.fields import QUICK, field
-
-
-def test_extent_of_boxes_of_one_size():
-    seen = np.ones((40, 40), dtype=bool)
-    for i, j in [(2, 3), (12, 20), (25, 8), (30, 30)]:
-        seen[i : i + 3, j : j + 5] = False
-    assert gap_extent(seen) == (3, 5)
-
-
-def test_extent_of_single_entries_is_one():
-    seen = np.ones((30, 31), dtype=bool)
-    seen[::3, ::4] = False
-    assert gap_extent(seen) == (1, 1)
-
-
-def test_places_never_observed_are_no_gaps():
-    seen = np.ones((20, 12, 9), dtype=bool)
-    seen[:, 3:9, 2:7] = False
-    assert gap_extent(seen) == (2, 1, 1)  # a tenth of each dimension: nothing is missing inside the domain
-    for start, row, column in [(5, 0, 0), (12, 10, 8), (1, 1, 1), (2, 10, 2), (8, 10, 5), (14, 1, 4), (9, 0, 7)]:
-        seen[start : start + 4, row, column] = False
-    assert gap_extent(seen) == (4, 1, 1)
 
 
 def test_the_choice_is_reported_and_reproducible():
@@ -73,3 +52,67 @@ def test_tiny_data_have_an_answer(shape):
     found = post.predict(data)
     assert np.isfinite(found["mean"]).all()
     assert (found["sd"] > 0).all()
+
+
+def test_an_explicit_power_is_not_searched():
+    data, _ = field()
+    engine = pt.MessagePassing(max_sweeps=20, power=0.4)
+    post = pt.fit(data, Automatic(ranks=(1,)), engine=engine)
+    assert [(c.rank, c.power) for c in post.choice.candidates] == [(1, 0.4)]
+    assert post.engine.power == 0.4
+
+
+def test_the_final_fit_keeps_the_callers_restarts_sweeps_and_tol():
+    """The first of three starts is the best candidate's state; a loose tolerance stops all before max_sweeps."""
+    data, _ = field()
+    engine = pt.MessagePassing(max_sweeps=7, restarts=3, tol=0.0, power=1.0)
+    post = pt.fit(data, Automatic(ranks=(1,)), engine=engine)
+    assert (post.engine.restarts, post.engine.max_sweeps, post.engine.tol) == (3, 7, 0.0)
+    assert len(post.objective) == 7
+    objectives = post.summary().split("restarts     objectives ")[1].split(";")[0].split(", ")
+    assert len(objectives) == 3
+    assert float(post.objective[-1]) == pytest.approx(max(map(float, objectives)), rel=1e-5)
+    assert [c.sweeps for c in post.choice.candidates] == [7]
+    loose = pt.fit(data, Automatic(ranks=(1,)), engine=pt.MessagePassing(tol=10.0, power=1.0))
+    assert len(loose.objective) == 10  # the shortest that a warm start can be judged by
+    assert "stopped      converged" in loose.summary()
+
+
+def test_a_given_rank_still_has_its_power_and_offset_chosen():
+    time = pd.date_range("2015-01-01", periods=48, freq="MS")
+    season, x = 5 * np.cos(2 * np.pi * time.month.to_numpy() / 12), np.arange(3.0)
+    data = xr.DataArray(280 + season[:, None] + x[None], {"time": time, "x": x}, ["time", "x"])
+    data[6:12, 1] = np.nan
+    post = pt.fit(data, Automatic(ranks=(3,)), engine=QUICK)
+    assert {c.rank for c in post.choice.candidates} == {3}
+    assert {c.power for c in post.choice.candidates} == set(POWERS)
+    assert "Climatology(time.month) + CP(rank 3" in post.summary()
+
+
+@pytest.mark.parametrize("ranks", [(), (0,)])
+def test_ranks_that_cannot_be_tried_are_refused(ranks):
+    with pytest.raises(ModelError, match="expected at least one rank"):
+        Automatic(ranks=ranks)
+
+
+def test_the_report_has_the_evidence_for_every_candidate():
+    data, _ = field()
+    choice = pt.fit(data, Automatic(ranks=(1,)), engine=QUICK).choice
+    head, *lines = choice.report().splitlines()
+    assert choice.protocol in head
+    assert len(lines) == len(choice.candidates) == len(POWERS)
+    for line, c in zip(lines, choice.candidates, strict=True):
+        expected = (f"rank {c.rank:>3}", f"power {c.power:g}", f"CRPS {c.crps:.4g}", f"RMSE {c.rmse:.4g}")
+        assert all(text in line for text in expected)
+        assert f"{c.sweeps} sweeps in {c.run_seconds:.1f} s" in line
+        assert line.endswith(", chosen") == (c is choice.best)
+
+
+def test_a_table_with_repeated_rows_is_not_judged_by_twins():
+    """Pure noise, every row twice: with twins in training a model would seem to predict it."""
+    generator = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": generator.integers(0, 12, 80), "b": generator.integers(0, 12, 80)})
+    frame = frame.drop_duplicates().assign(value=lambda f: generator.normal(size=len(f)))
+    twice = pt.table(pd.concat([frame, frame]), value="value", coords=["a", "b"])
+    choice = pt.fit(twice, Automatic(ranks=(2,)), engine=QUICK).choice
+    assert min(c.rmse for c in choice.candidates) > 0.87  # 0.91 of places, 0.78 of rows
