@@ -57,7 +57,8 @@ class MessagePassing:
         rule: ``"vmp"``.
         coupling: ``"joint"``: the R functions of a mode have one joint posterior.
         tol: stop when a sweep gains less than this many nats per observation (times the power).
-        max_sweeps: never make more than this many. None: 100, or what ``model="auto"`` finds affordable.
+        max_sweeps: never make more than this many. None: 100; fewer in the final fit of ``model="auto"`` to many
+            observations, which goes on from its best candidate.
         restarts: number of starts; the one with the best objective wins. They are random, but that the final fit of
             ``model="auto"`` has the state of its best candidate in place of the first.
         power: exponent on the likelihood, in (0, 1]. 1 is Bayes' rule for independent noise. What a low-rank model
@@ -175,9 +176,7 @@ def _reason(converged: bool, most: int, gain: float, enough: float) -> str:
         return f"converged: a sweep gained {gain:.3g} nats, below {needed}"
     if np.isnan(gain):
         return f"stopped at max_sweeps={most}, too early to tell whether the objective stands still"
-    return (
-        f"stopped at max_sweeps={most} before the objective stood still: a sweep gained {gain:.3g} nats, not {needed}"
-    )
+    return f"stopped at max_sweeps={most} before the objective stood still: {gain:.3g} nats a sweep, above {needed}"
 
 
 def _split(laps: list[float], counts: list[int]) -> tuple[float, float]:

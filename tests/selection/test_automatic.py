@@ -7,6 +7,7 @@ import xarray as xr
 
 import probtensor as pt
 from probtensor.errors import ModelError
+from probtensor.selection import automatic
 from probtensor.selection.automatic import POWERS, Automatic
 from tests.labelled.fields import QUICK, field
 
@@ -76,6 +77,16 @@ def test_the_final_fit_keeps_the_callers_restarts_sweeps_and_tol():
     loose = pt.fit(data, Automatic(ranks=(1,)), engine=pt.MessagePassing(tol=10.0, power=1.0))
     assert len(loose.objective) == 10  # the shortest that a warm start can be judged by
     assert "stopped      converged" in loose.summary()
+
+
+@pytest.mark.parametrize(("wanted", "most"), [(None, automatic._FINAL_SWEEPS), (31, 31)])
+def test_many_observations_bound_the_final_sweeps_unless_the_caller_does(monkeypatch, wanted, most):
+    monkeypatch.setattr(automatic, "_FEW", 10)
+    data, _ = field()
+    engine = pt.MessagePassing(max_sweeps=wanted, tol=0.0, power=1.0)
+    post = pt.fit(data, Automatic(ranks=(1,)), engine=engine)
+    assert post.engine.max_sweeps == len(post.objective) == most
+    assert f"stopped at max_sweeps={most}" in post.summary()
 
 
 def test_a_given_rank_still_has_its_power_and_offset_chosen():
