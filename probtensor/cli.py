@@ -95,13 +95,12 @@ def impute(
             raise DataError(f"-o {output} is the input file; name another one, so that the data stay as they are")
         _check_writable(output)
 
-        from probtensor.labelled.fit import fit
+        from probtensor.labelled.fit import impute as fill
         from probtensor.selection.automatic import Automatic
 
         model = Automatic(ranks=None if number is None else (number,))
         with _progress() as progress:
-            post = fit(data, model, seed=seed, progress=progress)
-        filled = post.impute(where=mask, quantiles=levels)
+            filled = fill(data, model, where=mask, quantiles=levels, seed=seed, progress=progress)
         _write(output, filled.to_netcdf)
         console = Console(stderr=True)
         if console.is_terminal:
@@ -192,14 +191,11 @@ def _read(path: Path, name: str) -> xr.DataArray:
 
 
 def _read_mask(where: str) -> xr.DataArray:
-    """The mask that ``--where MASK.NC:VAR`` names, True where it is true or nonzero; NaN is False."""
+    """The mask that ``--where MASK.NC:VAR`` names."""
     path, colon, name = where.rpartition(":")
     if not (path and colon and name):
         raise ModelError(f"--where {where!r}: expected FILE:VARIABLE, such as --where ocean.nc:mask")
-    mask = _read(Path(path), name)
-    if mask.dtype.kind not in "biuf":
-        raise DataError(f"--where {where!r}: the mask has dtype {mask.dtype}; expected booleans or numbers")
-    return (mask.fillna(0) if mask.dtype.kind == "f" else mask).astype(bool)
+    return _read(Path(path), name)
 
 
 def _parse_rank(text: str) -> int | None:

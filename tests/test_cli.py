@@ -35,6 +35,7 @@ def folder(tmp_path, field):
     xr.concat([field, field.isel(time=[0])], "time").to_netcdf(tmp_path / "twice.nc")
     sea = field.notnull().any("time")
     sea.rename("sea").to_dataset().assign(word="no mask").to_netcdf(tmp_path / "sea.nc")
+    sea.assign_coords(latitude=sea["latitude"] + 30).to_dataset(name="sea").to_netcdf(tmp_path / "north.nc")
     (tmp_path / "notes.txt").write_text("no field at all")
     (tmp_path / "sub").mkdir()
     return tmp_path
@@ -105,12 +106,17 @@ BAD_INPUT = {
     "where without file": (["in.nc", "--where", "absent.nc:sea"], "there is no file absent.nc"),
     "where with another variable": (["in.nc", "--where", "sea.nc:ocean"], "no variable 'ocean'"),
     "where in words": (["in.nc", "--where", "sea.nc:word"], "expected booleans or numbers"),
+    "where of another place": (
+        ["in.nc", "--where", "north.nc:sea"],
+        "where: 4 of the data's 4 labels along 'latitude'",
+    ),
 }
 
 
 @pytest.mark.parametrize(("arguments", "words"), BAD_INPUT.values(), ids=BAD_INPUT)
 def test_bad_input_is_one_paragraph_and_exit_status_2(folder, monkeypatch, arguments, words):
     monkeypatch.chdir(folder)
+    monkeypatch.setattr("probtensor.engines.message_passing.MessagePassing.run", None)  # all are refused before a fit
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     defaults = [] if "--var" in arguments else ["--var", NAME]
     defaults += [] if "-o" in arguments else ["-o", "out.nc"]

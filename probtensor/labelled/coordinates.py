@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,8 @@ import pandas as pd
 
 from probtensor.axes import Axis
 from probtensor.errors import DataError, ModelError
+from probtensor.labelled import durations
+from probtensor.labelled.labels import kinds, plain
 
 _DAY = np.timedelta64(1, "D")
 #: Attributes of a time coordinate that a term can read as a mode of its own.
@@ -24,7 +25,7 @@ class Coordinate:
     Attributes:
         name: the dimension's or column's name.
         kind: ``"numeric"``, ``"time"``, ``"category"`` or ``"constant"``.
-        labels: (T,) distinct labels in ascending order, as the user gave them.
+        labels: (T,) distinct labels in ascending order, of one kind (see `probtensor.labelled.labels`).
         unit: of the numbers: the coordinate's ``units``, ``"days"`` on a time axis, or empty.
         calendar: how labels become numbers: ``"number"``, ``"datetime"``, ``"timedelta"``, ``"cftime"``, ``"label"``.
     """
@@ -41,12 +42,25 @@ class Coordinate:
         Raises:
             DataError: the labels are of another kind, or missing.
         """
-        return _NUMBERS[self.calendar](self, labels)
+        return _NUMBERS[self.calendar](self, plain(self.name, labels))
+
+    def find(self, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The nearest training level of each label, and whether the label is that level but for rounding.
+
+        Rounding is that of 32 bits, and at most a quarter of the smallest step between levels.
+        """
+        levels, wanted = self.numbers(self.labels), self.numbers(labels)
+        above = np.clip(np.searchsorted(levels, wanted), 0, len(levels) - 1)
+        below = np.maximum(above - 1, 0)
+        nearest = np.where(wanted - levels[below] < levels[above] - wanted, below, above)
+        rounding = 4 * float(np.finfo(np.float32).eps) * np.abs(levels).max()
+        tolerance = min(rounding, np.diff(levels).min(initial=np.inf) / 4)
+        return nearest, np.abs(levels[nearest] - wanted) <= tolerance
 
     def axis(self) -> Axis:
         """The core's view of this coordinate."""
         kind = "constant" if len(self.labels) == 1 else self.kind
-        parse = duration_in_days if self.calendar in ("datetime", "timedelta", "cftime") else None
+        parse = durations.in_days if self.calendar in ("datetime", "timedelta", "cftime") else None
         extra: dict[str, Any] = {} if parse is None else {"parse": parse}
         return Axis(self.name, kind, self.numbers(self.labels), self.unit, **extra)
 
@@ -57,10 +71,11 @@ class Coordinate:
             raise ModelError(f"{name!r}: {self.name!r} is not a time coordinate, so it has no {attribute}")
         if attribute not in CALENDAR:
             raise ModelError(f"{name!r}: no such calendar attribute; there are {', '.join(CALENDAR)}")
+        labels = plain(self.name, labels)
         if self.calendar == "cftime":
             values = np.array([_cftime_attribute(t, attribute) for t in labels])
             return values.astype(float)
-        index = pd.DatetimeIndex(np.asarray(labels, dtype="datetime64[ns]"))
+        index = pd.DatetimeIndex(_as_times(self, labels))
         values = index.month % 12 // 3 if attribute == "season" else getattr(index, attribute)
         return np.asarray(values, dtype=float)
 
@@ -75,62 +90,66 @@ def _cftime_attribute(time: Any, attribute: str) -> int:
     return derived.get(attribute, lambda t: getattr(t, attribute))(time)
 
 
-def duration_in_days(text: str) -> float:
-    """``"30D"``, ``"6h"``, ``"2W"`` in days. Raises ModelError for anything pandas does not read as a duration."""
-    unit = re.sub(r"[\d.\s]", "", text)
-    years = {"Y": 365.25, "y": 365.25, "M": 365.25 / 12}
+def _as_times(coordinate: Coordinate, labels: np.ndarray) -> np.ndarray:
+    """Times as they are, and ISO 8601 text as times."""
+    kind, texts = coordinate.labels.dtype.kind, set(kinds(labels)) <= {"text"}
     try:
-        if not unit:
-            raise ValueError("no unit")
-        if unit in years:
-            return float(text.replace(unit, "")) * years[unit]
-        return pd.Timedelta(text) / pd.Timedelta(days=1)
-    except ValueError as error:
-        raise ModelError(f"{text!r} is not a duration; write for example '30D', '6h', '2W', '18M' or '10Y'") from error
+        if labels.dtype.kind != kind and not texts:
+            raise TypeError
+        return labels if labels.dtype.kind == kind else labels.astype(coordinate.labels.dtype)
+    except (TypeError, ValueError) as error:
+        wanted = "times such as numpy.datetime64('2020-01-31')" if kind == "M" else "time differences"
+        raise DataError(_wrong_kind(coordinate, labels, wanted)) from error
 
 
 def _times(coordinate: Coordinate, labels: np.ndarray) -> np.ndarray:
-    times = np.asarray(labels)
-    try:
-        if times.dtype.kind in "iufb":
-            raise TypeError("numbers are not times")
-        if times.dtype.kind != coordinate.labels.dtype.kind:
-            times = times.astype(coordinate.labels.dtype)
-    except (TypeError, ValueError) as error:
-        raise DataError(_wrong_kind(coordinate, labels, "times such as numpy.datetime64('2020-01-31')")) from error
-    origin = coordinate.labels[0] if coordinate.calendar == "datetime" else np.timedelta64(0, "ns")
-    return (times - origin) / _DAY
+    times = _as_times(coordinate, labels)
+    if coordinate.calendar == "timedelta":
+        return times / _DAY
+    # Whole days apart from the rest: a difference in nanoseconds wraps around after 292 years.
+    origin = coordinate.labels[0]
+    day, first = times.astype("datetime64[D]"), origin.astype("datetime64[D]")
+    return (day - first) / _DAY + ((times - day) / _DAY - (origin - first) / _DAY)
 
 
 def _cftimes(coordinate: Coordinate, labels: np.ndarray) -> np.ndarray:
     try:
-        return np.array([(t - coordinate.labels[0]).total_seconds() / 86400 for t in np.asarray(labels)], dtype=float)
+        return np.array([(t - coordinate.labels[0]).total_seconds() / 86400 for t in labels], dtype=float)
     except (TypeError, AttributeError) as error:
         calendar = getattr(coordinate.labels[0], "calendar", "")
         raise DataError(_wrong_kind(coordinate, labels, f"cftime dates of the {calendar} calendar")) from error
 
 
-def _plain(coordinate: Coordinate, labels: np.ndarray) -> np.ndarray:
-    array = np.asarray(labels)
-    if array.dtype.kind not in "iufb":
+def _real(coordinate: Coordinate, labels: np.ndarray) -> np.ndarray:
+    if labels.dtype.kind not in "iufb":
         raise DataError(_wrong_kind(coordinate, labels, "numbers"))
-    return array.astype(float)
+    return labels.astype(float)
 
 
 def _codes(coordinate: Coordinate, labels: np.ndarray) -> np.ndarray:
-    """Position among the training labels; labels never seen get numbers of their own behind the last."""
+    """Position among the training labels; labels never seen get numbers of their own behind the last.
+
+    A label of a kind that training never had is a mistake rather than a new name: 3 is not "3".
+    """
+    trained = kinds(coordinate.labels)
+    for kind, i in kinds(labels).items():
+        if kind not in trained:
+            raise DataError(
+                f"coordinate {coordinate.name!r} holds {' and '.join(trained)} in the training data, such as "
+                f"{coordinate.labels.tolist()[0]!r}; got {labels.tolist()[i]!r} at index {i}, of another kind "
+                f"({kind}). Write it as in the data"
+            )
     known = {label: k for k, label in enumerate(coordinate.labels.tolist())}
-    for label in np.asarray(labels).tolist():
+    for label in labels.tolist():
         known.setdefault(label, len(known))
-    return np.array([known[label] for label in np.asarray(labels).tolist()], dtype=float)
+    return np.array([known[label] for label in labels.tolist()], dtype=float)
 
 
-_NUMBERS = {"number": _plain, "datetime": _times, "timedelta": _times, "cftime": _cftimes, "label": _codes}
+_NUMBERS = {"number": _real, "datetime": _times, "timedelta": _times, "cftime": _cftimes, "label": _codes}
 
 
 def _wrong_kind(coordinate: Coordinate, labels: np.ndarray, wanted: str) -> str:
-    first = np.asarray(labels).ravel()[:1].tolist()
-    return f"coordinate {coordinate.name!r} holds {wanted} in the training data; got {first} of another kind"
+    return f"coordinate {coordinate.name!r} holds {wanted} in the training data; got {labels[:1]} of another kind"
 
 
 def read(name: str, labels: np.ndarray, unit: str = "") -> tuple[Coordinate, np.ndarray]:
@@ -140,10 +159,10 @@ def read(name: str, labels: np.ndarray, unit: str = "") -> tuple[Coordinate, np.
         The coordinate, and for each raw label its position among the sorted distinct ones.
 
     Raises:
-        DataError: a label is missing (NaN, NaT, None) or infinite.
+        DataError: a label is missing (NaN, NaT, None) or infinite, or labels are of kinds that do not go together.
     """
-    labels = np.asarray(labels)
-    kind, calendar, labels = _classify(labels)
+    labels = plain(name, labels)
+    kind, calendar = _classify(labels)
     missing = np.flatnonzero(pd.isna(labels))
     if missing.size:
         raise DataError(
@@ -161,17 +180,13 @@ def read(name: str, labels: np.ndarray, unit: str = "") -> tuple[Coordinate, np.
     return Coordinate(name, kind, distinct, unit, calendar), position
 
 
-def _classify(labels: np.ndarray) -> tuple[str, str, np.ndarray]:
-    if labels.dtype.kind == "M":
-        coarse = np.datetime_data(labels.dtype)[0] in ("Y", "M")
-        return "time", "datetime", labels.astype("datetime64[s]") if coarse else labels
-    if labels.dtype.kind == "m":
-        return "time", "timedelta", labels
+def _classify(labels: np.ndarray) -> tuple[str, str]:
+    """Kind and calendar of labels of one kind."""
+    if labels.dtype.kind in "Mm":
+        return "time", "datetime" if labels.dtype.kind == "M" else "timedelta"
     if labels.dtype.kind in "iuf":
-        return "numeric", "number", labels
-    if labels.dtype == object and labels.size and hasattr(labels.flat[0], "calendar"):
-        return "time", "cftime", labels
-    return "category", "label", labels
+        return "numeric", "number"
+    return ("time", "cftime") if "cftime dates" in kinds(labels) else ("category", "label")
 
 
 def _unique_objects(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,7 @@ import xarray as xr
 
 from probtensor.axes import Axis
 from probtensor.errors import DataError, ModelError
-from probtensor.labelled import coordinates
+from probtensor.labelled import alignment, coordinates
 from probtensor.labelled.coordinates import Coordinate
 from probtensor.labelled.tables import PointData
 from probtensor.observations.domain import Domain, Observations, domain, observations
@@ -94,12 +94,14 @@ def encode(data: Any, weights: Any = None) -> Encoded:
     """Data as arrays.
 
     Args:
-        data: a DataArray or points.
+        data: a DataArray or points; what is encoded already stays as it is.
         weights: like the data, or broadcasting to them; None = 1 everywhere.
 
     Raises:
         DataError: the data cannot be used; the text says what is wrong, where, and what to do.
     """
+    if isinstance(data, Encoded):
+        return data
     if isinstance(data, xr.Dataset):
         names = list(data.data_vars)
         first = names[0] if names else "name"
@@ -139,13 +141,14 @@ def _check_values(values: np.ndarray, describe: Any) -> None:
         )
 
 
-def _check_weights(weights: np.ndarray, describe: Any) -> None:
-    bad = np.argwhere(~(np.isfinite(weights) & (weights >= 0)))
+def _check_weights(weights: np.ndarray, values: np.ndarray, describe: Any) -> None:
+    """A weight matters only where there is a value."""
+    bad = np.argwhere(np.isfinite(values) & ~(np.isfinite(weights) & (weights >= 0)))
     if len(bad):
         at = tuple(bad[0])
         raise DataError(
-            f"{len(bad)} weights are negative or not finite (first: {weights[at]} at {describe(at)}); a weight is how "
-            "often an observation counts, 0 = not observed"
+            f"{len(bad)} weights of observed values are negative or not finite (first: {weights[at]} at "
+            f"{describe(at)}); a weight is how often an observation counts, 0 = not observed; try weights.fillna(0)"
         )
 
 
@@ -162,6 +165,7 @@ def _encode_grid(data: xr.DataArray, weights: Any) -> Encoded:
         raise DataError(
             f"the data and one of their dimensions are both called {data.name or 'value'!r}; rename the data"
         )
+    data = data.compute()
     coords, order = {}, []
     for name in names:
         labels = data[name].to_numpy() if name in data.coords else np.arange(data.sizes[name])
@@ -182,27 +186,11 @@ def _encode_grid(data: xr.DataArray, weights: Any) -> Encoded:
         return ", ".join(f"{n}={coords[n].labels[i]}" for n, i in zip(names, at, strict=True))
 
     _check_values(values, describe)
-    w = np.ones_like(values) if weights is None else _grid_weights(weights, data, names)[box]
-    _check_weights(w, describe)
+    w = np.ones_like(values)
+    if weights is not None:
+        w = alignment.like("weights", weights, data).transpose(*names).to_numpy().astype(float)[box]
+    _check_weights(w, values, describe)
     return _finish(coords, values, w, None, data.copy(deep=True))
-
-
-def _grid_weights(weights: Any, data: xr.DataArray, names: list[str]) -> np.ndarray:
-    if isinstance(weights, xr.DataArray):
-        try:
-            weights = xr.align(weights, data, join="exact", copy=False)[0]
-        except ValueError as error:
-            raise DataError(
-                f"the labels of weights differ from the data's: {error}. Use weights.reindex_like(data)"
-            ) from error
-        extra = [d for d in weights.dims if d not in data.dims]
-        if extra:
-            raise DataError(f"weights have the dimension {extra[0]!r}, which the data do not have")
-        return weights.broadcast_like(data).transpose(*names).to_numpy().astype(float)
-    array = np.asarray(weights, dtype=float)
-    if array.shape != data.shape:
-        raise DataError(f"weights have shape {array.shape}, the data {data.shape}")
-    return data.copy(data=array).transpose(*names).to_numpy()
 
 
 def _encode_points(data: PointData, weights: Any) -> Encoded:
@@ -214,15 +202,19 @@ def _encode_points(data: PointData, weights: Any) -> Encoded:
     _check_names(names)
     read = {name: coordinates.read(name, data.coords[name]) for name in names}
     index = np.stack([read[name][1] for name in names], axis=1)
-    w = np.ones(data.size) if weights is None else np.asarray(weights, dtype=float)
-    if w.shape != data.values.shape:
-        raise DataError(f"weights have shape {w.shape}, the values {data.values.shape}")
+    w = np.ones(data.size)
+    if weights is not None:
+        w = (
+            alignment.like("weights", np.asarray(weights), xr.DataArray(data.values, dims="row"))
+            .to_numpy()
+            .astype(float)
+        )
 
     def describe(at: tuple[int, ...]) -> str:
         return f"row {at[0]}"
 
     _check_values(data.values, describe)
-    _check_weights(w, describe)
+    _check_weights(w, data.values, describe)
     order = np.lexsort((w, data.values, *index.T[::-1]))
     coords = {name: read[name][0] for name in names}
     return _finish(coords, data.values[order], w[order], index[order], data)

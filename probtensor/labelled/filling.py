@@ -1,17 +1,50 @@
-"""The filled grid: predictions put into the gaps of the user's own array, with its order, attributes and encoding."""
+"""The filled grid: predictions put into the gaps of the user's own array, with its order and attributes."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from probtensor.errors import DataError, ProbtensorWarning
+from probtensor.errors import DataError, ModelError, ProbtensorWarning
+from probtensor.labelled import alignment, arguments, coordinates, storage
+from probtensor.labelled.encode import Encoded
 
-#: Encodings that describe how numbers are packed: kept only where the new values fit them.
-_PACKING = ("dtype", "scale_factor", "add_offset", "_FillValue", "missing_value")
+
+def check(encoded: Encoded, where: Any, quantiles: Any, samples: Any) -> xr.DataArray:
+    """What an imputation needs and can say no to before anything is fitted.
+
+    Returns:
+        The data to fill.
+
+    Raises:
+        ModelError: the data are a table or points, or ``samples`` is no number of draws.
+        DataError: ``where`` or ``quantiles`` cannot be used, or the data have a name that an output needs.
+    """
+    template = encoded.template
+    if not isinstance(template, xr.DataArray):
+        raise ModelError("a table has no grid to fill; use post.predict(at=...) with the coordinates you want")
+    if where is not None:
+        alignment.like("where", where, template)
+    name = encoded.name
+    taken = {name: "the data", f"{name}_sd": "their sd", f"{name}_filled": "the flag of what was filled"}
+    if quantiles is not None:
+        arguments.probabilities(quantiles)
+        taken |= {f"{name}_quantiles": "their quantiles", "quantile": "the dimension of the quantiles"}
+    if samples is not None:
+        arguments.whole("samples", samples, 1)
+        taken |= {f"{name}_samples": "their draws", "sample": "the dimension of the draws"}
+    for used in map(str, (*template.dims, *template.coords)):
+        if used in taken:
+            raise DataError(
+                f"{used!r} is a dimension or coordinate of the data, and the result needs this name for {taken[used]}; "
+                f"rename it first, data.rename({{{used!r}: {used + '_given'!r}}}), or rename the data, "
+                f"data.rename({name + '_data'!r})"
+            )
+    return template
 
 
 def on_template(array: xr.DataArray, template: xr.DataArray) -> xr.DataArray:
@@ -21,50 +54,24 @@ def on_template(array: xr.DataArray, template: xr.DataArray) -> xr.DataArray:
     positions = {}
     for name in names:
         labels = template[name].to_numpy() if name in template.coords else np.arange(template.sizes[name])
-        positions[name] = _rank(labels)
+        positions[name] = coordinates.read(str(name), labels)[1]
     values = array.transpose(*lead, *names).isel({n: p for n, p in positions.items()}).to_numpy()
     coords = {n: c for n, c in template.coords.items()} | {d: array[d] for d in lead if d in array.coords}
     return xr.DataArray(values, coords, (*lead, *names))
-
-
-def _rank(labels: np.ndarray) -> np.ndarray:
-    """Position of each label among the sorted ones."""
-    try:
-        order = np.argsort(labels, kind="stable")
-    except TypeError:
-        order = np.array(sorted(range(len(labels)), key=lambda i: (type(labels[i]).__name__, str(labels[i]))))
-    rank = np.empty(len(labels), dtype=int)
-    rank[order] = np.arange(len(labels))
-    return rank
 
 
 def fill_mask(template: xr.DataArray, observed: np.ndarray, where: Any) -> xr.DataArray:
     """True where a gap is to be filled: entries not observed, only where ``where`` says so.
 
     Raises:
-        DataError: ``where`` is not boolean or does not broadcast against the data.
+        DataError: ``where`` is not of booleans or numbers, or does not broadcast against the data.
     """
     missing = template.copy(data=~observed)
     if where is None:
         _warn_of_unseen(~missing)
         return missing
-    if not isinstance(where, xr.DataArray):
-        array = np.asarray(where)
-        if array.shape != template.shape:
-            raise DataError(
-                f"where has shape {array.shape}, the data {template.shape}; a DataArray would broadcast by name"
-            )
-        where = template.copy(data=array)
-    extra = [d for d in where.dims if d not in template.dims]
-    if extra:
-        raise DataError(f"where has the dimension {extra[0]!r}, which the data do not have")
-    if where.dtype != bool:
-        where = where.fillna(0) != 0 if where.dtype.kind == "f" else where != 0
-    try:
-        where, _ = xr.align(where, template, join="exact", copy=False)
-    except ValueError as error:
-        raise DataError(f"the labels of where differ from the data's: {error}. Use where.reindex_like(data)") from error
-    return (missing & where).transpose(*template.dims)
+    wanted = alignment.like("where", where, template).to_numpy()
+    return missing & np.where(np.isnan(wanted), False, wanted).astype(bool)
 
 
 def _warn_of_unseen(seen: xr.DataArray) -> None:
@@ -82,26 +89,56 @@ def _warn_of_unseen(seen: xr.DataArray) -> None:
         )
 
 
-def finish(filled: np.ndarray, template: xr.DataArray, attrs: dict[str, Any], ancillary: str) -> xr.DataArray:
-    """Filled values as the user's array: dtype, attributes and encoding kept, integers widened where they must be."""
-    dtype = template.dtype if template.dtype.kind == "f" else np.dtype(float)
-    out = xr.DataArray(filled.astype(dtype), template.coords, template.dims, attrs=attrs)
-    out.attrs["ancillary_variables"] = ancillary
-    out.encoding = _encoding(template.encoding, filled)
+def assemble(
+    encoded: Encoded,
+    mask: np.ndarray,
+    observed: np.ndarray,
+    predicted: dict[str, xr.DataArray],
+    draws: xr.DataArray | None,
+) -> xr.Dataset:
+    """The data with their gaps filled, and its companions.
+
+    Args:
+        encoded: the data, a grid.
+        mask: what is to be filled.
+        observed: what was observed.
+        predicted: ``mean``, ``sd`` and perhaps ``quantiles``, on the data's own grid.
+        draws: joint draws on the data's own grid.
+    """
+    template, name = encoded.template, encoded.name
+    assert isinstance(template, xr.DataArray)
+    given: np.ndarray = np.ma.filled(np.ma.asarray(template.to_masked_array(), dtype=float), np.nan)
+    given = np.where(observed, given, np.nan)
+    filled = np.where(mask, predicted["mean"].to_numpy(), given)
+    sd = np.where(mask, predicted["sd"].to_numpy(), np.where(observed, 0.0, np.nan))
+    out = xr.Dataset({name: _finish(filled, sd, template, name)})
+    out[f"{name}_sd"] = (template.dims, sd, _modified(template.attrs, name, "standard_error"))
+    out[f"{name}_filled"] = (template.dims, mask, {"long_name": f"True where {name} was filled in"})
+    if "quantiles" in predicted:
+        values = predicted["quantiles"]
+        known = np.where(mask, values.to_numpy(), given)
+        out[f"{name}_quantiles"] = values.copy(data=known).assign_attrs(_modified(template.attrs, name, None))
+    if draws is not None:
+        drawn = np.where(mask, draws.to_numpy(), given)
+        out[f"{name}_samples"] = draws.copy(data=drawn).assign_attrs(template.attrs)
     return out
 
 
-def _encoding(encoding: dict[str, Any], values: np.ndarray) -> dict[str, Any]:
-    """The encoding, without its packing where the values would not survive it."""
-    stored = np.dtype(encoding.get("dtype", float))
-    if stored.kind not in "iu":
-        return dict(encoding)
-    scale, offset = encoding.get("scale_factor", 1), encoding.get("add_offset", 0)
-    packed = (values[np.isfinite(values)] - offset) / scale
-    limits = np.iinfo(stored)
-    # Stored integers round a filled value by half a step; a scale keeps that small, plain integers do not.
-    marks = [encoding[k] for k in ("_FillValue", "missing_value") if encoding.get(k) is not None]
-    inside = packed.size == 0 or (packed.min() >= limits.min and packed.max() <= limits.max)
-    markable = bool(marks) or bool(np.isfinite(values).all())
-    fits = "scale_factor" in encoding and inside and markable and not np.isin(np.round(packed), marks).any()
-    return dict(encoding) if fits else {k: v for k, v in encoding.items() if k not in _PACKING}
+def _finish(filled: np.ndarray, sd: np.ndarray, template: xr.DataArray, name: str) -> xr.DataArray:
+    """Filled values as the user's array: dtype, attributes and encoding kept, integers widened where they must be."""
+    dtype = template.dtype if template.dtype.kind == "f" else np.dtype(float)
+    out = xr.DataArray(filled.astype(dtype), template.coords, template.dims, attrs=template.attrs)
+    ancillary = str(template.attrs.get("ancillary_variables", "")).split()
+    ancillary += [n for n in (f"{name}_sd", f"{name}_filled") if n not in ancillary]
+    out.attrs["ancillary_variables"] = " ".join(ancillary)
+    out.encoding = storage.encoding(name, template.encoding, filled, sd)
+    return out
+
+
+def _modified(attrs: Mapping[str, Any], name: str, modifier: str | None) -> dict[str, Any]:
+    """Attributes of a companion variable: units, and the CF standard name with its modifier."""
+    out = {"long_name": f"standard error of {name}" if modifier else f"predictive quantiles of {name}"}
+    out |= {k: v for k, v in attrs.items() if k == "units"}
+    if "standard_name" in attrs and modifier:
+        out["standard_name"] = f"{attrs['standard_name']} {modifier}"
+    return out

@@ -13,6 +13,7 @@ import xarray as xr
 
 from probtensor.engines.message_passing import MessagePassing, Progress
 from probtensor.errors import ModelError, ProbtensorWarning
+from probtensor.labelled import arguments, filling
 from probtensor.labelled.encode import Encoded, encode
 from probtensor.labelled.posterior import Posterior
 from probtensor.likelihoods.gaussian import Gaussian
@@ -50,7 +51,7 @@ def fit(
 
     Raises:
         DataError: the data cannot be used.
-        ModelError: the model does not fit them.
+        ModelError: the model does not fit them, or ``seed`` is not a whole number.
 
     Example:
         >>> import numpy as np, xarray as xr, probtensor as pt
@@ -66,9 +67,10 @@ def fit(
         raise ModelError(f"likelihood={likelihood!r}: only pt.Gaussian(...) is available")
     if not isinstance(engine, MessagePassing):
         raise ModelError(f"engine={engine!r}: only pt.MessagePassing(...) is available")
+    seed = arguments.whole("seed", seed, 0)
     encoded = encode(data, weights)
     with jax.enable_x64(True):
-        return _fit(encoded, model, likelihood, engine, int(seed), progress)
+        return _fit(encoded, model, likelihood, engine, seed, progress)
 
 
 def _fit(
@@ -157,7 +159,10 @@ def impute(
         **fit_arguments: as in `fit`.
 
     Raises:
-        DataError: the data cannot be used.
-        ModelError: the model does not fit them.
+        DataError: the data, ``where`` or ``quantiles`` cannot be used.
+        ModelError: the model does not fit the data, they are a table, or ``samples`` is no number of draws.
     """
-    return fit(data, model, **fit_arguments).impute(where=where, quantiles=quantiles, samples=samples)
+    encoded = encode(data, fit_arguments.pop("weights", None))
+    filling.check(encoded, where, quantiles, samples)
+    post = fit(encoded, model, **fit_arguments)
+    return post.impute(where=where, quantiles=quantiles, samples=samples)

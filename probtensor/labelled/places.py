@@ -95,7 +95,7 @@ def _outer(
     for name in needed:
         value = given[name]
         attrs[name] = dict(value.attrs) if isinstance(value, xr.DataArray) else {}
-        array = np.asarray(value)
+        array = value.to_numpy() if isinstance(value, xr.DataArray) else np.asarray(value)
         if array.ndim > 1:
             raise DataError(
                 f"coordinate {name!r} in `at` has {array.ndim} dimensions; give one dimension, or use pt.points"

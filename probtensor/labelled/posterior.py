@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -13,8 +13,8 @@ from scipy.stats import norm
 
 from probtensor import arrays
 from probtensor.engines.message_passing import Fit, MessagePassing
-from probtensor.errors import DataError, ModelError
-from probtensor.labelled import filling, reading, scoring
+from probtensor.errors import ModelError
+from probtensor.labelled import arguments, filling, reading, scoring
 from probtensor.labelled.encode import Encoded
 from probtensor.labelled.places import Places, places, training_places
 from probtensor.observations.domain import Observations
@@ -75,7 +75,7 @@ class Posterior:
         self,
         at: Any,
         quantiles: Sequence[float] | None = None,
-        terms: Sequence[int] | None = None,
+        terms: int | Sequence[int] | None = None,
         scale: str = "response",
     ) -> xr.Dataset:
         """Predictions at any coordinates, on or off the grid, inside or outside the range of the data.
@@ -84,7 +84,7 @@ class Posterior:
             at: a dict of coordinates, a DataArray or a Dataset with them (answer on their outer grid), or
                 ``pt.points`` or a DataFrame (answer along ``observation``). Extra coordinates are ignored.
             quantiles: probabilities in (0, 1) to give predictive quantiles for.
-            terms: positions of terms: only what these contribute.
+            terms: position of a term, or several: only what these contribute.
             scale: ``"response"`` or ``"latent"``; the same under normal noise.
 
         Returns:
@@ -96,18 +96,11 @@ class Posterior:
         """
         if scale not in ("response", "latent"):
             raise ModelError(f"scale={scale!r}: expected 'response' or 'latent'")
+        chosen = arguments.positions(terms, len(self.model.terms))
         where = places(self._encoded, self._modes, at)
         with jax.enable_x64(True):
-            signal = arrays.predict(self._result.state, where.domain, self._check_terms(terms))
+            signal = arrays.predict(self._result.state, where.domain, chosen)
         return self._predictions(where, signal, quantiles)
-
-    def _check_terms(self, terms: Sequence[int] | None) -> tuple[int, ...]:
-        number = len(self.model.terms)
-        chosen = tuple(range(number)) if terms is None else tuple(terms)
-        for term in chosen:
-            if not 0 <= term < number:
-                raise ModelError(f"terms={list(chosen)}: the model has the terms 0 to {number - 1}")
-        return chosen
 
     def _predictions(self, where: Places, signal: arrays.Prediction, quantiles: Sequence[float] | None) -> xr.Dataset:
         mean = where.label(np.asarray(signal.mean))
@@ -139,12 +132,10 @@ class Posterior:
             missing), ``sst_filled`` (bool) and, if asked for, ``sst_quantiles`` and ``sst_samples``.
 
         Raises:
-            ModelError: the data are a table or points.
-            DataError: ``where`` does not fit the data.
+            ModelError: the data are a table or points, or ``samples`` is no number of draws.
+            DataError: ``where`` or ``quantiles`` cannot be used, or the data have a name that an output needs.
         """
-        template = self._encoded.template
-        if not isinstance(template, xr.DataArray):
-            raise ModelError("a table has no grid to fill; use post.predict(at=...) with the coordinates you want")
+        template = filling.check(self._encoded, where, quantiles, samples)
         grid = training_places(self._encoded, self._observations.domain)
         observed = filling.on_template(grid.label(self._encoded.seen), template).to_numpy()
         mask = filling.fill_mask(template, observed, where)
@@ -152,34 +143,10 @@ class Posterior:
             signal = arrays.fitted(self._result.state, self._observations.domain)
         found = self._predictions(grid, signal, quantiles)
         predicted = {str(k): filling.on_template(v, template) for k, v in found.data_vars.items()}
-        given: np.ndarray = np.ma.filled(np.ma.asarray(template.to_masked_array(), dtype=float), np.nan)
-        given = np.where(observed, given, np.nan)
-        return self._fill(template, mask.to_numpy(), observed, given, predicted, samples)
-
-    def _fill(
-        self,
-        template: xr.DataArray,
-        mask: np.ndarray,
-        observed: np.ndarray,
-        given: np.ndarray,
-        predicted: dict[str, xr.DataArray],
-        samples: int | None,
-    ) -> xr.Dataset:
-        name, attrs = self._encoded.name, self._attrs()
-        filled = np.where(mask, predicted["mean"].to_numpy(), given)
-        sd = np.where(mask, predicted["sd"].to_numpy(), np.where(observed, 0.0, np.nan))
-        out = xr.Dataset({name: filling.finish(filled, template, attrs, f"{name}_sd {name}_filled")})
-        out[f"{name}_sd"] = (template.dims, sd, _modified(attrs, name, "standard_error"))
-        out[f"{name}_filled"] = (template.dims, mask, {"long_name": f"True where {name} was filled in"})
-        if "quantiles" in predicted:
-            values = predicted["quantiles"]
-            known = np.where(mask, values.to_numpy(), given)
-            out[f"{name}_quantiles"] = values.copy(data=known).assign_attrs(_modified(attrs, name, None))
+        draws = None
         if samples is not None:
-            draws = self.sample(samples, seed=self.seed, observation_noise=True)
-            draws = filling.on_template(draws, template)
-            out[f"{name}_samples"] = draws.copy(data=np.where(mask, draws.to_numpy(), given)).assign_attrs(attrs)
-        return out
+            draws = filling.on_template(self.sample(samples, seed=self.seed, observation_noise=True), template)
+        return filling.assemble(self._encoded, mask.to_numpy(), observed, predicted, draws)
 
     def sample(self, n: int, at: Any = None, seed: int = 0, observation_noise: bool = False) -> xr.DataArray:
         """Joint draws of the signal: every draw is one function, used at all coordinates.
@@ -194,10 +161,9 @@ class Posterior:
             DataArray with dims ``sample``, then those of ``at``.
 
         Raises:
-            ModelError: n is below 1.
+            ModelError: ``n`` is not a whole number above zero, or ``seed`` not one from zero.
         """
-        if n < 1:
-            raise ModelError(f"n={n}: at least one draw")
+        n, seed = arguments.whole("n", n, 1), arguments.whole("seed", seed, 0)
         where = training_places(self._encoded, self._observations.domain)
         if at is not None:
             where = places(self._encoded, self._modes, at)
@@ -284,17 +250,6 @@ class Posterior:
 
 
 def _normal_quantiles(mean: xr.DataArray, sd: xr.DataArray, quantiles: Sequence[float]) -> xr.DataArray:
-    levels = np.atleast_1d(np.asarray(quantiles, dtype=float))
-    if not ((levels > 0) & (levels < 1)).all():
-        raise DataError(f"quantiles={levels.tolist()}: probabilities strictly between 0 and 1")
+    levels = arguments.probabilities(quantiles)
     z = xr.DataArray(norm.ppf(levels), {"quantile": levels}, ["quantile"])
     return z * sd + mean
-
-
-def _modified(attrs: Mapping[str, Any], name: str, modifier: str | None) -> dict[str, Any]:
-    """Attributes of a companion variable: units, and the CF standard name with its modifier."""
-    out = {"long_name": f"standard error of {name}" if modifier else f"predictive quantiles of {name}"}
-    out |= {k: v for k, v in attrs.items() if k == "units"}
-    if "standard_name" in attrs and modifier:
-        out["standard_name"] = f"{attrs['standard_name']} {modifier}"
-    return out

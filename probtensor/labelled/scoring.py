@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -36,34 +37,36 @@ def truth_and_places(held_out: Any) -> tuple[np.ndarray, PointData]:
 def refuse_training(encoded: Encoded, at: PointData, truth: np.ndarray) -> None:
     """Raises DataError if any entry was used in training.
 
-    On a grid that is an observed cell. A table may hold repeated measurements and even equal ones, so there only a
-    held-out table most of whose rows stand in the training table, coordinates and value, is refused.
+    On a grid that is an observed cell; in a table, a row with the coordinates and the value of a training row, where
+    a repeated measurement has another value. Both sides are compared as 32-bit numbers, so that a detour through
+    float32 does not make training data new.
     """
     absent = [n for n in encoded.coordinates if n not in at.coords]
     if absent:
         raise DataError(f"held_out lacks the coordinate {absent[0]!r} of the data")
-    codes, known = [], np.ones(at.size, dtype=bool)
-    for name, coordinate in encoded.coordinates.items():
-        levels, wanted = coordinate.numbers(coordinate.labels), coordinate.numbers(at.coords[name])
-        place = np.clip(np.searchsorted(levels, wanted), 0, len(levels) - 1)
-        known &= levels[place] == wanted
-        codes.append(place)
-    sizes = [len(c.labels) for c in encoded.coordinates.values()]
-    flat = np.ravel_multi_index(codes, sizes)
+    found = [coordinate.find(at.coords[name]) for name, coordinate in encoded.coordinates.items()]
+    known = np.logical_and.reduce([same for _, same in found])
+    levels = np.stack([level for level, _ in found], axis=1)
     if encoded.index is None:
-        seen = encoded.seen.ravel()[flat]
+        seen = encoded.seen[tuple(levels.T)]
     else:
-        own = np.ravel_multi_index(tuple(encoded.index[encoded.seen].T), sizes)
-        used = set(zip(own.tolist(), encoded.values[encoded.seen].tolist(), strict=True))
-        seen = np.array([pair in used for pair in zip(flat.tolist(), truth.tolist(), strict=True)])
-        seen &= seen.mean() > 0.5
+        used = set(_rows(encoded.index[encoded.seen], encoded.values[encoded.seen]))
+        seen = np.array([row in used for row in _rows(levels, truth)])
     bad = np.flatnonzero(known & seen)
     if bad.size:
         first = ", ".join(f"{n}={at.coords[n][bad[0]]}" for n in encoded.coordinates)
         raise DataError(
             f"{bad.size} of {at.size} held-out entries were used in training (first: {first}), so their scores would "
-            "flatter; hold them out before the fit, or pass allow_training=True"
+            "flatter; hold them out before the fit, or pass allow_training=True if you mean it or they are new "
+            "measurements that happen to be equal"
         )
+
+
+def _rows(levels: np.ndarray, values: np.ndarray) -> Iterator[tuple[float, ...]]:
+    """Each row's levels and value, the value rounded to 32 bits."""
+    with np.errstate(over="ignore"):
+        rounded = values.astype(np.float32)
+    return zip(*levels.T.tolist(), rounded.tolist(), strict=True)
 
 
 def score(found: xr.Dataset, truth: np.ndarray) -> dict[str, float]:

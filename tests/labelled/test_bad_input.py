@@ -62,10 +62,25 @@ def test_models(case):
 
 
 OPTIONS = {
-    "negative weight": ({"weights": -np.ones((6, 5, 3))}, pt.DataError, "weights are negative.*lat=40.0"),
-    "weight shape": ({"weights": np.ones(3)}, pt.DataError, "weights have shape"),
+    "negative weight": (
+        {"weights": -np.ones((6, 5, 3))},
+        pt.DataError,
+        "weights of observed values are negative.*lat=40.0",
+    ),
+    "weight shape": ({"weights": np.ones(3)}, pt.DataError, r"weights: its shape is \(3,\) and the data's \(6, 5, 3\)"),
     "weight dimension": ({"weights": xr.DataArray(np.ones(2), dims=["x"])}, pt.DataError, "dimension 'x'"),
     "all weights zero": ({"weights": np.zeros((6, 5, 3))}, pt.DataError, "weight 0"),
+    "weight of an observed value": (
+        {"weights": xr.ones_like(field()[1]).where(field()[1]["time"] != field()[1]["time"][2])},
+        pt.DataError,
+        "not finite .first: nan at .*time=2020-01-21",
+    ),
+    "weights in words": (
+        {"weights": np.full((6, 5, 3), "one")},
+        pt.DataError,
+        "weights: an array of <U3; expected bool",
+    ),
+    "seed of a fraction": ({"seed": 0.9}, pt.ModelError, "seed=0.9: expected a whole number, 0 or more"),
     "likelihood": ({"likelihood": "normal"}, pt.ModelError, "pt.Gaussian"),
 }
 
@@ -115,17 +130,25 @@ def test_questions(post):
     data, _ = field()
     with pytest.raises(pt.ModelError, match="terms 0 to 1"):
         post.predict(data, terms=[2])
+    with pytest.raises(pt.ModelError, match="terms=0.5: expected a whole number"):
+        post.predict(data, terms=0.5)
+    with pytest.raises(pt.ModelError, match="names term 1 twice"):
+        post.predict(data, terms=[1, 1])
+    with pytest.raises(pt.ModelError, match="names no term"):
+        post.predict(data, terms=[])
+    with pytest.raises(pt.ModelError, match="n=2.0: expected a whole number, 1 or more"):
+        post.sample(2.0)
+    with pytest.raises(pt.ModelError, match="seed=0.9: expected a whole number"):
+        post.sample(2, seed=0.9)
     with pytest.raises(pt.ModelError, match="which has no factors"):
         post.factors(0)
     with pytest.raises(pt.ModelError, match="'canonical' or 'raw'"):
         post.factors(1, gauge="best")
     with pytest.raises(pt.DataError, match="strictly between 0 and 1"):
         post.predict(data, quantiles=[1.0])
-    with pytest.raises(pt.DataError, match="dimension 'x'"):
-        post.impute(where=xr.DataArray([True], dims=["x"]))
     with pytest.raises(pt.DataError, match="no value to score"):
         post.score(data * np.nan)
-    with pytest.raises(pt.ModelError, match="at least one draw"):
+    with pytest.raises(pt.ModelError, match="n=0: expected a whole number, 1 or more"):
         post.sample(0)
 
 
