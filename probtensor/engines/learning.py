@@ -91,7 +91,7 @@ def _first_that_gains(
     A loop and not two branches, so that the posterior's long program is compiled once.
     """
 
-    def believe(kept: Array) -> tuple[Array, Belief]:
+    def belief_under(kept: Array) -> tuple[Array, Belief]:
         learned = jax.tree.map(lambda a, b: jnp.where(kept, a, b), proposal.learned, before)
         prior = eqx.combine(learned, held)
         belief = prior.posterior(points, sites)
@@ -103,10 +103,10 @@ def _first_that_gains(
 
     def attempt(carry: tuple[Array, Array, Array, Belief]) -> tuple[Array, Array, Array, Belief]:
         number = carry[0]
-        value, belief = believe(number == 0)
+        value, belief = belief_under(number == 0)
         return number + 1, number == 0, value, belief
 
-    shapes = jax.eval_shape(believe, jnp.ones((), bool))
+    shapes = jax.eval_shape(belief_under, jnp.ones((), bool))
     value, belief = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
     start = (jnp.zeros((), int), jnp.ones((), bool), value, belief)
     _, kept, _, belief = jax.lax.while_loop(falls_short, attempt, start)

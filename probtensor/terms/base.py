@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
 from typing import NamedTuple
 
 import equinox as eqx
 
 from probtensor.axes import Axis
+from probtensor.errors import ModelError
 from probtensor.observations.domain import Domain, Observations
 from probtensor.priors.base import AbstractModePrior, Belief, Marginals, Sites
 from probtensor.typing import Array, Float, Key
@@ -19,6 +21,20 @@ class DataScale(NamedTuple):
 
     mean: float
     variance: float
+
+
+def axis_of(term: str, mode: str, axes: Mapping[str, Axis]) -> Axis:
+    """The axis of a mode that a term names. Raises ModelError if there is none."""
+    if mode not in axes:
+        raise ModelError(f"{term}: there is no mode {mode!r}; the modes are {', '.join(map(repr, axes)) or 'none'}")
+    return axes[mode]
+
+
+def refuse_repeats(term: str, modes: Sequence[Hashable]) -> None:
+    """Raises ModelError if a mode is named more than once."""
+    for mode, times in Counter(modes).items():
+        if times > 1:
+            raise ModelError(f"{term}: mode {mode!r} is named {times} times in {list(modes)}; name each mode once")
 
 
 class AbstractTerm(eqx.Module):

@@ -20,7 +20,7 @@ from probtensor.observations.domain import Domain, Observations
 from probtensor.priors.base import AbstractModePrior, Belief, Marginals, Sites, empty_sites
 from probtensor.priors.categorical import Categorical, Constant
 from probtensor.priors.markov import Markov
-from probtensor.terms.base import AbstractBoundTerm, AbstractTerm, Block, DataScale
+from probtensor.terms.base import AbstractBoundTerm, AbstractTerm, Block, DataScale, axis_of, refuse_repeats
 from probtensor.typing import Array, Float, Key
 
 #: Variance of a start's random functions around their random means of variance 1.
@@ -45,7 +45,7 @@ class CP(AbstractTerm):
             means ``Markov(kernel)``; the key ``...`` stands for every other mode), a list of names, or None for all.
 
     Raises:
-        ModelError: the rank is not a positive integer, or a prior is not one.
+        ModelError: the rank is not a positive integer, a mode is named twice, or a prior is not one.
     """
 
     rank: int = eqx.field(static=True)
@@ -57,9 +57,10 @@ class CP(AbstractTerm):
         self.modes = _frozen(modes)
 
     def __check_init__(self) -> None:
-        """Raises ModelError for a bad rank or prior."""
+        """Raises ModelError for a bad rank, mode or prior."""
         if isinstance(self.rank, bool) or not isinstance(self.rank, int | np.integer) or self.rank < 1:
             raise ModelError(f"CP(rank={self.rank!r}): the rank must be a positive integer")
+        refuse_repeats("CP", [name for name, _ in self.modes or ()])
         for name, prior in self.modes or ():
             if not isinstance(name, str | types.EllipsisType):
                 raise ModelError(f"CP: mode {name!r} is not a name; joined modes are not available for this term yet")
@@ -80,7 +81,7 @@ class CP(AbstractTerm):
         """Chooses defaults, starts lengthscales at several scales, and puts the variance into one mode."""
         declared = dict(self.modes or ())
         names = self.mode_names([n for n, axis in axes.items() if not axis.parent])
-        priors = {n: _prior(declared.get(n, declared.get(...)), axes[n]) for n in names}
+        priors = {n: _prior(declared.get(n, declared.get(...)), axis_of("CP", n, axes)) for n in names}
         active = sorted(n for n in names if not isinstance(priors[n], Constant))
         if not active:
             raise ModelError(

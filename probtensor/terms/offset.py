@@ -15,7 +15,7 @@ from probtensor.hyperparameters import Declaration
 from probtensor.observations.domain import Domain, Observations
 from probtensor.priors.base import AbstractModePrior, Belief, Marginals, Sites, empty_sites
 from probtensor.priors.categorical import Categorical
-from probtensor.terms.base import AbstractBoundTerm, AbstractTerm, Block, DataScale
+from probtensor.terms.base import AbstractBoundTerm, AbstractTerm, Block, DataScale, axis_of, refuse_repeats
 from probtensor.typing import Array, Float, Int, Key
 
 
@@ -34,10 +34,17 @@ class Offset(AbstractTerm):
     Args:
         over: a mode's name or several; None for one constant.
         variance: of the levels around their mean, in squared data units; learned by default.
+
+    Raises:
+        ModelError: a mode is named twice.
     """
 
     over: Any = eqx.field(static=True, converter=_names, default=None)
     variance: Declaration = None
+
+    def __check_init__(self) -> None:
+        """Raises ModelError for a mode that is named twice."""
+        refuse_repeats("Offset", self.over)
 
     def mode_names(self, available: Sequence[str]) -> tuple[str, ...]:
         """The modes of ``over``."""
@@ -45,7 +52,7 @@ class Offset(AbstractTerm):
 
     def bind(self, axes: Mapping[str, Axis], scale: DataScale) -> BoundOffset:
         """Levels are numbered by the distinct coordinates of the training data."""
-        vocabulary = tuple(np.unique(axes[name].points) for name in self.over)
+        vocabulary = tuple(np.unique(axis_of("Offset", name, axes).points) for name in self.over)
         # One level cannot tell the spread of levels, so a lone constant's is held at that of the data.
         variance = hyperparameters.bind(self.variance, np.array([scale.variance]), "variance", held=not self.over)
         mean = jnp.asarray(np.array([scale.mean]))
@@ -63,11 +70,18 @@ class Climatology(AbstractTerm):
             dot and an attribute.
         over: further modes: ``Climatology("time.month", over=("lat", "lon"))`` is the usual monthly climatology.
         variance: of the levels around their mean, in squared data units; learned by default.
+
+    Raises:
+        ModelError: a mode is named twice.
     """
 
     attribute: str = eqx.field(static=True)
     over: Any = eqx.field(static=True, converter=_names, default=None)
     variance: Declaration = None
+
+    def __check_init__(self) -> None:
+        """Raises ModelError for a mode that is named twice."""
+        refuse_repeats("Climatology", (self.attribute, *self.over))
 
     def mode_names(self, available: Sequence[str]) -> tuple[str, ...]:
         """The attribute and the modes of ``over``."""
@@ -105,8 +119,21 @@ class BoundOffset(AbstractBoundTerm):
         return (self.table.posterior(sites),)
 
     def block_points(self, domain: Domain) -> tuple[Float[Array, "M"], ...]:
-        """Group numbers of the domain's entries; -1 is a level never seen, which has the prior."""
-        return (self._groups(domain).ravel().astype(self.table.points.dtype),)
+        """Group numbers of the domain's entries; levels never seen, which have the prior, count down from -1."""
+        groups = self._groups(domain)
+        if self.over:
+            groups = jnp.where(groups < 0, -1 - self._combinations(domain), groups)
+        return (groups.ravel().astype(self.table.points.dtype),)
+
+    def _combinations(self, domain: Domain) -> Int[Array, "..."]:
+        """A number for each entry, equal where all coordinates are equal and different elsewhere."""
+        number = jnp.zeros((1,) * len(domain.shape), int)
+        for name in self.over:
+            values = domain.points[name]
+            own = domain.layout.combine([domain.place(name)], [_ranks(values)], [values.shape[0]])
+            # Ranked again mode by mode, so that the numbers never outgrow the number of entries.
+            number = _ranks(number * values.shape[0] + own)
+        return number
 
     def training_marginals(self, beliefs: Sequence[Belief], domain: Domain) -> tuple[Marginals, ...]:
         """The table's rows of the training entries."""
@@ -142,6 +169,11 @@ class BoundOffset(AbstractBoundTerm):
         weights, domain = observations.weights, observations.domain
         precision = self._sum(weights, domain)
         return Sites(self._sum(weights * residual, domain)[:, None], precision[:, None, None])
+
+
+def _ranks(values: Array) -> Int[Array, "..."]:
+    """For each value its position among the distinct ones."""
+    return jnp.unique(values, return_inverse=True, size=values.size)[1].reshape(values.shape)
 
 
 def _codes(values: Float[Array, "T"], vocabulary: Float[Array, "V"]) -> Int[Array, "T"]:

@@ -183,6 +183,7 @@ def test_modes_with_one_level_or_constant_drop_out():
         ({"rank": 2, "modes": {"time": Matern}}, "expected a mode prior, a kernel or None"),
         ({"rank": 2, "modes": {("lat", "lon"): None}}, "joined modes are not available"),
         ({"rank": 2, "modes": [3]}, "mode 3 is not a name"),
+        ({"rank": 1, "modes": ["time", "time"]}, "mode 'time' is named 2 times"),
     ],
 )
 def test_bad_declarations(arguments, message):
@@ -195,3 +196,8 @@ def test_a_term_that_does_not_vary_is_refused():
         CP(2, {"lat": Constant(), "site": Constant()}).bind(AXES, SCALE)
     with pytest.raises(ModelError, match="none of its modes"):
         CP(1).bind({"x": Axis("x", "numeric", np.zeros(1))}, SCALE)
+
+
+def test_a_mode_that_the_data_lack_is_refused():
+    with pytest.raises(ModelError, match="CP: there is no mode 'station'; the modes are 'lat', 'site', 'time'"):
+        CP(2, ["time", "station"]).bind(AXES, SCALE)

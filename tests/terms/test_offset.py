@@ -7,6 +7,7 @@ import pytest
 
 from probtensor.axes import Axis
 from probtensor.compilation import compiled
+from probtensor.errors import ModelError
 from probtensor.hyperparameters import fixed
 from probtensor.observations.domain import domain, observations
 from probtensor.terms.base import DataScale
@@ -93,15 +94,56 @@ def test_calendar_attribute(index):
 
 
 def test_a_level_never_seen_has_the_common_mean():
-    """At prediction its row is -1, which is no level of the table."""
+    """At prediction its row is negative, which is no level of the table."""
     term = Offset("lat", variance=fixed(0.7)).bind(AXES, SCALE)
     new = domain({**points_of(), "lat": np.array([0.5, 99.0])}, {})
     codes = np.asarray(term.block_points(new)[0])
-    np.testing.assert_array_equal(codes, [2.0, -1.0])
+    assert codes[0] == 2.0 and codes[1] < 0.0
     belief = compiled(term.initial)(jax.random.key(0), new)[0]
     marginals = compiled(term.table.prior.predict)(belief, jnp.asarray(codes, DTYPE))
     assert_close(marginals.mean[:, 0], [1.5, 1.5])
     assert_close(marginals.cov[:, 0, 0], [0.7, 0.7])
+
+
+@pytest.mark.parametrize("over", ["lat", ("site", "lat"), ("lat", "site", "time")], ids=str)
+@both_layouts
+def test_levels_never_seen_differ_from_each_other(over, layout):
+    """Entries share a row exactly if they share all coordinates of the table, seen before or not."""
+    points = {**points_of(), "lat": np.array([99.0, 0.5, -7.0, 99.0]), "site": np.array([2.0, 8.0, 9.0])}
+    term = Offset(over).bind(AXES, SCALE)
+    new = domain(points, {}, None if layout == "grid" else CELLS[::-1])
+    rows = np.broadcast_to(np.asarray(term.block_points(new)[0]).reshape(term._groups(new).shape), new.shape).ravel()
+    cells = CELLS if layout == "grid" else CELLS[::-1]
+    keys = [tuple(points[name][cell[NAMES.index(name)]] for name in term.over) for cell in cells]
+    same = np.array([[a == b for b in keys] for a in keys])
+    np.testing.assert_array_equal(rows[:, None] == rows[None, :], same)
+    seen = [all(x in AXES[name].points for name, x in zip(term.over, key, strict=True)) for key in keys]
+    np.testing.assert_array_equal(rows >= 0, seen)
+
+
+def test_draws_of_levels_never_seen_are_independent():
+    """4000 draws, covariances within 5 standard errors; equal levels have equal draws."""
+    term = Offset("lat", variance=fixed(0.7)).bind(AXES, SCALE)
+    new = domain({**points_of(), "lat": np.array([50.0, 99.0, 50.0, 0.5])}, {})
+    belief = compiled(term.initial)(jax.random.key(0), new)[0]
+    draws = compiled(term.table.prior.sample)(belief, term.block_points(new)[0], jax.random.key(1), 4000)[:, :, 0]
+    np.testing.assert_array_equal(draws[:, 0], draws[:, 2])
+    error = np.abs(np.cov(np.asarray(draws[:, [0, 1, 3]], np.float64).T) - 0.7 * np.eye(3))
+    assert np.all(error <= 5 * 0.7 * np.sqrt((1 + np.eye(3)) / 4000))
+
+
+@pytest.mark.parametrize(
+    ("declare", "message"),
+    [
+        (lambda: Offset(("time", "time")), r"Offset: mode 'time' is named 2 times"),
+        (lambda: Climatology("time.month", over="time.month"), r"Climatology: mode 'time.month' is named 2 times"),
+        (lambda: Offset("station").bind(AXES, SCALE), "no mode 'station'; the modes are 'lat', 'site', 'time'"),
+        (lambda: Climatology("time.month").bind(AXES, SCALE), "no mode 'time.month'; the modes are"),
+    ],
+)
+def test_modes_are_known_and_named_once(declare, message):
+    with pytest.raises(ModelError, match=message):
+        declare()
 
 
 def test_a_constant_is_one_number_around_the_mean_of_the_data():
