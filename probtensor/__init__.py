@@ -1,6 +1,6 @@
 """Probabilistic tensor factorization: gaps in a field filled with error bars that can be trusted."""
 
-from probtensor import datasets
+from probtensor import datasets, presets
 from probtensor.engines.message_passing import MessagePassing
 from probtensor.errors import DataError, FormatError, ModelError, ProbtensorWarning
 from probtensor.evaluation import gaps
@@ -15,6 +15,7 @@ from probtensor.priors.dense import Dense
 from probtensor.priors.markov import Markov
 from probtensor.terms.cp import CP
 from probtensor.terms.offset import Climatology, Offset
+from probtensor.terms.tucker import Tucker
 
 __version__ = "0.1.0"
 
@@ -34,11 +35,13 @@ __all__ = [
     "Offset",
     "Posterior",
     "ProbtensorWarning",
+    "Tucker",
     "datasets",
     "fit",
     "fixed",
     "gaps",
     "impute",
     "points",
+    "presets",
     "table",
 ]

@@ -23,13 +23,20 @@ WEAK_LOG_SD = 2.0
 
 
 @dataclasses.dataclass(frozen=True)
+class ShareOfRange:
+    """A lengthscale as a share of the distance between an axis's first and last level, whatever its unit."""
+
+    share: float
+
+
+@dataclasses.dataclass(frozen=True)
 class Fixed:
     """A hyper-parameter that is held at ``value``."""
 
-    value: float | str
+    value: float | str | ShareOfRange
 
 
-def fixed(value: float | str) -> Fixed:
+def fixed(value: float | str | ShareOfRange) -> Fixed:
     """Holds a hyper-parameter at ``value``: ``Matern(3/2, lengthscale=fixed("30D"))``."""
     return Fixed(value)
 
@@ -94,7 +101,7 @@ def learned_mask(tree: Any) -> Any:
     return jax.tree.map(mask, tree, is_leaf=is_parameter)
 
 
-def number_of(declaration: float | str, axis: Axis | None, name: str) -> float:
+def number_of(declaration: float | str | ShareOfRange, axis: Axis | None, name: str) -> float:
     """A declared number in the axis's unit. Raises ModelError unless it is finite and above zero."""
     if isinstance(declaration, str):
         if axis is None:
@@ -102,6 +109,10 @@ def number_of(declaration: float | str, axis: Axis | None, name: str) -> float:
                 f"{name}={declaration!r}: a string is a duration, and {name} has no time unit; give a number"
             )
         value = axis.parse(declaration)
+    elif isinstance(declaration, ShareOfRange):
+        if axis is None:
+            raise ModelError(f"{name}={declaration!r}: {name} does not belong to an axis; give a number")
+        value = declaration.share * axis.range
     else:
         value = float(declaration)
     if not (np.isfinite(value) and value > 0):

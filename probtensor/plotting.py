@@ -117,13 +117,16 @@ def factors(dataset: xr.Dataset) -> Figure:
         raise DataError(
             f"there are no factors in a dataset with variables {list(dataset.data_vars)}; use post.factors()"
         )
-    total = dataset.sizes["component"]
+    total = max(mean.sizes["component"] for mean, _ in modes.values())
     shown = min(total, _MOST_COMPONENTS)
     figure = _figure(3.4 * len(modes), 1.0 + 1.5 * shown)
     panels = figure.subplots(shown, len(modes), squeeze=False, sharex="col")
     for column, (mode, (mean, sd)) in enumerate(modes.items()):
         for row in range(shown):
-            _function(panels[row, column], mean.isel(component=row), sd.isel(component=row))
+            if row < mean.sizes["component"]:
+                _function(panels[row, column], mean.isel(component=row), sd.isel(component=row))
+            else:
+                panels[row, column].set_axis_off()
         panels[0, column].set_title(mode, fontsize=10)
         panels[-1, column].set_xlabel(_axis_label(dataset, mode))
     names = dataset["component"].values if "component" in dataset.coords else np.arange(total)
@@ -162,11 +165,13 @@ def objective(trace: xr.DataArray) -> Figure:
 
 
 def _modes(dataset: xr.Dataset) -> dict[str, tuple[xr.DataArray, xr.DataArray]]:
-    """Mean and sd of each mode's functions."""
+    """Mean and sd of each mode's functions, over the components that it shares with the others or has for itself."""
     modes: dict[str, dict[str, xr.DataArray]] = {}
     for name, variable in dataset.data_vars.items():
-        others = [str(dim) for dim in variable.dims if dim != "component"]
-        if "component" in variable.dims and len(others) == 1:
+        own = [dim for dim in variable.dims if str(dim).split("_")[-1] == "component"]
+        others = [str(dim) for dim in variable.dims if dim not in own]
+        if len(own) == 1 and len(others) == 1:
+            variable = variable.rename({own[0]: "component"}) if own[0] != "component" else variable
             modes.setdefault(others[0], {})["sd" if "sd" in str(name).split("_") else "mean"] = variable
     return {mode: (found["mean"], found["sd"]) for mode, found in modes.items() if len(found) == 2}
 

@@ -10,6 +10,7 @@ import numpy as np
 from probtensor.terms.base import Sum
 from probtensor.terms.cp import CP
 from probtensor.terms.offset import Climatology, Offset
+from probtensor.terms.tucker import Tucker
 
 
 def describe(model: Sum) -> str:
@@ -25,14 +26,23 @@ def _label(label: Any) -> str:
 
 
 def _term(term: Any) -> str:
-    if isinstance(term, CP):
-        modes = "every mode" if term.modes is None else ", ".join("..." if n is ... else str(n) for n, _ in term.modes)
-        return f"CP(rank {term.rank} over {modes})"
+    if isinstance(term, CP | Tucker):
+        modes = "every mode" if term.modes is None else ", ".join(_name(n) for n, _ in term.modes)
+        return f"{type(term).__name__}(rank {_rank(term.rank)} over {modes})"
     if isinstance(term, Climatology):
         return f"Climatology({', '.join((term.attribute, *term.over))})"
     if isinstance(term, Offset):
         return f"Offset(over {', '.join(term.over)})" if term.over else "Offset()"
     return type(term).__name__
+
+
+def _name(mode: Any) -> str:
+    return "..." if mode is ... else str(mode)
+
+
+def _rank(rank: Any) -> str:
+    """A number, or Tucker's numbers by mode."""
+    return ", ".join(f"{_name(n)} {r}" for n, r in rank) if isinstance(rank, tuple) else str(rank)
 
 
 def summary(facts: Mapping[str, Any]) -> str:

@@ -175,17 +175,33 @@ class Posterior:
         return where.label(values, ("sample",)).rename(self._encoded.name).assign_attrs(self._attrs())
 
     def factors(self, term: int | None = None, gauge: str = "canonical") -> xr.Dataset:
-        """The functions of a term: for each mode ``{mode}_mean`` and ``{mode}_sd``, dims (component, mode).
+        """The functions of a term: for each mode ``{mode}_mean`` and ``{mode}_sd``.
 
         Args:
             term: position of the term; None: the first that has factors.
-            gauge: ``"canonical"``: components ordered by explained variance, each function but the first mode's scaled
-                to mean square one, signs fixed; ``"raw"``: as fitted.
+            gauge: ``"raw"``: as fitted; ``"canonical"``: signs fixed, and
+                for a CP (dims component, mode) components ordered by explained variance, each function but the first
+                mode's scaled to mean square one;
+                for a Tucker (dims {mode}_component, mode) the higher-order singular value decomposition of the mean:
+                a mode's functions are orthogonal over its levels with mean square one.
 
         Raises:
             ModelError: there is no such term, it has no factors, or there is no such gauge.
         """
         return reading.factors(self._result.state, self._encoded, term, gauge)
+
+    def core(self, term: int | None = None, gauge: str = "canonical") -> xr.Dataset:
+        """The core of a Tucker term: ``mean`` and ``sd``, dims {mode}_component of each mode that varies.
+
+        Args:
+            term: position of the term; None: the first Tucker term.
+            gauge: as in `factors`, whose functions it belongs to. Canonical: the square of an entry is the mean square
+                over the grid of what its functions explain together.
+
+        Raises:
+            ModelError: there is no such term, it has no core, or there is no such gauge.
+        """
+        return reading.core(self._result.state, term, gauge)
 
     def hyperparameters(self) -> pd.DataFrame:
         """Every hyper-parameter: term, mode, component, name, value, unit."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -13,27 +14,20 @@ from probtensor.engines.sweep import State
 from probtensor.errors import ModelError
 from probtensor.hyperparameters import is_parameter
 from probtensor.labelled.encode import Encoded
+from probtensor.priors.base import Belief
+from probtensor.terms import gauges
 from probtensor.terms.cp import BoundCP
+from probtensor.terms.tucker import BoundTucker
 
 
 def factors(state: State, encoded: Encoded, term: int | None, gauge: str) -> xr.Dataset:
-    """The functions of a CP term, see `Posterior.factors`."""
-    if gauge not in ("canonical", "raw"):
-        raise ModelError(f"gauge={gauge!r}: expected 'canonical' or 'raw'")
-    with_factors = [k for k, t in enumerate(state.model.terms) if isinstance(t, BoundCP)]
-    if term is None and not with_factors:
-        raise ModelError("the model has no term with factors, only offsets")
-    term = with_factors[0] if term is None else term
-    if not 0 <= term < len(state.model.terms):
-        raise ModelError(f"term={term}: the model has the terms 0 to {len(state.model.terms) - 1}")
-    bound = state.model.terms[term]
-    if not isinstance(bound, BoundCP):
-        raise ModelError(f"term {term} is an offset, which has no factors; terms with factors: {with_factors}")
-    mean = {n: np.asarray(b.mean).T for n, b in zip(bound.names, state.beliefs[term], strict=True)}
-    sd = {
-        n: np.sqrt(np.diagonal(np.asarray(b.cov), axis1=1, axis2=2)).T
-        for n, b in zip(bound.names, state.beliefs[term], strict=True)
-    }
+    """The functions of a term, see `Posterior.factors`."""
+    bound, beliefs = _term(state, term, gauge)
+    if isinstance(bound, BoundTucker):
+        return _tucker_factors(bound, beliefs, encoded, gauge)
+    blocks = [gauges.Gaussian(np.asarray(b.mean), np.asarray(b.cov)) for b in beliefs]
+    mean = {n: b.mean.T for n, b in zip(bound.names, blocks, strict=True)}
+    sd = {n: b.sd.T for n, b in zip(bound.names, blocks, strict=True)}
     explained = np.prod([np.mean(m**2, axis=1) for m in mean.values()], axis=0)
     if gauge == "canonical":
         mean, sd, explained = _canonical(mean, sd, explained)
@@ -44,6 +38,54 @@ def factors(state: State, encoded: Encoded, term: int | None, gauge: str) -> xr.
         out[f"{name}_sd"] = (("component", name), sd[name])
     out["explained_variance"] = ("component", explained, {"long_name": "mean square of the component over the grid"})
     return out
+
+
+def _term(state: State, term: int | None, gauge: str) -> tuple[Any, Sequence[Belief]]:
+    """A term with factors and its beliefs. Raises ModelError if there is no such term or gauge."""
+    if gauge not in ("canonical", "raw"):
+        raise ModelError(f"gauge={gauge!r}: expected 'canonical' or 'raw'")
+    with_factors = [k for k, t in enumerate(state.model.terms) if isinstance(t, BoundCP | BoundTucker)]
+    if term is None and not with_factors:
+        raise ModelError("the model has no term with factors, only offsets")
+    term = with_factors[0] if term is None else term
+    if not 0 <= term < len(state.model.terms):
+        raise ModelError(f"term={term}: the model has the terms 0 to {len(state.model.terms) - 1}")
+    if term not in with_factors:
+        raise ModelError(f"term {term} is an offset, which has no factors; terms with factors: {with_factors}")
+    return state.model.terms[term], state.beliefs[term]
+
+
+def _tucker(
+    bound: BoundTucker, beliefs: Sequence[Belief], gauge: str
+) -> tuple[tuple[gauges.Gaussian, ...], gauges.Gaussian]:
+    """Factors and core in the asked gauge."""
+    *parts, core = (gauges.Gaussian(np.asarray(b.mean), np.asarray(b.cov)) for b in beliefs)
+    return gauges.higher_order_svd(parts, core, bound.ranks) if gauge == "canonical" else (tuple(parts), core)
+
+
+def _tucker_factors(bound: BoundTucker, beliefs: Sequence[Belief], encoded: Encoded, gauge: str) -> xr.Dataset:
+    out = xr.Dataset()
+    for name, rank, part in zip(bound.names, bound.ranks, _tucker(bound, beliefs, gauge)[0], strict=True):
+        dims = (f"{name}_component", name)
+        out = out.assign_coords({dims[0]: np.arange(1, rank + 1), name: _labels(encoded, name)})
+        out[f"{name}_mean"] = (dims, part.mean.T)
+        out[f"{name}_sd"] = (dims, part.sd.T)
+    return out
+
+
+def core(state: State, term: int | None, gauge: str) -> xr.Dataset:
+    """The core of a Tucker term, see `Posterior.core`."""
+    cores = [k for k, t in enumerate(state.model.terms) if isinstance(t, BoundTucker)]
+    if term is None and cores:
+        term = cores[0]
+    bound, beliefs = _term(state, term, gauge)
+    if not isinstance(bound, BoundTucker):
+        raise ModelError(f"only a Tucker term has a core; there are {cores if cores else 'none'} in the model")
+    values = _tucker(bound, beliefs, gauge)[1]
+    dims = tuple(f"{name}_component" for name in bound.names)
+    coords = {dim: np.arange(1, rank + 1) for dim, rank in zip(dims, bound.ranks, strict=True)}
+    arrays = {"mean": values.mean, "sd": values.sd}
+    return xr.Dataset({name: (dims, array.reshape(bound.ranks)) for name, array in arrays.items()}, coords)
 
 
 def _labels(encoded: Encoded, name: str) -> np.ndarray:
@@ -74,12 +116,17 @@ def hyperparameters(state: State, units: dict[str, str], data_unit: str) -> pd.D
     """One row for each value of each hyper-parameter, see `Posterior.hyperparameters`."""
     rows: list[dict[str, Any]] = []
     for j, term in enumerate(state.model.terms):
-        names = term.names if isinstance(term, BoundCP) else (" x ".join(getattr(term, "over", ())),)
-        for mode, block in zip(names, term.blocks, strict=True):
+        for mode, block in zip(_block_names(term), term.blocks, strict=True):
             rows += _rows(block.prior, j, mode, units.get(mode, ""), f"({data_unit})^2" if data_unit else "")
     noise = state.model.likelihood.sd
     rows.append(_row("noise", "", 0, "sd", float(noise.value[0]), data_unit, noise.learned))
     return pd.DataFrame(rows)
+
+
+def _block_names(term: Any) -> tuple[str, ...]:
+    if isinstance(term, BoundTucker):
+        return (*term.names, "core")
+    return term.names if isinstance(term, BoundCP) else (" x ".join(getattr(term, "over", ())),)
 
 
 def _rows(prior: Any, term: int, mode: str, unit: str, variance_unit: str) -> list[dict[str, Any]]:

@@ -32,6 +32,17 @@ def multiplicity(rank: int) -> np.ndarray:
     return np.where(i == j, 1.0, 2.0)
 
 
+def fold(matrices: Float[Array, "... R R"]) -> Float[Array, "... C"]:
+    """The packed form that pairs with `pack`: the sum of A * S over both indices is ``fold(A) @ pack(S)``, S symmetric.
+
+    A need not be symmetric: an entry off the diagonal is the sum of both.
+    """
+    rank = matrices.shape[-1]
+    both = pack(matrices) + pack(jnp.swapaxes(matrices, -1, -2))
+    i, j = _pairs(rank)
+    return both * jnp.asarray(np.where(i == j, 0.5, 1.0), dtype=both.dtype)
+
+
 def outer(vectors: Float[Array, "... R"]) -> Float[Array, "... C"]:
     """Packed outer products of vectors with themselves."""
     i, j = _pairs(vectors.shape[-1])

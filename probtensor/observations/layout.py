@@ -1,19 +1,39 @@
-"""How entries index the levels of the modes: one interface, two layouts (a grid, a list of points)."""
+"""How entries index the levels of the modes: one interface, two layouts (a grid, a list of points).
+
+Each offers two contractions. One is the CP's: columns that multiply one by one. The other is that of any tensor
+network (Tucker, tensor train): factors whose further axes are named by letters, summed as in einsum.
+"""
 
 from __future__ import annotations
 
 import abc
 import string
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from probtensor.typing import Array, Float, Int
 
 #: Gathered columns of points are made in chunks of at most this many numbers.
 CHUNK_NUMBERS = 2**22
+
+
+class Factor(NamedTuple):
+    """One factor of a tensor network.
+
+    Attributes:
+        mode: the layout's mode whose levels are the array's first axis; None: the same for every entry (a core).
+        array: (T, ...) or, without a mode, (...).
+        letters: a lower-case letter for each further axis; factors that share a letter are contracted over it.
+    """
+
+    mode: int | None
+    array: Array
+    letters: str
 
 
 class AbstractLayout(eqx.Module):
@@ -35,6 +55,19 @@ class AbstractLayout(eqx.Module):
         """For each level of mode ``keep`` the sum over its entries of value times the product of the other factors.
 
         The matricised-tensor times Khatri-Rao product (MTTKRP). Without factors C = 1.
+        """
+
+    @abc.abstractmethod
+    def evaluate_network(self, factors: Sequence[Factor]) -> Float[Array, "..."]:
+        """For each entry the product of the factors at its levels, summed over every letter."""
+
+    @abc.abstractmethod
+    def contract_network(
+        self, values: Float[Array, "..."], factors: Sequence[Factor], out: str, keep: int | None, levels: int = 1
+    ) -> Array:
+        """The sum over entries of value times the product of the factors, summed over the letters not in ``out``.
+
+        keep: the mode whose levels, so many, stay apart as the first axis; None: one sum over all entries.
         """
 
     @abc.abstractmethod
@@ -91,6 +124,25 @@ class Grid(AbstractLayout):
             values = jnp.einsum(f"{current},{letter[m]}z->{after}", values, factors[m])
             current = after
         return values
+
+    def evaluate_network(self, factors: Sequence[Factor]) -> Float[Array, "..."]:
+        """One einsum, broadcast over the modes without a factor."""
+        modes = sorted({f.mode for f in factors if f.mode is not None})
+        inputs = ",".join(_of_levels(f) for f in factors)
+        subscripts = f"{inputs}->{_capitals(modes)}"
+        out = jnp.einsum(subscripts, *(f.array for f in factors), optimize="auto")
+        return jnp.broadcast_to(self._expand(out, modes), self.sizes)
+
+    def contract_network(
+        self, values: Float[Array, "..."], factors: Sequence[Factor], out: str, keep: int | None, levels: int = 1
+    ) -> Array:
+        """One einsum after the sum over the modes without a factor."""
+        used = {f.mode for f in factors} | {keep}
+        values = values.sum(axis=tuple(m for m in range(len(self.sizes)) if m not in used))
+        kept = _capitals([m for m in range(len(self.sizes)) if m in used])
+        inputs = ",".join([kept, *(_of_levels(f) for f in factors)])
+        subscripts = f"{inputs}->{_capitals([] if keep is None else [keep])}{out}"
+        return jnp.einsum(subscripts, values, *(f.array for f in factors), optimize="auto")
 
     def combine(
         self, modes: Sequence[int], codes: Sequence[Int[Array, "T"]], sizes: Sequence[int]
@@ -156,6 +208,40 @@ class Points(AbstractLayout):
         start = jnp.zeros((levels, columns), values.dtype)
         return jax.lax.scan(part, start, (index, value))[0]
 
+    def _gather(self, index: Int[Array, "K D"], factors: Sequence[Factor]) -> list[Array]:
+        return [f.array if f.mode is None else f.array[index[:, f.mode]] for f in factors]
+
+    def evaluate_network(self, factors: Sequence[Factor]) -> Float[Array, "..."]:
+        """Gathered rows contracted, in chunks."""
+        subscripts = f"{','.join(_of_an_entry(f) for f in factors)}->N"
+        size, number = self._chunks(_numbers_of_an_entry(subscripts, factors))
+        index = _pad(self.index, size * number).reshape(number, size, -1)
+
+        def part(index: Int[Array, "K D"]) -> Float[Array, "K"]:
+            return jnp.einsum(subscripts, *self._gather(index, factors), optimize="auto")
+
+        return jax.lax.map(part, index).reshape(-1)[: self.index.shape[0]]
+
+    def contract_network(
+        self, values: Float[Array, "..."], factors: Sequence[Factor], out: str, keep: int | None, levels: int = 1
+    ) -> Array:
+        """Gathered rows contracted with the values, in chunks; with ``keep`` then segment sums."""
+        inputs = ",".join(["N", *(_of_an_entry(f) for f in factors)])
+        subscripts = f"{inputs}->{'' if keep is None else 'N'}{out}"
+        size, number = self._chunks(_numbers_of_an_entry(subscripts, [Factor(0, values, ""), *factors]))
+        index = _pad(self.index, size * number).reshape(number, size, -1)
+        value = _pad(values, size * number).reshape(number, size)
+
+        def part(total: Array, inputs: tuple[Array, Array]) -> tuple[Array, None]:
+            index, value = inputs
+            own = jnp.einsum(subscripts, value, *self._gather(index, factors), optimize="auto")
+            return (total + own if keep is None else total.at[index[:, keep]].add(own)), None
+
+        sizes = {letter: n for f in factors for letter, n in zip(f.letters[::-1], f.array.shape[::-1], strict=False)}
+        shape = tuple(sizes[letter] for letter in out)
+        start = jnp.zeros(shape if keep is None else (levels, *shape), values.dtype)
+        return jax.lax.scan(part, start, (index, value))[0]
+
     def combine(
         self, modes: Sequence[int], codes: Sequence[Int[Array, "T"]], sizes: Sequence[int]
     ) -> Int[Array, "..."]:
@@ -165,6 +251,28 @@ class Points(AbstractLayout):
     def sum_groups(self, values: Float[Array, "..."], groups: Int[Array, "..."], number: int) -> Float[Array, "G"]:
         """A segment sum."""
         return _segment_sum(values, jnp.broadcast_to(groups, values.shape), number)
+
+
+def _capitals(modes: Sequence[int]) -> str:
+    """Levels of modes in einsum's notation: a grid's entries are named by capitals, a factor's letters are not."""
+    return "".join(string.ascii_uppercase[m] for m in modes)
+
+
+def _of_levels(factor: Factor) -> str:
+    return _capitals([] if factor.mode is None else [factor.mode]) + factor.letters
+
+
+def _of_an_entry(factor: Factor) -> str:
+    return ("" if factor.mode is None else "N") + factor.letters
+
+
+def _numbers_of_an_entry(subscripts: str, factors: Sequence[Factor]) -> int:
+    """How many numbers an entry takes on the way through an einsum over a chunk, at most."""
+    nominal = 1024  # so large that what does not belong to entries is small beside what does
+    shapes = [f.array.shape if f.mode is None else (nominal, *f.array.shape[1:]) for f in factors]
+    gathered = max(int(np.prod(s)) for f, s in zip(factors, shapes, strict=True) if f.mode is not None)
+    _, info = jnp.einsum_path(subscripts, *(np.broadcast_to(0.0, s) for s in shapes), optimize="auto")
+    return -(-max(gathered, int(info.largest_intermediate)) // nominal)
 
 
 def _pad(array: Array, length: int) -> Array:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import types
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,27 +12,14 @@ import numpy as np
 
 from probtensor.axes import Axis
 from probtensor.errors import ModelError
-from probtensor.kernels.base import AbstractKernel, Start
-from probtensor.kernels.matern import Matern
+from probtensor.kernels.base import Start
 from probtensor.linalg.packing import multiplicity, outer, pack, unpack
 from probtensor.observations.domain import Domain, Observations
-from probtensor.priors.base import AbstractModePrior, Belief, Marginals, Sites, empty_sites
-from probtensor.priors.categorical import Categorical, Constant
-from probtensor.priors.markov import Markov
-from probtensor.terms.base import AbstractBoundTerm, AbstractTerm, Block, DataScale, axis_of, refuse_repeats
+from probtensor.priors.base import AbstractModePrior, Belief, Marginals, Sites
+from probtensor.terms import modes as modes_of_term
+from probtensor.terms.base import AbstractBoundTerm, AbstractTerm, Block, DataScale
+from probtensor.terms.start import white_noise
 from probtensor.typing import Array, Float, Key
-
-#: Variance of a start's random functions around their random means of variance 1.
-_START_VARIANCE = 0.1
-
-
-def _frozen(modes: Mapping[Any, Any] | Sequence[str] | None) -> tuple[tuple[Any, Any], ...] | None:
-    if modes is None:
-        return None
-    if isinstance(modes, str):
-        return ((modes, None),)
-    items = modes.items() if isinstance(modes, Mapping) else [(name, None) for name in modes]
-    return tuple(items)
 
 
 class CP(AbstractTerm):
@@ -54,42 +40,24 @@ class CP(AbstractTerm):
     def __init__(self, rank: int, modes: Mapping[Any, Any] | Sequence[str] | None = None) -> None:
         """See the class."""
         self.rank = rank
-        self.modes = _frozen(modes)
+        self.modes = modes_of_term.declare(modes)
 
     def __check_init__(self) -> None:
         """Raises ModelError for a bad rank, mode or prior."""
         if isinstance(self.rank, bool) or not isinstance(self.rank, int | np.integer) or self.rank < 1:
             raise ModelError(f"CP(rank={self.rank!r}): the rank must be a positive integer")
-        refuse_repeats("CP", [name for name, _ in self.modes or ()])
-        for name, prior in self.modes or ():
-            if not isinstance(name, str | types.EllipsisType):
-                raise ModelError(f"CP: mode {name!r} is not a name; joined modes are not available for this term yet")
-            if not isinstance(prior, AbstractModePrior | AbstractKernel | None):
-                raise ModelError(
-                    f"CP: the prior of mode {name!r} is {prior!r}; expected a mode prior, a kernel or None"
-                )
+        modes_of_term.check("CP", self.modes)
 
     def mode_names(self, available: Sequence[str]) -> tuple[str, ...]:
         """The named modes, with ``...`` or None standing for all others."""
-        if self.modes is None:
-            return tuple(available)
-        named = [name for name, _ in self.modes if name is not ...]
-        rest = [n for n in available if n not in named] if any(name is ... for name, _ in self.modes) else []
-        return (*named, *rest)
+        return modes_of_term.names("CP", self.modes, available)
 
     def bind(self, axes: Mapping[str, Axis], scale: DataScale) -> BoundCP:
         """Chooses defaults, starts lengthscales at several scales, and puts the variance into one mode."""
-        declared = dict(self.modes or ())
-        names = self.mode_names([n for n, axis in axes.items() if not axis.parent])
-        priors = {n: _prior(declared.get(n, declared.get(...)), axis_of("CP", n, axes)) for n in names}
-        active = sorted(n for n in names if not isinstance(priors[n], Constant))
-        if not active:
-            raise ModelError(
-                f"CP: none of its modes {list(names)} varies (each has one level or a Constant prior); use pt.Offset()"
-            )
-        carrier = max(active, key=lambda n: (_variance_is_open(priors[n]), axes[n].size))
+        chosen = modes_of_term.choose("CP", self.modes, axes)
+        carrier, priors = chosen.carrier, chosen.active
         # The first block's start is never read, so the carrier, whose scale is the data's, comes first.
-        active = [carrier, *(n for n in active if n != carrier)]
+        active = [carrier, *(n for n in sorted(priors) if n != carrier)]
         blocks = []
         for n in active:
             start = Start(
@@ -98,23 +66,7 @@ class CP(AbstractTerm):
                 n == carrier,
             )
             blocks.append(Block(priors[n].bind(axes[n], start), jnp.asarray(axes[n].points)))
-        return BoundCP(self.rank, tuple(active), tuple(n for n in names if n not in active), tuple(blocks))
-
-
-def _prior(declared: AbstractModePrior | AbstractKernel | None, axis: Axis) -> AbstractModePrior:
-    """The mode prior for a declaration; the default is a Matern-3/2 process, or exchangeable levels for names."""
-    if axis.size == 1 and declared is None:
-        return Constant()
-    if isinstance(declared, AbstractKernel):
-        return Markov(declared)
-    if declared is not None:
-        return declared
-    return Categorical() if axis.kind == "category" else Markov(Matern(3 / 2))
-
-
-def _variance_is_open(prior: AbstractModePrior) -> bool:
-    kernel = getattr(prior, "kernel", prior)
-    return getattr(kernel, "variance", None) is None
+        return BoundCP(self.rank, tuple(active), chosen.constant, tuple(blocks))
 
 
 class BoundCP(AbstractBoundTerm):
@@ -141,16 +93,11 @@ class BoundCP(AbstractBoundTerm):
         A sweep updates the first block from the others without reading it; at zero the whole term starts at zero, so
         that terms updated before it see the data as they are.
         """
-        beliefs = []
-        for k, (block, one) in enumerate(zip(self.factors, jax.random.split(key, len(self.factors)), strict=True)):
-            T, dtype = block.points.shape[0], block.points.dtype
-            spread = jnp.asarray(k > 0, dtype)
-            mean = spread * jax.random.normal(one, (T, self.rank), dtype)
-            cov = spread * _START_VARIANCE * jnp.eye(self.rank, dtype=dtype)
-            zero, sites = jnp.zeros((), dtype), empty_sites(T, self.rank, dtype)
-            cov = jnp.broadcast_to(cov, sites.precision.shape)
-            beliefs.append(Belief(mean, cov, zero, zero, block.points, sites))
-        return tuple(beliefs)
+        keys = jax.random.split(key, len(self.factors))
+        return tuple(
+            white_noise(one, block, self.rank, float(k > 0))
+            for k, (block, one) in enumerate(zip(self.factors, keys, strict=True))
+        )
 
     def block_points(self, domain: Domain) -> tuple[Float[Array, "M"], ...]:
         """The coordinates of each mode's levels."""

@@ -9,7 +9,7 @@ import pytest
 
 from probtensor.observations import layout as module
 from probtensor.observations.domain import domain, observations
-from probtensor.observations.layout import Grid, Points
+from probtensor.observations.layout import Factor, Grid, Points
 from tests.helpers import DTYPE, assert_close
 
 SIZES, COLUMNS = (3, 4, 2, 5), 3
@@ -134,3 +134,82 @@ def test_a_derived_mode_stands_where_its_parent_does():
     where = domain(points, {"day.weekday": "day"})
     assert [where.place(name) for name in points] == [0, 1, 0]
     assert where.shape == (4, 3)
+
+
+#: Networks as (mode or None, letters) of each factor: a Tucker of modes 0, 1 and 3, a chain of all four, two functions
+#: of mode 1, one factor alone.
+NETWORKS = {
+    "tucker": [(0, "a"), (1, "b"), (3, "c"), (None, "abc")],
+    "chain": [(0, "a"), (1, "ab"), (2, "bc"), (3, "c")],
+    "same mode": [(1, "a"), (1, "b"), (0, "ab")],
+    "alone": [(2, "")],
+}
+LETTERS = {"a": 2, "b": 3, "c": 2}
+
+
+def network(name, seed=0):
+    rng, factors = np.random.default_rng(seed), []
+    for mode, letters in NETWORKS[name]:
+        shape = [LETTERS[x] for x in letters]
+        array = rng.normal(size=shape if mode is None else [SIZES[mode], *shape]).astype(DTYPE)
+        factors.append(Factor(mode, array, letters))
+    return factors
+
+
+def along(factors, entry, out):
+    """The network at one entry, by a loop over all letters."""
+    total = np.zeros([LETTERS[x] for x in out])
+    for index in itertools.product(*map(range, LETTERS.values())):
+        letter = dict(zip(LETTERS, index, strict=True))
+        product = 1.0
+        for f in factors:
+            own = tuple(letter[x] for x in f.letters)
+            product *= f.array[own] if f.mode is None else f.array[(entry[f.mode], *own)]
+        unused = [n for x, n in LETTERS.items() if not any(x in f.letters for f in factors)]
+        total[tuple(letter[x] for x in out)] += product / np.prod(unused)
+    return total
+
+
+def placed(factors):
+    return [f._replace(array=jnp.asarray(f.array)) for f in factors]
+
+
+@layouts
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_are_those_of_the_loops(layout, index, name):
+    values, _ = numbers(6)
+    factors = network(name)
+    exact = [along(factors, entry, "") for entry in index]
+    out = layout.evaluate_network(placed(factors))
+    assert out.shape == layout.shape
+    assert_close(out.ravel(), exact)
+    *rest, last = factors
+    for keep in (None, 0, 3):
+        sums = np.zeros(([] if keep is None else [SIZES[keep]]) + [LETTERS[x] for x in last.letters])
+        for entry, value in zip(index, values, strict=True):
+            own = value * along(rest, entry, last.letters) if rest else value
+            if keep is None:
+                sums += own
+            else:
+                sums[entry[keep]] += own
+        arranged = jnp.asarray(values.reshape(layout.shape))
+        found = layout.contract_network(arranged, placed(rest), last.letters, keep, SIZES[keep or 0])
+        assert_close(found, sums)
+
+
+@pytest.mark.parametrize("chunk", [1, 40, 1000])
+@pytest.mark.parametrize("name", ["tucker", "chain"])
+def test_chunks_of_networks_are_the_whole(monkeypatch, name, chunk):
+    values, _ = numbers(7)
+    layout, factors = Points(jnp.asarray(SCATTERED)), placed(network(name))
+    *rest, last = factors
+    values = jnp.asarray(values)
+
+    def both():
+        kept = layout.contract_network(values, rest, last.letters, 3, SIZES[3])
+        return layout.evaluate_network(factors), kept, layout.contract_network(values, rest, last.letters, None)
+
+    whole = both()
+    monkeypatch.setattr(module, "CHUNK_NUMBERS", chunk)
+    for one, other in zip(both(), whole, strict=True):
+        assert_close(one, other)

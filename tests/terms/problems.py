@@ -2,6 +2,7 @@
 
 import itertools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -21,8 +22,9 @@ LAYOUTS = ("grid", "points")
 
 
 def cells_of(term):
-    """CELLS with one column for each block of the term, in the blocks' order."""
-    return CELLS[:, [list(SIZES).index(name) for name in term.names]]
+    """CELLS with one column for each block of the term, in the blocks' order; a block without a mode has level 0."""
+    columns = [CELLS[:, list(SIZES).index(name)] for name in term.names]
+    return np.stack(columns + [np.zeros(len(CELLS), int)] * (len(term.blocks) - len(term.names)), axis=1)
 
 
 def points_of(axes=AXES):
@@ -61,8 +63,9 @@ def in_order(layout, array):
 def random_beliefs(term, seed=0):
     """Beliefs with random means and covariances, and the same as pairs of 64-bit arrays for the oracle."""
     rng, beliefs = np.random.default_rng(seed), []
-    for block in term.blocks:
-        T, R = len(block.points), getattr(term, "rank", 1)
+    shapes = jax.eval_shape(lambda: term.initial(jax.random.key(0), domain(points_of(), {})))
+    for block, shape in zip(term.blocks, shapes, strict=True):
+        T, R = shape.mean.shape
         A = 0.5 * rng.normal(size=(T, R, R + 1))
         mean = jnp.asarray(rng.normal(size=(T, R)), DTYPE)
         cov = jnp.asarray(np.einsum("trk,tsk->trs", A, A), DTYPE)

@@ -199,5 +199,5 @@ def test_a_term_that_does_not_vary_is_refused():
 
 
 def test_a_mode_that_the_data_lack_is_refused():
-    with pytest.raises(ModelError, match="CP: there is no mode 'station'; the modes are 'lat', 'site', 'time'"):
+    with pytest.raises(ModelError, match="CP names mode 'station', which the data do not have; they have "):
         CP(2, ["time", "station"]).bind(AXES, SCALE)

@@ -1,0 +1,83 @@
+"""Canonical forms: the same fitted term with its functions rotated so that they can be read and compared.
+
+Computed once after a fit, in NumPy. A rotation is linear, so covariances go with it; directions in which the mean
+has nothing have no canonical form and are given as zero, without spread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from probtensor.typing import Float
+
+
+class Gaussian(NamedTuple):
+    """Means (T, R) and covariances (T, R, R) of a block's R functions at its T levels."""
+
+    mean: Float[np.ndarray, "T R"]
+    cov: Float[np.ndarray, "T R R"]
+
+    @property
+    def sd(self) -> Float[np.ndarray, "T R"]:
+        """Standard deviation of each function at each level."""
+        return np.sqrt(np.maximum(np.diagonal(self.cov, axis1=1, axis2=2), 0.0))
+
+    def turned(self, turn: Float[np.ndarray, "R K"]) -> Gaussian:
+        """The functions u'turn."""
+        return Gaussian(self.mean @ turn, turn.T @ self.cov @ turn)
+
+
+def higher_order_svd(
+    factors: Sequence[Gaussian], core: Gaussian, ranks: Sequence[int]
+) -> tuple[tuple[Gaussian, ...], Gaussian]:
+    """The higher-order singular value decomposition of a Tucker term's mean.
+
+    A mode's functions become orthogonal over its levels with mean square one, ordered by what they explain, the largest
+    value of each positive; the core's slices become orthogonal to each other in every mode, and its squares are shares
+    of the term's mean square over the grid.
+
+    Args:
+        factors: of each mode.
+        core: one level whose functions are the core's entries, the last mode's index running fastest.
+        ranks: R_d of each mode.
+
+    Source: De Lathauwer, De Moor and Vandewalle 2000, A multilinear singular value decomposition.
+    """
+    tensor = core.mean.reshape(*ranks)
+    bases, into = [], []
+    for d, factor in enumerate(factors):
+        size = np.sqrt(len(factor.mean))
+        left, values, right = np.linalg.svd(factor.mean / size, full_matrices=False)
+        bases.append((left * size, values, right))
+        tensor = _multiply(tensor, values[:, None] * right, d)
+    turned = []
+    for d, (factor, (left, values, right)) in enumerate(zip(factors, bases, strict=True)):
+        rotation = np.linalg.svd(np.moveaxis(tensor, d, 0).reshape(ranks[d], -1))[0]
+        rotation = rotation * _signs(left @ rotation)
+        kept = values > _negligible(values)
+        turn = right.T @ (np.where(kept, 1 / np.where(kept, values, 1.0), 0.0)[:, None] * rotation)
+        turned.append(Gaussian(left @ rotation, factor.turned(turn).cov))
+        into.append(rotation.T @ (values[:, None] * right))
+    whole = np.ones((1, 1))
+    for matrix in into:
+        whole = np.kron(whole, matrix)
+    return tuple(turned), core.turned(whole.T)
+
+
+def _multiply(tensor: np.ndarray, matrix: np.ndarray, mode: int) -> np.ndarray:
+    """The product of a tensor with a matrix in one mode."""
+    return np.moveaxis(np.tensordot(matrix, tensor, (1, mode)), 0, mode)
+
+
+def _signs(columns: np.ndarray) -> np.ndarray:
+    """+1 or -1 for each column, such that its value of largest size becomes positive."""
+    peaks = columns[np.argmax(np.abs(columns), axis=0), np.arange(columns.shape[1])]
+    return np.where(peaks < 0, -1.0, 1.0)
+
+
+def _negligible(values: np.ndarray) -> float:
+    """Singular values up to this one are rounding errors."""
+    return float(values.max(initial=0.0) * len(values) * 1e3 * np.finfo(values.dtype).eps)
