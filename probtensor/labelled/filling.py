@@ -14,11 +14,11 @@ from probtensor.labelled import alignment, arguments, coordinates, storage
 from probtensor.labelled.encode import Encoded
 
 
-def check(encoded: Encoded, where: Any, quantiles: Any, samples: Any) -> xr.DataArray:
+def check(encoded: Encoded, where: Any, quantiles: Any, samples: Any) -> tuple[xr.DataArray, xr.DataArray | None]:
     """What an imputation needs and can say no to before anything is fitted.
 
     Returns:
-        The data to fill.
+        The data to fill, and ``where`` on their grid.
 
     Raises:
         ModelError: the data are a table or points, or ``samples`` is no number of draws.
@@ -27,8 +27,7 @@ def check(encoded: Encoded, where: Any, quantiles: Any, samples: Any) -> xr.Data
     template = encoded.template
     if not isinstance(template, xr.DataArray):
         raise ModelError("a table has no grid to fill; use post.predict(at=...) with the coordinates you want")
-    if where is not None:
-        alignment.like("where", where, template)
+    aligned = None if where is None else alignment.like("where", where, template)
     name = encoded.name
     taken = {name: "the data", f"{name}_sd": "their sd", f"{name}_filled": "the flag of what was filled"}
     if quantiles is not None:
@@ -44,7 +43,7 @@ def check(encoded: Encoded, where: Any, quantiles: Any, samples: Any) -> xr.Data
                 f"rename it first, data.rename({{{used!r}: {used + '_given'!r}}}), or rename the data, "
                 f"data.rename({name + '_data'!r})"
             )
-    return template
+    return template, aligned
 
 
 def on_template(array: xr.DataArray, template: xr.DataArray) -> xr.DataArray:
@@ -60,17 +59,13 @@ def on_template(array: xr.DataArray, template: xr.DataArray) -> xr.DataArray:
     return xr.DataArray(values, coords, (*lead, *names))
 
 
-def fill_mask(template: xr.DataArray, observed: np.ndarray, where: Any) -> xr.DataArray:
-    """True where a gap is to be filled: entries not observed, only where ``where`` says so.
-
-    Raises:
-        DataError: ``where`` is not of booleans or numbers, or does not broadcast against the data.
-    """
+def fill_mask(template: xr.DataArray, observed: np.ndarray, where: xr.DataArray | None) -> xr.DataArray:
+    """True where a gap is to be filled: entries not observed, only where ``where`` (see `check`) says so."""
     missing = template.copy(data=~observed)
     if where is None:
         _warn_of_unseen(~missing)
         return missing
-    wanted = alignment.like("where", where, template).to_numpy()
+    wanted = where.to_numpy()
     return missing & np.where(np.isnan(wanted), False, wanted).astype(bool)
 
 

@@ -135,10 +135,10 @@ class Posterior:
             ModelError: the data are a table or points, or ``samples`` is no number of draws.
             DataError: ``where`` or ``quantiles`` cannot be used, or the data have a name that an output needs.
         """
-        template = filling.check(self._encoded, where, quantiles, samples)
+        template, wanted = filling.check(self._encoded, where, quantiles, samples)
         grid = training_places(self._encoded, self._observations.domain)
         observed = filling.on_template(grid.label(self._encoded.seen), template).to_numpy()
-        mask = filling.fill_mask(template, observed, where)
+        mask = filling.fill_mask(template, observed, wanted)
         with jax.enable_x64(True):
             signal = arrays.fitted(self._result.state, self._observations.domain)
         found = self._predictions(grid, signal, quantiles)
