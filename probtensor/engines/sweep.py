@@ -119,16 +119,13 @@ def sweeps(
     """
     arrays, static = eqx.partition(state, eqx.is_array)
 
-    def one(arrays: State, flag: Array) -> tuple[State, Info]:
-        after, info = sweep(eqx.combine(arrays, static), observations, flag)
-        return eqx.filter(after, eqx.is_array), info
-
     def body(k: Array, carry: tuple[State, Info]) -> tuple[State, Info]:
         arrays, known = carry
-        arrays, info = one(arrays, learn[k])
-        return arrays, jax.tree.map(lambda whole, new: whole.at[k].set(new), known, info)
+        after, info = sweep(eqx.combine(arrays, static), observations, learn[k])
+        known = jax.tree.map(lambda whole, new: whole.at[k].set(new), known, info)
+        return eqx.filter(after, eqx.is_array), known
 
-    _, shapes = jax.eval_shape(one, arrays, learn[0])
-    empty = jax.tree.map(lambda s: jnp.full((learn.shape[0], *s.shape), jnp.nan, s.dtype), shapes)
-    arrays, info = jax.lax.fori_loop(0, learn.shape[0] if number is None else number, body, (arrays, empty))
+    unmade = jnp.full(learn.shape, jnp.nan, observations.values.dtype)
+    count = learn.shape[0] if number is None else number
+    arrays, info = jax.lax.fori_loop(0, count, body, (arrays, Info(unmade, unmade)))
     return eqx.combine(arrays, static), info
