@@ -44,7 +44,7 @@ class CP(AbstractTerm):
 
     def __check_init__(self) -> None:
         """Raises ModelError for a bad rank, mode or prior."""
-        if isinstance(self.rank, bool) or not isinstance(self.rank, int | np.integer) or self.rank < 1:
+        if not modes_of_term.is_rank(self.rank):
             raise ModelError(f"CP(rank={self.rank!r}): the rank must be a positive integer")
         modes_of_term.check("CP", self.modes)
 

@@ -6,6 +6,8 @@ import types
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
+
 from probtensor.axes import Axis
 from probtensor.errors import ModelError
 from probtensor.kernels.base import AbstractKernel
@@ -27,6 +29,11 @@ def declare(modes: Mapping[Any, Any] | Sequence[str] | None) -> Declared:
         return ((modes, None),)
     items = modes.items() if isinstance(modes, Mapping) else [(name, None) for name in modes]
     return tuple(items)
+
+
+def is_rank(value: Any) -> bool:
+    """Whether a value can be a number of functions: a positive integer."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= 1)
 
 
 def check(term: str, declared: Declared) -> None:

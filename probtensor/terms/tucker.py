@@ -70,7 +70,7 @@ class Tucker(AbstractTerm):
             where = f"rank={rank!r}" if name is None else f"rank={{{name!r}: {rank!r}}}"
             if not isinstance(name, str | types.EllipsisType | None):
                 raise ModelError(f"Tucker({where}): {name!r} is not a mode's name")
-            if isinstance(rank, bool) or not isinstance(rank, int | np.integer) or rank < 1:
+            if not modes_of_term.is_rank(rank):
                 raise ModelError(f"Tucker({where}): the rank must be a positive integer, or a dict of them by mode")
         modes_of_term.check("Tucker", self.modes)
 

@@ -9,25 +9,20 @@ from probtensor.engines.sweep import start, sweeps
 from probtensor.likelihoods.gaussian import Gaussian
 from probtensor.model import as_sum, bind
 from probtensor.observations.domain import domain
-from probtensor.terms.base import DataScale
 from tests.helpers import DTYPE, assert_close
 from tests.oracles import network as oracle
-from tests.terms.problems import AXES, cells_of, data, in_order, observed, points_of, random_beliefs
-
-SCALE = DataScale(1.0, 2.0)
-
-
-@compiled
-def everything(term, beliefs, where, residual):
-    """Mean, variance, total variance and the sites of every block."""
-    marginals = term.training_marginals(beliefs, where.domain)
-    sites = [term.sites(k, beliefs, where, residual) for k in range(len(term.blocks))]
-    mean, variance = term.mean(marginals, where.domain), term.variance(marginals, where.domain)
-    return mean, variance, term.total_variance(beliefs, where), sites
-
-
-def records(values, weights, cells):
-    return list(zip(map(tuple, cells), values, weights, strict=True))
+from tests.terms.problems import (
+    AXES,
+    SCALE,
+    cells_of,
+    data,
+    everything,
+    in_order,
+    observed,
+    points_of,
+    random_beliefs,
+    records,
+)
 
 
 def check_moments_and_sites(term, paths, layout):

@@ -7,8 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from probtensor.axes import Axis
+from probtensor.compilation import compiled
 from probtensor.observations.domain import domain, observations
 from probtensor.priors.base import Belief, Sites
+from probtensor.terms.base import DataScale
 from tests.helpers import DTYPE
 
 SIZES = {"lat": 4, "site": 3, "time": 5}
@@ -19,6 +21,9 @@ AXES = {
     "time": Axis("time", "time", np.array([0.0, 1.0, 2.5, 3.0, 7.0]), "days"),
 }
 LAYOUTS = ("grid", "points")
+SCALE = DataScale(1.0, 2.0)
+#: For `day_and_weekday`: the whole grid, and a list of (day, place) with a repeat.
+DAYS_AND_PLACES = (None, np.array([[3, 0], [0, 1], [2, 2], [2, 2], [1, 0]]))
 
 
 def cells_of(term):
@@ -72,3 +77,31 @@ def random_beliefs(term, seed=0):
         sites = Sites(jnp.zeros_like(mean), jnp.zeros_like(cov))
         beliefs.append(Belief(mean, cov, jnp.zeros((), DTYPE), jnp.zeros((), DTYPE), block.points, sites))
     return beliefs, [(np.asarray(b.mean, np.float64), np.asarray(b.cov, np.float64)) for b in beliefs]
+
+
+def day_and_weekday(index):
+    """A mode and one that derives from it, beside a third: axes, observations, their values and weights in order.
+
+    And for each mode the level of every entry.
+    """
+    points = {"day": np.arange(4.0), "place": np.arange(3.0), "day.weekday": np.array([0.0, 1.0, 0.0, 1.0])}
+    axes = {name: Axis(name, "numeric", p) for name, p in points.items()}
+    cells = np.array([(a, b) for a in range(4) for b in range(3)]) if index is None else index
+    where = domain(points, {"day.weekday": "day"}, index)
+    rng = np.random.default_rng(2)
+    values, weights = rng.normal(size=len(cells)).astype(DTYPE), rng.uniform(0.5, 1.0, len(cells)).astype(DTYPE)
+    where = observations(where, values.reshape(where.shape), weights.reshape(where.shape))
+    return axes, where, values, weights, {"day": cells[:, 0], "day.weekday": cells[:, 0], "place": cells[:, 1]}
+
+
+@compiled
+def everything(term, beliefs, where, residual):
+    """Mean, variance, total variance and the sites of every block."""
+    marginals = term.training_marginals(beliefs, where.domain)
+    sites = [term.sites(k, beliefs, where, residual) for k in range(len(term.blocks))]
+    mean, variance = term.mean(marginals, where.domain), term.variance(marginals, where.domain)
+    return mean, variance, term.total_variance(beliefs, where), sites
+
+
+def records(values, weights, cells):
+    return list(zip(map(tuple, cells), values, weights, strict=True))

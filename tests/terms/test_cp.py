@@ -10,32 +10,31 @@ from probtensor.compilation import compiled
 from probtensor.errors import ModelError
 from probtensor.hyperparameters import parameters
 from probtensor.kernels.matern import Matern
-from probtensor.observations.domain import domain, observations
+from probtensor.observations.domain import domain
 from probtensor.priors.categorical import Categorical, Constant
 from probtensor.priors.dense import Dense
 from probtensor.priors.markov import Markov
-from probtensor.terms.base import DataScale
 from probtensor.terms.cp import CP
 from tests.helpers import DTYPE, assert_close
 from tests.oracles import cp as oracle
-from tests.terms.problems import AXES, LAYOUTS, cells_of, data, in_order, observed, points_of, random_beliefs
+from tests.terms.problems import (
+    AXES,
+    DAYS_AND_PLACES,
+    LAYOUTS,
+    SCALE,
+    cells_of,
+    data,
+    day_and_weekday,
+    everything,
+    in_order,
+    observed,
+    points_of,
+    random_beliefs,
+    records,
+)
 
-SCALE = DataScale(1.0, 2.0)
 both_layouts = pytest.mark.parametrize("layout", LAYOUTS)
 every_rank = pytest.mark.parametrize("rank", [1, 3])
-
-
-@compiled
-def everything(term, beliefs, where, residual):
-    """Mean, variance, total variance and the sites of every block."""
-    marginals = term.training_marginals(beliefs, where.domain)
-    sites = [term.sites(k, beliefs, where, residual) for k in range(len(term.blocks))]
-    mean, variance = term.mean(marginals, where.domain), term.variance(marginals, where.domain)
-    return mean, variance, term.total_variance(beliefs, where), sites
-
-
-def records(values, weights, cells):
-    return list(zip(map(tuple, cells), values, weights, strict=True))
 
 
 @every_rank
@@ -74,19 +73,13 @@ def test_a_term_over_some_modes(layout):
         assert_close(sites[mode].precision, precision)
 
 
-@pytest.mark.parametrize("index", [None, np.array([[3, 0], [0, 1], [2, 2], [2, 2], [1, 0]])], ids=LAYOUTS)
+@pytest.mark.parametrize("index", DAYS_AND_PLACES, ids=LAYOUTS)
 def test_two_functions_of_one_base_mode_multiply(index):
     """A mode and one that derives from it (a day and its weekday): entries of a level differ in neither."""
-    points = {"day": np.arange(4.0), "place": np.arange(3.0), "day.weekday": np.array([0.0, 1.0, 0.0, 1.0])}
-    axes = {name: Axis(name, "numeric", p) for name, p in points.items()}
-    cells = np.array([(a, b) for a in range(4) for b in range(3)]) if index is None else index
-    where = domain(points, {"day.weekday": "day"}, index)
-    rng = np.random.default_rng(2)
-    values, weights = rng.normal(size=len(cells)).astype(DTYPE), rng.uniform(0.5, 1.0, len(cells)).astype(DTYPE)
-    where = observations(where, values.reshape(where.shape), weights.reshape(where.shape))
+    axes, where, values, weights, levels = day_and_weekday(index)
     term = CP(2, modes=["day", "day.weekday", "place"]).bind(axes, SCALE)
     assert sorted(term.names) == ["day", "day.weekday", "place"]
-    full = cells[:, [{"day": 0, "day.weekday": 0, "place": 1}[name] for name in term.names]]
+    full = np.stack([levels[name] for name in term.names], axis=1)
     beliefs, factors = random_beliefs(term, 2)
     mean, variance, total, sites = everything(term, beliefs, where, where.values)
     assert_close(mean.ravel(), [oracle.mean(factors, c) for c in full])

@@ -18,17 +18,21 @@ from tests.helpers import DTYPE, assert_close
 from tests.oracles import gaussian_process
 from tests.oracles import network as oracle
 from tests.terms import networks
-from tests.terms.networks import SCALE, everything, records
 from tests.terms.problems import (
     AXES,
     CELLS,
+    DAYS_AND_PLACES,
     LAYOUTS,
+    SCALE,
     SIZES,
     data,
+    day_and_weekday,
+    everything,
     in_order,
     observed,
     points_of,
     random_beliefs,
+    records,
 )
 
 both_layouts = pytest.mark.parametrize("layout", LAYOUTS)
@@ -73,18 +77,12 @@ def test_objective_never_falls(layout, learn):
     networks.check_objective_never_falls(Tucker(RANKS), layout, learn)
 
 
-@pytest.mark.parametrize("index", [None, np.array([[3, 0], [0, 1], [2, 2], [2, 2], [1, 0]])], ids=LAYOUTS)
+@pytest.mark.parametrize("index", DAYS_AND_PLACES, ids=LAYOUTS)
 def test_two_functions_of_one_base_mode(index):
     """A mode and one that derives from it (a day and its weekday): entries of a level differ in neither."""
-    points = {"day": np.arange(4.0), "place": np.arange(3.0), "day.weekday": np.array([0.0, 1.0, 0.0, 1.0])}
-    axes = {name: Axis(name, "numeric", p) for name, p in points.items()}
-    cells = np.array([(a, b) for a in range(4) for b in range(3)]) if index is None else index
-    where = domain(points, {"day.weekday": "day"}, index)
-    rng = np.random.default_rng(2)
-    values, weights = rng.normal(size=len(cells)).astype(DTYPE), rng.uniform(0.5, 1.0, len(cells)).astype(DTYPE)
-    where = observations(where, values.reshape(where.shape), weights.reshape(where.shape))
+    axes, where, values, weights, levels = day_and_weekday(index)
     term = Tucker(2, modes=["day", "day.weekday", "place"]).bind(axes, SCALE)
-    full = cells[:, [{"day": 0, "day.weekday": 0, "place": 1}[name] for name in term.names]]
+    full = np.stack([levels[name] for name in term.names], axis=1)
     full = np.concatenate([full, np.zeros((len(full), 1), int)], axis=1)
     beliefs, blocks = random_beliefs(term, 2)
     paths = oracle.tucker_paths(term.ranks)
