@@ -42,6 +42,32 @@ def triangular_root(G: Float[Array, "... S K"]) -> Float[Array, "... S S"]:
     return jnp.stack([jnp.stack(row, axis=-1) for row in L], axis=-2)
 
 
+def semidefinite_root(A: Float[Array, "... S S"], eta: Float[Array, "... S"]) -> tuple[Array, Array]:
+    """(..., S, S) matrices G with G G' = A for A that may be singular, and z with G z = eta for eta in A's range.
+
+    Cholesky's algorithm with pivots, on the correlations of A so that no scale of a row matters. What is left when
+    the largest pivot is a rounding error is dropped.
+    """
+    sd = jnp.sqrt(jnp.maximum(jnp.diagonal(A, axis1=-2, axis2=-1), 0.0))
+    safe = jnp.where(sd > 0, sd, 1.0)
+    left, remaining = A / (safe[..., :, None] * safe[..., None, :]), eta / safe
+    least = 4 * jnp.finfo(A.dtype).eps
+    columns, values = [], []
+    for _ in range(A.shape[-1]):
+        diagonal = jnp.diagonal(left, axis1=-2, axis2=-1)
+        at = jax.nn.one_hot(jnp.argmax(diagonal, axis=-1), A.shape[-1], dtype=A.dtype)
+        pivot = jnp.sum(diagonal * at, axis=-1)
+        root = jnp.sqrt(jnp.where(pivot > least, pivot, 1.0))
+        kept = (pivot > least)[..., None]
+        column = jnp.where(kept, jnp.sum(left * at[..., None, :], axis=-1) / root[..., None], 0.0)
+        value = jnp.where(kept[..., 0], jnp.sum(remaining * at, axis=-1) / root, 0.0)
+        left = left - column[..., :, None] * column[..., None, :]
+        remaining = remaining - column * value[..., None]
+        columns.append(column * sd)
+        values.append(value)
+    return jnp.stack(columns, axis=-1), jnp.stack(values, axis=-1)
+
+
 def one_by_one(function: Callable[..., Any], *batches: Array) -> Any:
     """The function of each member of a batch (leading axis), one after the other."""
     return jax.lax.map(lambda members: function(*members), batches)
@@ -49,6 +75,8 @@ def one_by_one(function: Callable[..., Any], *batches: Array) -> Any:
 
 def spread_of(covariance: Float[Array, "B n n"]) -> Float[Array, "B n n"]:
     """A square root of each covariance, which may be singular, by its eigenvectors."""
+    if covariance.shape[-1] == 1:
+        return jnp.sqrt(jnp.maximum(covariance, 0.0))
 
     def root(C: Float[Array, "n n"]) -> Float[Array, "n n"]:
         values, vectors = jnp.linalg.eigh(C)
