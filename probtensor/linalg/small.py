@@ -48,9 +48,11 @@ def semidefinite_root(A: Float[Array, "... S S"], eta: Float[Array, "... S"]) ->
     Cholesky's algorithm with pivots, on the correlations of A so that no scale of a row matters. What is left when
     the largest pivot is a rounding error is dropped.
     """
-    sd = jnp.sqrt(jnp.maximum(jnp.diagonal(A, axis1=-2, axis2=-1), 0.0))
-    safe = jnp.where(sd > 0, sd, 1.0)
-    left, remaining = A / (safe[..., :, None] * safe[..., None, :]), eta / safe
+    variance = jnp.diagonal(A, axis1=-2, axis2=-1)
+    safe = jnp.sqrt(jnp.where(variance > 0, variance, 1.0))
+    known = variance > 0
+    left = jnp.where(known[..., :, None] & known[..., None, :], A / (safe[..., :, None] * safe[..., None, :]), 0.0)
+    remaining = eta / safe
     least = 4 * jnp.finfo(A.dtype).eps
     columns, values = [], []
     for _ in range(A.shape[-1]):
@@ -63,7 +65,7 @@ def semidefinite_root(A: Float[Array, "... S S"], eta: Float[Array, "... S"]) ->
         value = jnp.where(kept[..., 0], jnp.sum(remaining * at, axis=-1) / root, 0.0)
         left = left - column[..., :, None] * column[..., None, :]
         remaining = remaining - column * value[..., None]
-        columns.append(column * sd)
+        columns.append(column * safe)
         values.append(value)
     return jnp.stack(columns, axis=-1), jnp.stack(values, axis=-1)
 
