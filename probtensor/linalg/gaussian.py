@@ -11,30 +11,14 @@ from jax.scipy.linalg import solve_triangular
 from probtensor.linalg.small import one_by_one
 from probtensor.typing import Array, Float
 
-#: Jitter added to a covariance's diagonal, in units of machine epsilon times its mean diagonal and its size.
-JITTER = 4.0
-#: Attempts of `cholesky_above_identity`, and the factor between their jitters.
-_ATTEMPTS, _GROWTH = 5, 30.0
-
-
-def cholesky(covariance: Float[Array, "n n"]) -> Float[Array, "n n"]:
-    """Lower Cholesky factor of a covariance, with a jitter that scales with its dtype, size and diagonal."""
-    n = covariance.shape[-1]
-    scale = jnp.mean(jnp.diagonal(covariance))
-    jitter = JITTER * n * jnp.finfo(covariance.dtype).eps * scale
-    return jnp.linalg.cholesky(covariance + jitter * jnp.eye(n, dtype=covariance.dtype))
+#: Jitters tried after none, in units of machine epsilon: the first, and the factor from one to the next.
+_JITTER, _GROWTH, _ATTEMPTS = 4.0, 8.0, 8
 
 
 @jax.custom_jvp
-def cholesky_above_identity(inner: Float[Array, "n n"]) -> Float[Array, "n n"]:
-    """Lower Cholesky factor of I + inner, for an inner matrix without negative eigenvalues but for rounding errors.
-
-    Those outweigh the identity where data are very sharp (in 32 bits, noise below a thousandth of the signal). Only
-    then is a jitter added, in proportion to the diagonal: as if the data were a rounding error less sharp.
-    """
-    n = inner.shape[-1]
-    B = inner + jnp.eye(n, dtype=inner.dtype)
-    jitter = JITTER * n * jnp.finfo(inner.dtype).eps * jnp.diag(jnp.diagonal(inner))
+def _factor(A: Float[Array, "n n"], jitter: Float[Array, "n"]) -> Float[Array, "n n"]:
+    """Lower Cholesky factor of A, or where rounding errors forbid that, of A plus the least jitter that allows it."""
+    unit = jnp.diag(jitter) * jnp.finfo(A.dtype).eps
 
     def failed(carry: tuple[Array, Array]) -> Array:
         attempt, L = carry
@@ -42,19 +26,34 @@ def cholesky_above_identity(inner: Float[Array, "n n"]) -> Float[Array, "n n"]:
 
     def again(carry: tuple[Array, Array]) -> tuple[Array, Array]:
         attempt = carry[0]
-        size = jnp.where(attempt > 0, _GROWTH ** (attempt - 1).astype(inner.dtype), 0.0)
-        return attempt + 1, jnp.linalg.cholesky(B + size * jitter)
+        size = jnp.where(attempt > 0, _JITTER * _GROWTH ** (attempt - 1).astype(A.dtype), 0.0)
+        return attempt + 1, jnp.linalg.cholesky(A + size * unit)
 
-    return jax.lax.while_loop(failed, again, (jnp.zeros((), int), jnp.full_like(B, jnp.nan)))[1]
+    return jax.lax.while_loop(failed, again, (jnp.zeros((), int), jnp.full_like(A, jnp.nan)))[1]
 
 
-@cholesky_above_identity.defjvp
-def _cholesky_above_identity_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    """dL = L lower(L^-1 dB L^-T), where ``lower`` halves the diagonal (Murray 2016, eq. 8)."""
-    L = cholesky_above_identity(*primals)
+@_factor.defjvp
+def _factor_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+    """dL = L lower(L^-1 dA L^-T), where ``lower`` halves the diagonal (Murray 2016, eq. 8)."""
+    L = _factor(*primals)
     left = solve_triangular(L, 0.5 * (tangents[0] + tangents[0].T), lower=True)
     change = jnp.tril(solve_triangular(L, left.T, lower=True).T)
     return L, L @ (change - 0.5 * jnp.diag(jnp.diagonal(change)))
+
+
+def cholesky(covariance: Float[Array, "n n"]) -> Float[Array, "n n"]:
+    """Lower Cholesky factor of a covariance that may be singular, with a jitter in proportion to its mean diagonal."""
+    diagonal = jnp.diagonal(covariance)
+    return _factor(covariance, jnp.full_like(diagonal, jnp.mean(diagonal)))
+
+
+def cholesky_above_identity(inner: Float[Array, "n n"]) -> Float[Array, "n n"]:
+    """Lower Cholesky factor of I + inner, for an inner matrix without negative eigenvalues but for rounding errors.
+
+    Those outweigh the identity where data are very sharp (in 32 bits, noise below a thousandth of the signal). The
+    jitter is in proportion to the diagonal: as if the data were some rounding errors sharper.
+    """
+    return _factor(inner + jnp.eye(inner.shape[-1], dtype=inner.dtype), jnp.diagonal(inner))
 
 
 class Conditioned(NamedTuple):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from probtensor.linalg.gaussian import cholesky_above_identity
+from probtensor.linalg.gaussian import cholesky, cholesky_above_identity
 from probtensor.linalg.small import semidefinite_root, spread_of
 from tests.helpers import DTYPE, assert_close
 
@@ -60,3 +60,12 @@ def test_data_sharper_than_the_precision_have_a_factor():
 
 def test_spread_of_single_numbers():
     assert_close(spread_of(jnp.asarray([[[4.0]], [[0.0]], [[-1e-9]]], DTYPE))[:, 0, 0], [2.0, 0.0, 0.0])
+
+
+def test_factor_of_a_singular_covariance():
+    """Jitter is a few rounding errors, and none where it is not needed."""
+    x = np.linspace(0.0, 1.0, 30)
+    K = np.exp(-((x[:, None] - x[None, :]) ** 2))
+    L = np.asarray(cholesky(jnp.asarray(K, DTYPE)), np.float64)
+    np.testing.assert_allclose(L @ L.T, K, rtol=0, atol=300 * np.finfo(DTYPE).eps)
+    np.testing.assert_array_equal(cholesky(jnp.eye(3, dtype=DTYPE)), np.eye(3))

@@ -16,7 +16,7 @@ from tests.priors.cases import CASES, KERNELS, SITES, M, R, draws, random_points
 
 #: One and two levels of the kernels in between are for the slow run: they only cost compilation.
 SIZES = [
-    pytest.param(name, T, marks=pytest.mark.slow if T <= 2 and name.endswith(("12", "52")) else ())
+    pytest.param(name, T, marks=pytest.mark.slow if T <= 2 and name.endswith(("12", "52", "72")) else ())
     for name in CASES
     for T in (1, 2, 7, 60)
 ]
@@ -277,5 +277,5 @@ def test_a_covariance_between_levels_is_refused():
 
 
 def test_a_smoothness_without_states_is_refused():
-    with pytest.raises(ModelError, match="must be 1/2, 3/2 or 5/2"):
+    with pytest.raises(ModelError, match="must be 1/2, 3/2, 5/2 or 7/2"):
         Matern(2.0)
