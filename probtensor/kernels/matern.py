@@ -78,6 +78,11 @@ class Matern(AbstractKernel):
         """nu + 1/2: the function and its mean-square derivatives."""
         return _ORDERS[self.nu]
 
+    @property
+    def deterministic(self) -> bool:
+        """No: noise drives the last derivative."""
+        return False
+
     def emission(self) -> Float[np.ndarray, "S"]:
         """The first state is the function."""
         return np.eye(self.state_size)[0]

@@ -28,14 +28,16 @@ def cholesky_small(A: Float[Array, "... S S"]) -> Float[Array, "... S S"]:
 
 
 def triangular_root(G: Float[Array, "... S K"]) -> Float[Array, "... S S"]:
-    """Lower triangular L with L L' = G G', for rows of G of comparable size (modified Gram-Schmidt on the rows)."""
+    """Lower triangular L with L L' = G G', for rows of G of comparable size or zero (modified Gram-Schmidt)."""
     S = G.shape[-2]
     rows = [G[..., i, :] for i in range(S)]
     zero = jnp.zeros_like(G[..., 0, 0])
     L = [[zero] * S for _ in range(S)]
     for j in range(S):
-        L[j][j] = jnp.sqrt(jnp.sum(rows[j] ** 2, axis=-1))
-        direction = rows[j] / L[j][j][..., None]
+        square = jnp.sum(rows[j] ** 2, axis=-1)
+        size = jnp.sqrt(jnp.where(square > 0, square, 1.0))
+        L[j][j] = jnp.where(square > 0, size, 0.0)
+        direction = rows[j] / size[..., None]
         for i in range(j + 1, S):
             L[i][j] = jnp.sum(rows[i] * direction, axis=-1)
             rows[i] = rows[i] - L[i][j][..., None] * direction

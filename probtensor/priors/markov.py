@@ -18,7 +18,7 @@ class Markov(AbstractModePrior):
     Use it for every one-dimensional coordinate. Cost O(T (S R)^3) for T levels, state size S and R components.
 
     Args:
-        kernel: `Matern` or a sum of them.
+        kernel: `Matern`, `Periodic`, or sums and products of them.
 
     Source: Hartikainen and Sarkka 2010; the smoother is described in `probtensor.statespace.smoothing`.
     """
