@@ -6,6 +6,7 @@ from probtensor.errors import DataError, FormatError, ModelError, ProbtensorWarn
 from probtensor.evaluation import gaps
 from probtensor.hyperparameters import fixed
 from probtensor.kernels.matern import Matern
+from probtensor.kernels.periodic import Periodic
 from probtensor.labelled.fit import fit, impute
 from probtensor.labelled.posterior import Posterior
 from probtensor.labelled.tables import points, table
@@ -33,6 +34,7 @@ __all__ = [
     "MessagePassing",
     "ModelError",
     "Offset",
+    "Periodic",
     "Posterior",
     "ProbtensorWarning",
     "Tucker",

@@ -13,7 +13,7 @@ from probtensor.engines.learning import LearningState, start_learning, update
 from probtensor.hyperparameters import log_prior
 from probtensor.model import BoundModel
 from probtensor.observations.domain import Observations
-from probtensor.priors.base import Belief, Sites
+from probtensor.priors.base import Belief
 from probtensor.terms.base import AbstractBoundTerm
 from probtensor.typing import Array, Float, Int, Key
 
@@ -69,8 +69,7 @@ def _update_term(
     beliefs_now, learning_now = list(beliefs), list(learning)
     priors = [b.prior for b in term.blocks]
     for k, block in enumerate(term.blocks):
-        unit = term.sites(k, beliefs_now, observations, residual)
-        sites = Sites(unit.eta * precision, unit.precision * precision)
+        sites = term.sites(k, beliefs_now, observations, residual).times(precision)
         learned, beliefs_now[k], learning_now[k] = update(block, sites, learning_now[k], learn)
         priors[k] = learned.prior
     return term.with_priors(priors), tuple(beliefs_now), tuple(learning_now)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import abc
+import functools
+import math
 from typing import NamedTuple, Self
 
 import equinox as eqx
@@ -10,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from probtensor.axes import Axis
+from probtensor.linalg.small import triangular_root
 from probtensor.typing import Array, Float
 
 
@@ -56,13 +59,23 @@ class AbstractKernel(eqx.Module):
     def transition(self, step: Float[Array, ""]) -> tuple[Float[Array, "R S S"], Float[Array, "R S S"]]:
         """F and a square root of Q that carry the state over a step >= 0; a step of 0 gives identity and no noise."""
 
+    @property
+    @abc.abstractmethod
+    def deterministic(self) -> bool:
+        """Whether a state says all of later ones: root_Q is zero at every step."""
+
     def __add__(self, other: AbstractKernel) -> Sum:
         """The kernel of a sum of independent functions."""
-        return Sum(_parts(self) + _parts(other))
+        return Sum(tuple(part for k in (self, other) for part in (k.parts if isinstance(k, Sum) else (k,))))
+
+    def __mul__(self, other: AbstractKernel) -> Product:
+        """The product of covariances, such as a cycle that changes its shape slowly: periodic times Matern."""
+        return Product(tuple(part for k in (self, other) for part in (k.parts if isinstance(k, Product) else (k,))))
 
 
-def _parts(kernel: AbstractKernel) -> tuple[AbstractKernel, ...]:
-    return kernel.parts if isinstance(kernel, Sum) else (kernel,)
+def _kron(a: Float[Array, "R s t"], b: Float[Array, "R u v"]) -> Float[Array, "R su tv"]:
+    out = jnp.einsum("rij,rkl->rikjl", a, b)
+    return out.reshape(out.shape[0], a.shape[1] * b.shape[1], a.shape[2] * b.shape[2])
 
 
 def _block_diagonal(blocks: list[Float[Array, "R s s"]]) -> Float[Array, "R S S"]:
@@ -107,6 +120,11 @@ class Sum(AbstractKernel):
         """Sum of the parts' state sizes."""
         return sum(part.state_size for part in self.parts)
 
+    @property
+    def deterministic(self) -> bool:
+        """Whether all parts are."""
+        return all(part.deterministic for part in self.parts)
+
     def emission(self) -> Float[np.ndarray, "S"]:
         """The parts' emissions one after the other."""
         return np.concatenate([part.emission() for part in self.parts])
@@ -119,3 +137,70 @@ class Sum(AbstractKernel):
         """Block diagonal of the parts' transitions."""
         F, root_Q = zip(*(part.transition(step) for part in self.parts), strict=True)
         return _block_diagonal(list(F)), _block_diagonal(list(root_Q))
+
+
+class Product(AbstractKernel):
+    """The product of kernels: a function whose covariance is the parts' covariances multiplied.
+
+    Cost: the states of the parts multiply. The first part carries the variance; the others' are held at 1 unless
+    declared.
+
+    Source: Solin and Sarkka 2014, section 3.3 (Kronecker products of states).
+    """
+
+    parts: tuple[AbstractKernel, ...]
+
+    def bind(self, axis: Axis, start: Start) -> Product:
+        """Binds each part."""
+        others = Start(start.lengthscales, np.ones_like(start.variances), False)
+        return Product(tuple(part.bind(axis, others if k else start) for k, part in enumerate(self.parts)))
+
+    def covariance(self, distance: Float[Array, "..."]) -> Float[Array, "R ..."]:
+        """Product of the parts' covariances."""
+        return functools.reduce(jnp.multiply, [part.covariance(distance) for part in self.parts])
+
+    @property
+    def state_size(self) -> int:
+        """Product of the parts' state sizes."""
+        return math.prod(part.state_size for part in self.parts)
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether all parts are."""
+        return all(part.deterministic for part in self.parts)
+
+    def emission(self) -> Float[np.ndarray, "S"]:
+        """Kronecker product of the parts' emissions."""
+        return functools.reduce(np.kron, [part.emission() for part in self.parts])
+
+    def stationary_root(self) -> Float[Array, "R S S"]:
+        """Kronecker product of the parts' roots."""
+        return functools.reduce(_kron, [part.stationary_root() for part in self.parts])
+
+    def transition(self, step: Float[Array, ""]) -> tuple[Float[Array, "R S S"], Float[Array, "R S S"]]:
+        """Kronecker product of the parts' F, and a root of what the decay of each part lets in."""
+        first = self.parts[0]
+        F, root_Q = first.transition(step)
+        root_P, deterministic = first.stationary_root(), first.deterministic
+        for part in self.parts[1:]:
+            F_part, root_Q_part = part.transition(step)
+            root_P_part = part.stationary_root()
+            # P1 kron P2 - F1 P1 F1' kron F2 P2 F2' as a sum of squares, F1 P1 F1' kron Q2 + Q1 kron P2. Where one part
+            # is deterministic one square is zero and the other's root has the right shape.
+            if deterministic:
+                root_Q = _kron(root_P, root_Q_part)
+            elif part.deterministic:
+                root_Q = _kron(root_Q, root_P_part)
+            else:
+                both = jnp.concatenate([_kron(F @ root_P, root_Q_part), _kron(root_Q, root_P_part)], axis=-1)
+                root_Q = _square(both)
+            F, root_P = _kron(F, F_part), _kron(root_P, root_P_part)
+            deterministic = deterministic and part.deterministic
+        return F, root_Q
+
+
+def _square(root: Float[Array, "R S K"]) -> Float[Array, "R S S"]:
+    """Another root of the same matrix, with as many columns as rows; rows may differ in size and be zero."""
+    squares = jnp.sum(root**2, axis=-1, keepdims=True)
+    size = jnp.sqrt(jnp.where(squares > 0, squares, 1.0))
+    return size * triangular_root(root / size)

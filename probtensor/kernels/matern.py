@@ -17,20 +17,23 @@ from probtensor.linalg.small import cholesky_small, triangular_root
 from probtensor.typing import Array, Float
 
 #: The smoothnesses that have a state-space form here, as numbers of states.
-_ORDERS = {0.5: 1, 1.5: 2, 2.5: 3}
-#: Below this scaled step the process noise comes from quadrature, above it from P_inf - F P_inf F'.
-_SHORT_STEP = 1.0
+_ORDERS = {0.5: 1, 1.5: 2, 2.5: 3, 3.5: 4}
+#: Below this scaled step the process noise comes from quadrature, above it from P_inf - F P_inf F'. There the smallest
+#: pivot of the smoothest process is large enough that the difference has all its digits (at 1 it lost two in 32 bits).
+_SHORT_STEP = 3.0
+#: A scaled step at which exp(-s) is zero; longer ones are cut to it, since their powers would overflow.
+_FORGOTTEN = 1e3
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(12)
 
 
 class Matern(AbstractKernel):
     """Matern covariance: functions that are ``nu - 1/2`` times differentiable.
 
-    Use 1/2 for rough series (daily weather), 3/2 as a default, 5/2 for smooth fields. State size nu + 1/2; cost of a
-    pass over T levels with R components O(T (S R)^3).
+    Use 1/2 for rough series (daily weather), 3/2 as a default, 5/2 and 7/2 for smooth fields. State size nu + 1/2; cost
+    of a pass over T levels with R components O(T (S R)^3).
 
     Args:
-        nu: 1/2, 3/2 or 5/2.
+        nu: 1/2, 3/2, 5/2 or 7/2.
         lengthscale: in the coordinate's unit (days on a time axis, or a string such as ``"30D"``); the distance over
             which the function keeps about half its correlation. Learned for each component by default.
         variance: of the function, in squared data units; learned in one mode of a term only.
@@ -50,7 +53,7 @@ class Matern(AbstractKernel):
     def __check_init__(self) -> None:
         """Raises ModelError for a smoothness without a state-space form here."""
         if self.nu not in _ORDERS:
-            raise ModelError(f"Matern({self.nu!r}): the smoothness must be 1/2, 3/2 or 5/2")
+            raise ModelError(f"Matern({self.nu!r}): the smoothness must be 1/2, 3/2, 5/2 or 7/2")
 
     def bind(self, axis: Axis, start: Start) -> Matern:
         """Numbers for both hyper-parameters; the variance is held at its start unless this mode carries it."""
@@ -66,14 +69,19 @@ class Matern(AbstractKernel):
     def covariance(self, distance: Float[Array, "..."]) -> Float[Array, "R ..."]:
         """variance * exp(-s) * polynomial(s), with s = sqrt(2 nu) distance / lengthscale."""
         shape = (-1,) + (1,) * distance.ndim
-        s = self._rate().reshape(shape) * distance[None]
-        polynomial = {0.5: 1.0, 1.5: 1 + s, 2.5: 1 + s + s**2 / 3}[self.nu]
+        s = jnp.minimum(self._rate().reshape(shape) * distance[None], _FORGOTTEN)
+        polynomial = {0.5: 1.0, 1.5: 1 + s, 2.5: 1 + s + s**2 / 3, 3.5: 1 + s + 0.4 * s**2 + s**3 / 15}[self.nu]
         return self.variance.value.reshape(shape) * polynomial * jnp.exp(-s)
 
     @property
     def state_size(self) -> int:
         """nu + 1/2: the function and its mean-square derivatives."""
         return _ORDERS[self.nu]
+
+    @property
+    def deterministic(self) -> bool:
+        """No: noise drives the last derivative."""
+        return False
 
     def emission(self) -> Float[np.ndarray, "S"]:
         """The first state is the function."""
@@ -100,6 +108,7 @@ def _stationary(nu: float) -> np.ndarray:
         0.5: np.array([[1.0]]),
         1.5: np.array([[1.0, 0.0], [0.0, 1.0]]),
         2.5: np.array([[1.0, 0.0, -1 / 3], [0.0, 1 / 3, 0.0], [-1 / 3, 0.0, 1.0]]),
+        3.5: np.array([[1.0, 0.0, -0.2, 0.0], [0.0, 0.2, 0.0, -0.2], [-0.2, 0.0, 0.2, 0.0], [0.0, -0.2, 0.0, 1.0]]),
     }[nu]
 
 
@@ -111,7 +120,7 @@ def _nilpotent(order: int) -> np.ndarray:
 
 
 def _transition(nu: float, s: Float[Array, "R"]) -> tuple[Float[Array, "R S S"], Float[Array, "R S S"]]:
-    order = _ORDERS[nu]
+    order, s = _ORDERS[nu], jnp.minimum(s, _FORGOTTEN)
     taylor = np.stack([np.linalg.matrix_power(_nilpotent(order), k) / math.factorial(k) for k in range(order)])
     powers = jnp.asarray(taylor, dtype=s.dtype)
 
@@ -124,14 +133,20 @@ def _transition(nu: float, s: Float[Array, "R"]) -> tuple[Float[Array, "R S S"],
     # Diffusion of the last state such that Q tends to P_inf: 2^(2 nu) (nu - 1/2)!^2 / (2 nu - 1)! at unit rate.
     diffusion = 4 ** (order - 1) * math.factorial(order - 1) ** 2 / math.factorial(2 * order - 2) * 2
     # A short step: Q = integral of g g' with g(u) = exp(G u) e_last, by Gauss-Legendre, kept as a square root so that
-    # entries of order s^(2 nu) lose no digits to P_inf. The rows of g scale as powers of s; they are divided by them
-    # before the triangularisation and multiplied after it.
+    # entries of order s^(2 nu) lose no digits to P_inf. Row i of g starts at the power s^(order - 1 - i), which is left
+    # out before the triangularisation and multiplied after it.
     positive = s > 0
     short = jnp.where(positive & (s < _SHORT_STEP), s, 0.5 * _SHORT_STEP)
     scale = jnp.stack([short**k for k in range(order - 1, -1, -1)], axis=-1)
-    u = 0.5 * short[:, None] * jnp.asarray(_NODES + 1, dtype=s.dtype)
-    g = exponential(u)[..., -1] * jnp.sqrt(0.5 * diffusion * jnp.asarray(_WEIGHTS, dtype=s.dtype))[:, None]
-    lower = triangular_root(jnp.swapaxes(g / scale[:, None, :], -1, -2))
+    unit = 0.5 * (_NODES + 1)
+    rows = []
+    for i in range(order):
+        first = order - 1 - i
+        terms = [taylor[k, i, -1] * unit**k for k in range(first, order)]
+        rows.append(sum(jnp.asarray(c, dtype=s.dtype) * short[:, None] ** k for k, c in enumerate(terms)))
+    decay = jnp.exp(-short[:, None] * jnp.asarray(unit, dtype=s.dtype))
+    g = jnp.stack(rows, axis=-2) * (decay * jnp.sqrt(jnp.asarray(0.5 * diffusion * _WEIGHTS, dtype=s.dtype)))[:, None]
+    lower = triangular_root(g)
     by_quadrature = lower * scale[..., None] * jnp.sqrt(short)[:, None, None]
     long = jnp.where(s < _SHORT_STEP, 2 * _SHORT_STEP, s)
     F_long = exponential(long)

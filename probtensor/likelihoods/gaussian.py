@@ -28,9 +28,14 @@ class Gaussian(eqx.Module):
     sd: Declaration = None
 
     def bind(self, variance: float) -> BoundGaussian:
-        """A number for the noise, from the variance of the data."""
+        """A number for the noise, from the variance of the data. Raises ModelError if that is not above zero."""
         if hasattr(self.sd, "log_prob"):
             raise ModelError("Gaussian(sd=...): a prior distribution for the noise is not available; give a number")
+        if not (np.isfinite(variance) and variance > 0):
+            raise ModelError(
+                f"Gaussian: the scale of the data is {variance!r}, and the noise is learned relative to it; give "
+                "constant data a positive variance (DataScale)"
+            )
         scale = float(np.sqrt(variance))
         return BoundGaussian(
             hyperparameters.bind(self.sd, np.array([_START * scale]), "sd"), jnp.asarray(FLOOR * scale)

@@ -28,18 +28,48 @@ def cholesky_small(A: Float[Array, "... S S"]) -> Float[Array, "... S S"]:
 
 
 def triangular_root(G: Float[Array, "... S K"]) -> Float[Array, "... S S"]:
-    """Lower triangular L with L L' = G G', for rows of G of comparable size (modified Gram-Schmidt on the rows)."""
+    """Lower triangular L with L L' = G G', for rows of G of comparable size or zero (modified Gram-Schmidt)."""
     S = G.shape[-2]
     rows = [G[..., i, :] for i in range(S)]
     zero = jnp.zeros_like(G[..., 0, 0])
     L = [[zero] * S for _ in range(S)]
     for j in range(S):
-        L[j][j] = jnp.sqrt(jnp.sum(rows[j] ** 2, axis=-1))
-        direction = rows[j] / L[j][j][..., None]
+        square = jnp.sum(rows[j] ** 2, axis=-1)
+        size = jnp.sqrt(jnp.where(square > 0, square, 1.0))
+        L[j][j] = jnp.where(square > 0, size, 0.0)
+        direction = rows[j] / size[..., None]
         for i in range(j + 1, S):
             L[i][j] = jnp.sum(rows[i] * direction, axis=-1)
             rows[i] = rows[i] - L[i][j][..., None] * direction
     return jnp.stack([jnp.stack(row, axis=-1) for row in L], axis=-2)
+
+
+def semidefinite_root(A: Float[Array, "... S S"], eta: Float[Array, "... S"]) -> tuple[Array, Array]:
+    """(..., S, S) matrices G with G G' = A for A that may be singular, and z with G z = eta for eta in A's range.
+
+    Cholesky's algorithm with pivots, on the correlations of A so that no scale of a row matters. What is left when
+    the largest pivot is a rounding error is dropped.
+    """
+    variance = jnp.diagonal(A, axis1=-2, axis2=-1)
+    safe = jnp.sqrt(jnp.where(variance > 0, variance, 1.0))
+    known = variance > 0
+    left = jnp.where(known[..., :, None] & known[..., None, :], A / (safe[..., :, None] * safe[..., None, :]), 0.0)
+    remaining = eta / safe
+    least = 4 * jnp.finfo(A.dtype).eps
+    columns, values = [], []
+    for _ in range(A.shape[-1]):
+        diagonal = jnp.diagonal(left, axis1=-2, axis2=-1)
+        at = jax.nn.one_hot(jnp.argmax(diagonal, axis=-1), A.shape[-1], dtype=A.dtype)
+        pivot = jnp.sum(diagonal * at, axis=-1)
+        root = jnp.sqrt(jnp.where(pivot > least, pivot, 1.0))
+        kept = (pivot > least)[..., None]
+        column = jnp.where(kept, jnp.sum(left * at[..., None, :], axis=-1) / root[..., None], 0.0)
+        value = jnp.where(kept[..., 0], jnp.sum(remaining * at, axis=-1) / root, 0.0)
+        left = left - column[..., :, None] * column[..., None, :]
+        remaining = remaining - column * value[..., None]
+        columns.append(column * safe)
+        values.append(value)
+    return jnp.stack(columns, axis=-1), jnp.stack(values, axis=-1)
 
 
 def one_by_one(function: Callable[..., Any], *batches: Array) -> Any:
@@ -49,6 +79,8 @@ def one_by_one(function: Callable[..., Any], *batches: Array) -> Any:
 
 def spread_of(covariance: Float[Array, "B n n"]) -> Float[Array, "B n n"]:
     """A square root of each covariance, which may be singular, by its eigenvectors."""
+    if covariance.shape[-1] == 1:
+        return jnp.sqrt(jnp.maximum(covariance, 0.0))
 
     def root(C: Float[Array, "n n"]) -> Float[Array, "n n"]:
         values, vectors = jnp.linalg.eigh(C)

@@ -6,21 +6,36 @@ import abc
 from typing import NamedTuple, Self
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 
 from probtensor.axes import Axis
 from probtensor.kernels.base import Start
-from probtensor.typing import Array, Float, Key
+from probtensor.typing import Array, Float, Int, Key
 
 
 class Sites(NamedTuple):
     """What the data say of one mode: a Gaussian in natural parameters at each level, exp(eta'u - u' precision u / 2).
 
-    Sums over observations; a precision may be singular, and is zero where a level has no data.
+    Sums over observations; a precision may be singular, and is zero where a level has no data. With an origin, u is
+    the distance from it: sums of small residuals keep digits that those of values far from zero lose.
     """
 
     eta: Float[Array, "T R"]
     precision: Float[Array, "T R R"]
+    origin: Float[Array, "R"] | None = None
+
+    def times(self, power: Float[Array, ""]) -> Sites:
+        """The sites' power: noise of that precision instead of one."""
+        return self._replace(eta=self.eta * power, precision=self.precision * power)
+
+    def about(self, origin: Float[Array, "R"] | None) -> Sites:
+        """The same sites, up to a constant factor, about another origin (None: zero)."""
+        if origin is None and self.origin is None:
+            return self
+        zero = jnp.zeros_like(self.eta[0])
+        shift = (zero if origin is None else origin) - (zero if self.origin is None else self.origin)
+        return Sites(self.eta - jnp.einsum("trs,s->tr", self.precision, shift), self.precision, origin)
 
 
 class Marginals(NamedTuple):
@@ -37,8 +52,9 @@ class Marginals(NamedTuple):
 class Belief(NamedTuple):
     """The posterior of one mode's functions given its sites: prior times sites, normalised.
 
-    ``log_normaliser`` is the log of the prior expectation of the sites' product, ``kl`` the Kullback-Leibler divergence
-    from the prior in nats; the sites and points are kept, since they with the prior are the whole posterior process.
+    ``log_normaliser`` is the log of the prior expectation of the sites' product about their origin, ``kl`` the
+    Kullback-Leibler divergence from the prior in nats; the sites and points are kept, since they with the prior are the
+    whole posterior process.
     """
 
     mean: Float[Array, "T R"]
@@ -54,17 +70,20 @@ class Belief(NamedTuple):
         return Marginals(self.mean, self.cov)
 
 
-def believe(
-    mean: Float[Array, "T R"],
-    cov: Float[Array, "T R R"],
-    log_normaliser: Float[Array, ""],
-    points: Float[Array, "T"],
-    sites: Sites,
-) -> Belief:
-    """A belief with its divergence from the prior: E[log sites] minus the log-normaliser."""
-    second = Marginals(mean, cov).second_moment()
-    expected = jnp.sum(sites.eta * mean) - 0.5 * jnp.sum(sites.precision * second)
-    return Belief(mean, cov, log_normaliser, expected - log_normaliser, points, sites)
+def divergence(
+    cov: Float[Array, "T R R"], precision: Float[Array, "T R R"], energy: Float[Array, ""], log_det: Float[Array, ""]
+) -> Float[Array, ""]:
+    """Kullback-Leibler divergence of a Gaussian prior times sites from that prior.
+
+    Not as E[log sites] - log_normaliser: for data far from zero those are large numbers with a small difference.
+
+    Args:
+        cov: posterior covariances of the levels.
+        precision: of the sites.
+        energy: m' K^-1 m for the prior covariance K of all levels and the posterior mean m, relative to the prior's.
+        log_det: log det(I + K P) for the precision P of all sites.
+    """
+    return 0.5 * (energy + log_det - jnp.sum(precision * cov))
 
 
 class AbstractModePrior(eqx.Module):
@@ -107,5 +126,21 @@ def with_empty_sites(belief: Belief, new_points: Float[Array, "M"]) -> tuple[Flo
     """Training and new points together, the new ones without data: prediction is smoothing with empty sites."""
     sites = belief.sites
     extra = empty_sites(new_points.shape[0], sites.eta.shape[1], sites.eta.dtype)
-    joined = Sites(jnp.concatenate([sites.eta, extra.eta]), jnp.concatenate([sites.precision, extra.precision]))
+    precision = jnp.concatenate([sites.precision, extra.precision])
+    joined = Sites(jnp.concatenate([sites.eta, extra.eta]), precision, sites.origin)
     return jnp.concatenate([belief.points, new_points.astype(belief.points.dtype)]), joined
+
+
+def group_equal(points: Float[Array, "T"]) -> Int[Array, "T"]:
+    """For each point the number of its group of equal points, counted in ascending order."""
+    order = jnp.argsort(points)
+    ordered = points[order]
+    new = jnp.concatenate([jnp.zeros(1, bool), ordered[1:] != ordered[:-1]])
+    return jnp.zeros(points.shape[0], int).at[order].set(jnp.cumsum(new))
+
+
+def pool(points: Float[Array, "T"], sites: Sites) -> tuple[Sites, Int[Array, "T"]]:
+    """Sites summed over equal points, in the first places of arrays of length T, and the place of each point."""
+    group = group_equal(points)
+    eta, precision = (jax.ops.segment_sum(s, group, num_segments=points.shape[0]) for s in sites[:2])
+    return Sites(eta, precision, sites.origin), group

@@ -13,7 +13,16 @@ from probtensor.hyperparameters import Declaration
 from probtensor.kernels.base import Start
 from probtensor.linalg.gaussian import condition_each
 from probtensor.linalg.small import spread_of
-from probtensor.priors.base import AbstractModePrior, Belief, Marginals, Sites, believe, with_empty_sites
+from probtensor.priors.base import (
+    AbstractModePrior,
+    Belief,
+    Marginals,
+    Sites,
+    divergence,
+    group_equal,
+    pool,
+    with_empty_sites,
+)
 from probtensor.typing import Array, Float, Key
 
 
@@ -47,25 +56,19 @@ class Categorical(AbstractModePrior):
 
     def posterior(self, points: Float[Array, "T"], sites: Sites) -> Belief:
         """Level by level; repeated levels pool their sites."""
-        pooled, group = _pool(points, self._centred(sites))
+        centred = sites.about(self.mean)
+        pooled, group = pool(points, centred)
         variance = jnp.broadcast_to(self.variance.value, pooled.eta.shape[1:])
         root = jnp.diag(jnp.sqrt(variance))[None]
         inner = root @ pooled.precision @ root
         conditioned = condition_each(jnp.broadcast_to(root, inner.shape), pooled.eta, inner)
-        deviation, cov = conditioned.mean(pooled.eta)[group], conditioned.covariance()[group]
-        value = jnp.sum(conditioned.log_normaliser)
-        # The divergence is that of the deviations from the common mean: in the data's own units it would be the
-        # difference of numbers as large as (mean / noise)^2.
-        centred = believe(deviation, cov, value, points, self._centred(sites))
-        if self.mean is None:
-            return centred
-        shift = _value_at(self.mean, sites)
-        return Belief(deviation + self.mean, cov, value + shift, centred.kl, points, sites)
-
-    def _centred(self, sites: Sites) -> Sites:
-        if self.mean is None:
-            return sites
-        return Sites(sites.eta - jnp.einsum("trs,s->tr", sites.precision, self.mean), sites.precision)
+        mean, cov = conditioned.mean(pooled.eta)[group], conditioned.covariance()[group]
+        value, log_det = jnp.sum(conditioned.log_normaliser), jnp.sum(conditioned.log_det)
+        energy = jnp.sum(conditioned.whitened_mean(pooled.eta) ** 2)
+        kl = divergence(cov, sites.precision, energy, log_det)
+        if self.mean is not None:
+            mean, value = mean + self.mean, value + _value_at(self.mean, sites)
+        return Belief(mean, cov, value, kl, points, sites)
 
     def log_normaliser(self, points: Float[Array, "T"], sites: Sites) -> Float[Array, ""]:
         """Sum over the levels."""
@@ -80,7 +83,7 @@ class Categorical(AbstractModePrior):
     def sample(self, belief: Belief, new_points: Float[Array, "M"], key: Key, n: int) -> Float[Array, "n M R"]:
         """Independent draws for each level; repeated coordinates share theirs."""
         marginals = self.predict(belief, new_points)
-        _, group = _group(new_points)
+        group = group_equal(new_points)
         noise = jax.random.normal(key, (n, *marginals.mean.shape), marginals.mean.dtype)[:, group]
         return marginals.mean[None] + jnp.einsum("mrk,nmk->nmr", spread_of(marginals.cov), noise)
 
@@ -88,10 +91,11 @@ class Categorical(AbstractModePrior):
         """The common mean at its exact optimum, then one expectation-maximisation step of the variance."""
         prior = self
         if self.mean is not None:
-            pooled, _ = _pool(points, sites)
+            pooled, _ = pool(points, sites)
             shrink = 1.0 / (1.0 + self.variance.value[None] * pooled.precision[:, :, 0])
             weight = jnp.sum(shrink * pooled.precision[:, :, 0], axis=0)
             optimum = jnp.sum(shrink * pooled.eta, axis=0) / jnp.where(weight > 0, weight, 1.0)
+            optimum = optimum if sites.origin is None else sites.origin + optimum
             prior = eqx.tree_at(lambda p: p.mean, prior, jnp.where(weight > 0, optimum, self.mean))
         return prior
 
@@ -106,7 +110,8 @@ class Constant(AbstractModePrior):
     def posterior(self, points: Float[Array, "T"], sites: Sites) -> Belief:
         """Ones, known exactly."""
         one = jnp.ones_like(sites.eta)
-        return believe(one, jnp.zeros_like(sites.precision), self.log_normaliser(points, sites), points, sites)
+        zero = jnp.zeros((), one.dtype)
+        return Belief(one, jnp.zeros_like(sites.precision), self.log_normaliser(points, sites), zero, points, sites)
 
     def log_normaliser(self, points: Float[Array, "T"], sites: Sites) -> Float[Array, ""]:
         """The sites' value at one."""
@@ -128,20 +133,6 @@ class Constant(AbstractModePrior):
 
 def _value_at(values: Float[Array, "R"], sites: Sites) -> Float[Array, ""]:
     """Log of the sites' product where every level has these values."""
+    values = values if sites.origin is None else values - sites.origin
     total = jnp.sum(sites.precision, axis=0)
     return jnp.sum(sites.eta, axis=0) @ values - 0.5 * values @ total @ values
-
-
-def _group(points: Float[Array, "T"]) -> tuple[Array, Array]:
-    """For each point the index of its group among the distinct values, and the same in sorted order's terms."""
-    order = jnp.argsort(points)
-    ordered = points[order]
-    new = jnp.concatenate([jnp.zeros(1, bool), ordered[1:] != ordered[:-1]])
-    group = jnp.zeros(points.shape[0], int).at[order].set(jnp.cumsum(new))
-    return order, group
-
-
-def _pool(points: Float[Array, "T"], sites: Sites) -> tuple[Sites, Array]:
-    """Sites summed over equal points, in the first places of arrays of length T."""
-    _, group = _group(points)
-    return Sites(*(jax.ops.segment_sum(s, group, num_segments=points.shape[0]) for s in sites)), group

@@ -2,27 +2,62 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 
 from probtensor.axes import Axis
 from probtensor.kernels.base import AbstractKernel, Start
-from probtensor.linalg.gaussian import Conditioned, cholesky, condition
-from probtensor.linalg.small import one_by_one, spread_of
-from probtensor.priors.base import AbstractModePrior, Belief, Marginals, Sites, believe
-from probtensor.typing import Array, Float, Key
+from probtensor.linalg.gaussian import cholesky, cholesky_above_identity
+from probtensor.linalg.small import one_by_one, semidefinite_root, spread_of
+from probtensor.priors.base import AbstractModePrior, Belief, Marginals, Sites, divergence, pool
+from probtensor.typing import Array, Bool, Float, Int, Key
+
+
+class _Solved(NamedTuple):
+    """Sites at T distinct points, solved, by their root G (G G' = precision, G z = eta), B = I + G' K G and x = B^-1 z.
+
+    The posterior mean is K G x. Points are padded with ones that are independent of all others and have no data.
+    """
+
+    points: Float[Array, "T"]
+    real: Bool[Array, "T"]
+    place: Int[Array, "N"]
+    K: Float[Array, "R T T"]
+    G: Float[Array, "T R R"]
+    chol_B: Float[Array, "TR TR"]
+    energy: Float[Array, ""]
+    log_det: Float[Array, ""]
+    log_normaliser: Float[Array, ""]
+    dual: Float[Array, "T R"]
+
+
+class _Posterior(NamedTuple):
+    """The posterior at M points: mean + reduced z - gain e, for whitened functions z and noises e, standard normal."""
+
+    mean: Float[Array, "M R"]
+    reduced: Float[Array, "R M RT"]
+    gain: Float[Array, "R M TR"]
+
+    def covariance(self) -> Float[Array, "M R R"]:
+        """A sum of squares."""
+        parts = (jnp.einsum("rmn,smn->mrs", part, part) for part in (self.reduced, self.gain))
+        return sum(parts, start=jnp.zeros((), self.mean.dtype))
 
 
 class Dense(AbstractModePrior):
     """Independent Gaussian processes, one for each component, conditioned exactly.
 
-    Use it for some hundreds of levels, or to check `Markov`. Cost O((T R)^3), memory O((T R)^2).
+    Use it for some hundreds of levels, or to check `Markov`. Cost O((T R)^3), memory O((T R)^2). What follows from K
+    alone (means, log-normaliser, gradients) is free of jitter; equal coordinates are pooled.
 
     Args:
         kernel: any kernel.
 
-    Source: Rasmussen and Williams 2006, section 3.4.3 (the B = I + root' W root form).
+    Source: Rasmussen and Williams 2006, eqs. 3.26-3.27 (the B = I + W^1/2 K W^1/2 form), for singular W; Matheron's
+    rule for draws (Journel and Huijbregts 1978).
     """
 
     kernel: AbstractKernel
@@ -31,61 +66,80 @@ class Dense(AbstractModePrior):
         """Binds the kernel."""
         return Dense(self.kernel.bind(axis, start))
 
-    def _root(self, points: Float[Array, "T"]) -> Float[Array, "R T T"]:
-        return one_by_one(cholesky, self.kernel.covariance(_distance(points, points)))
+    def _solve(self, points: Float[Array, "T"], sites: Sites) -> _Solved:
+        pooled, place = pool(points, sites.about(None))
+        T, R = pooled.eta.shape
+        distinct = jax.ops.segment_max(points, place, num_segments=T)
+        real = jnp.arange(T) <= jnp.max(place)
+        distinct = jnp.where(real, distinct, 0.0)
+        K = self.kernel.covariance(_distance(distinct, distinct))
+        both = real[:, None] & real[None, :]
+        K = jnp.where(both[None], K, jnp.where(jnp.eye(T, dtype=bool)[None], K[:, :1, :1], 0.0))
+        G, z = semidefinite_root(pooled.precision, pooled.eta)
+        inner = jnp.einsum("trj,rts,srk->tjsk", G, K, G).reshape(T * R, T * R)
+        inner = 0.5 * (inner + inner.T)
+        chol_B = cholesky_above_identity(inner)
+        z = z.reshape(T * R)
+        half = solve_triangular(chol_B, z, lower=True)
+        x = solve_triangular(chol_B, half, lower=True, trans=1)
+        # z' inner B^-1 z as a sum of squares that is smallest at the exact x, so that x's own errors hardly matter.
+        energy = x @ inner @ x
+        log_det = 2 * jnp.sum(jnp.log(jnp.diagonal(chol_B)))
+        value = 0.5 * (energy + jnp.sum((z - x) ** 2) - log_det)
+        dual = jnp.einsum("trj,tj->tr", G, x.reshape(T, R))
+        return _Solved(distinct, real, place, K, G, chol_B, energy, log_det, value, dual)
 
-    def _condition(self, points: Float[Array, "T"], sites: Sites) -> tuple[Array, Conditioned]:
-        """Conditions whitened functions z, with u_r(points) = root_r z_r."""
-        root = self._root(points)
-        R, T, _ = root.shape
-        inner = jnp.einsum("rti,trs,stj->risj", root, sites.precision, root).reshape(R * T, R * T)
-        whitened_eta = jnp.einsum("rti,tr->ri", root, sites.eta).reshape(R * T)
-        identity = jnp.eye(R * T, dtype=root.dtype)
-        return root, condition(identity, whitened_eta, 0.5 * (inner + inner.T))
-
-    def _marginals(
-        self, sites: Sites, weights: Float[Array, "R T M"], conditioned: Conditioned, root: Array
-    ) -> tuple[Float[Array, "M R"], Float[Array, "M R R"]]:
-        """Moments of sum_t weights_rtm z_rt for the whitened functions z."""
-        R, T, _ = weights.shape
-        eta = jnp.einsum("rti,tr->ri", root, sites.eta).reshape(R * T)
-        mean = jnp.einsum("rtm,rt->mr", weights, conditioned.mean(eta).reshape(R, T))
-        half = jnp.einsum("rtm,rtk->mrk", weights, conditioned.factor.reshape(R, T, R * T))
-        return mean, jnp.einsum("mrk,msk->mrs", half, half)
+    def _at(
+        self, solved: _Solved, cross: Float[Array, "R T M"], weights: Float[Array, "R T M"], root: Array
+    ) -> _Posterior:
+        """The posterior of sum_t weights_rtm z_rt, whose covariance with the points' functions is cross."""
+        R, T, M = cross.shape
+        sites = jnp.einsum("trj,rtm->tjrm", solved.G, cross).reshape(T * R, R * M)
+        gain = solve_triangular(solved.chol_B, solve_triangular(solved.chol_B, sites, lower=True), lower=True, trans=1)
+        seen = jnp.einsum("trj,rti->tjri", solved.G, root).reshape(T * R, R * T)
+        prior = jnp.einsum("rtm,rs->rmst", weights, jnp.eye(R, dtype=weights.dtype)).reshape(R, M, R * T)
+        gain = gain.T.reshape(R, M, T * R)
+        mean = jnp.einsum("rtm,tr->mr", cross, solved.dual)
+        return _Posterior(mean, prior - gain @ seen, gain)
 
     def posterior(self, points: Float[Array, "T"], sites: Sites) -> Belief:
         """Conditions all levels and components at once."""
-        root, conditioned = self._condition(points, sites)
-        mean, cov = self._marginals(sites, jnp.swapaxes(root, -1, -2), conditioned, root)
-        return believe(mean, cov, conditioned.log_normaliser, points, sites)
+        solved = self._solve(points, sites)
+        root = one_by_one(cholesky, solved.K)
+        found = self._at(solved, solved.K, jnp.swapaxes(root, -1, -2), root)
+        mean, cov = found.mean[solved.place], found.covariance()[solved.place]
+        kl = divergence(cov, sites.precision, solved.energy, solved.log_det)
+        return Belief(mean, cov, solved.log_normaliser, kl, points, sites)
 
     def log_normaliser(self, points: Float[Array, "T"], sites: Sites) -> Float[Array, ""]:
         """log integral of prior times sites."""
-        return self._condition(points, sites)[1].log_normaliser
+        return self._solve(points, sites).log_normaliser
+
+    def _predict(self, belief: Belief, new_points: Float[Array, "M"]) -> tuple[_Posterior, Float[Array, "R T M"]]:
+        solved = self._solve(belief.points, belief.sites)
+        cross = self.kernel.covariance(_distance(solved.points, new_points.astype(solved.points.dtype)))
+        cross = jnp.where(solved.real[None, :, None], cross, 0.0)
+        root = one_by_one(cholesky, solved.K)
+        weights = one_by_one(lambda L, k: solve_triangular(L, k, lower=True), root, cross)
+        return self._at(solved, cross, weights, root), weights
 
     def predict(self, belief: Belief, new_points: Float[Array, "M"]) -> Marginals:
-        """Kriging from the whitened posterior."""
-        root, conditioned = self._condition(belief.points, belief.sites)
-        weights = self._kriging(belief.points, new_points, root)
-        mean, cov = self._marginals(belief.sites, weights, conditioned, root)
+        """Kriging from the posterior at the training levels."""
+        found, weights = self._predict(belief, new_points)
         left = self.kernel.covariance(jnp.zeros_like(new_points)) - jnp.sum(weights**2, axis=1)
-        return Marginals(mean, cov + jax.vmap(jnp.diag)(jnp.maximum(left, 0.0).T))
-
-    def _kriging(self, points: Array, new_points: Array, root: Array) -> Float[Array, "R T M"]:
-        cross = self.kernel.covariance(_distance(points, new_points.astype(points.dtype)))
-        return one_by_one(lambda L, k: solve_triangular(L, k, lower=True), root, cross)
+        return Marginals(found.mean, found.covariance() + jax.vmap(jnp.diag)(jnp.maximum(left, 0.0).T))
 
     def sample(self, belief: Belief, new_points: Float[Array, "M"], key: Key, n: int) -> Float[Array, "n M R"]:
-        """Draws the whitened posterior, then the new values given it."""
-        root, conditioned = self._condition(belief.points, belief.sites)
-        R, T, _ = root.shape
-        weights = self._kriging(belief.points, new_points, root)
+        """Draws of the whitened functions and of the noise, then of the new values given the training levels."""
+        found, weights = self._predict(belief, new_points)
         own = self.kernel.covariance(_distance(new_points, new_points)) - jnp.einsum("rtm,rtk->rmk", weights, weights)
-        eta = jnp.einsum("rti,tr->ri", root, belief.sites.eta).reshape(R * T)
-        first, second = jax.random.split(key)
-        z = conditioned.mean(eta)[None] + jax.random.normal(first, (n, R * T), eta.dtype) @ conditioned.factor.T
-        e = jax.random.normal(second, (n, R, new_points.shape[0]), eta.dtype)
-        return jnp.einsum("rtm,nrt->nmr", weights, z.reshape(n, R, T)) + jnp.einsum("rmk,nrk->nmr", spread_of(own), e)
+        R, M, size = found.gain.shape
+        z, noise, e = (
+            jax.random.normal(one, shape, weights.dtype)
+            for one, shape in zip(jax.random.split(key, 3), ((n, size), (n, size), (n, R, M)), strict=True)
+        )
+        shared = jnp.einsum("rmi,ni->nmr", found.reduced, z) - jnp.einsum("rmi,ni->nmr", found.gain, noise)
+        return found.mean[None] + shared + jnp.einsum("rmk,nrk->nmr", spread_of(own), e)
 
     def improve(self, points: Float[Array, "T"], sites: Sites) -> Dense:
         """Nothing in closed form."""

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from probtensor.axes import Axis
 from probtensor.kernels.base import AbstractKernel, Start
-from probtensor.priors.base import AbstractModePrior, Belief, Marginals, Sites, believe, with_empty_sites
+from probtensor.priors.base import AbstractModePrior, Belief, Marginals, Sites, divergence, with_empty_sites
 from probtensor.statespace.chain import Chain, discretise
 from probtensor.statespace.smoothing import draw, log_normaliser, marginals, posterior_chain
 from probtensor.typing import Array, Float, Key
@@ -18,7 +18,7 @@ class Markov(AbstractModePrior):
     Use it for every one-dimensional coordinate. Cost O(T (S R)^3) for T levels, state size S and R components.
 
     Args:
-        kernel: `Matern` or a sum of them.
+        kernel: `Matern`, `Periodic`, or sums and products of them.
 
     Source: Hartikainen and Sarkka 2010; the smoother is described in `probtensor.statespace.smoothing`.
     """
@@ -30,21 +30,22 @@ class Markov(AbstractModePrior):
         return Markov(self.kernel.bind(axis, start))
 
     def _sorted(self, points: Float[Array, "T"], sites: Sites) -> tuple[Array, Chain, Sites]:
-        order = jnp.argsort(points)
+        order, sites = jnp.argsort(points), sites.about(None)
         return order, discretise(self.kernel, points[order]), Sites(sites.eta[order], sites.precision[order])
 
     def posterior(self, points: Float[Array, "T"], sites: Sites) -> Belief:
         """One backward and one forward pass."""
         order, chain, ordered = self._sorted(points, sites)
-        value, posterior = posterior_chain(chain, *ordered)
-        mean, cov = marginals(chain, posterior)
-        back = jnp.argsort(order)
-        return believe(mean[back], cov[back], value, points, sites)
+        value, posterior = posterior_chain(chain, ordered.eta, ordered.precision)
+        smoothed, back = marginals(chain, posterior), jnp.argsort(order)
+        cov = smoothed.cov[back]
+        kl = divergence(cov, sites.precision, smoothed.energy, 2 * jnp.sum(posterior.half_log_det))
+        return Belief(smoothed.mean[back], cov, value, kl, points, sites)
 
     def log_normaliser(self, points: Float[Array, "T"], sites: Sites) -> Float[Array, ""]:
         """The backward pass alone."""
         _, chain, ordered = self._sorted(points, sites)
-        return log_normaliser(chain, *ordered)
+        return log_normaliser(chain, ordered.eta, ordered.precision)
 
     def predict(self, belief: Belief, new_points: Float[Array, "M"]) -> Marginals:
         """Smoothing with empty sites at the new points."""
@@ -55,7 +56,7 @@ class Markov(AbstractModePrior):
     def sample(self, belief: Belief, new_points: Float[Array, "M"], key: Key, n: int) -> Float[Array, "n M R"]:
         """The posterior chain run forward with noise."""
         order, chain, ordered = self._sorted(*with_empty_sites(belief, new_points))
-        _, posterior = posterior_chain(chain, *ordered)
+        _, posterior = posterior_chain(chain, ordered.eta, ordered.precision)
         values = draw(chain, posterior, key, n)
         return values[:, jnp.argsort(order)][:, belief.points.shape[0] :]
 

@@ -2,7 +2,7 @@
 
 The backward pass carries exp(eta' x - x' precision x / 2), the likelihood of all later sites as a function of the
 state. It is well defined without data (zero), never inverts a site or a process noise, and yields the posterior as
-another Markov chain, x_t = A_t x_(t-1) + c_t + factor_t e_t. Marginals and draws are that chain run forward: sums of
+another Markov chain, whose innovations it gives. Marginals and draws are that chain run forward: sums of
 positive semi-definite terms, hence safe in 32 bits. Cost O(T (R S)^3), memory O(T (R S)^2).
 
 Source: Fraser and Potter 1969 (backward information filter); the update is Bierman's, via B = I + root_Q' P root_Q.
@@ -22,11 +22,16 @@ from probtensor.typing import Array, Float, Key
 
 
 class PosteriorChain(NamedTuple):
-    """The posterior as a Markov chain: x_t = A_t x_(t-1) + c_t + factor_t e_t, n = R S."""
+    """The posterior as a Markov chain: x_t = F_t x_(t-1) + root_Q_t (U_t x_(t-1) + c_t) + factor_t e_t, n = R S.
 
-    A: Float[Array, "T n n"]
+    The bracket is the expectation of the innovation, which is standard normal under the prior; half_log_det is that of
+    its precision.
+    """
+
+    U: Float[Array, "T n n"]
     c: Float[Array, "T n"]
     factor: Float[Array, "T n n"]
+    half_log_det: Float[Array, "T"]
 
 
 class _Message(NamedTuple):
@@ -50,16 +55,17 @@ def _absorb(message: _Message, F: Float[Array, "R S S"], root_Q: Float[Array, "R
     keep = jnp.eye(n, dtype=eta.dtype) - factor @ weighted
     # (precision^-1 + Q)^-1 without cancellation: keep' precision keep + U' U, in the manner of Joseph.
     U = solve_triangular(conditioned.chol_B, weighted, lower=True, trans=1)
+    c = solve_triangular(conditioned.chol_B, factor.T @ eta, lower=True, trans=1)
     reduced = keep.T @ precision @ keep + U.T @ U
     blocks = jnp.swapaxes(F, -1, -2)
     carried = apply_blocks(blocks, apply_blocks(blocks, reduced).T)
-    A = apply_blocks(blocks, keep.T).T
+    carried_U = apply_blocks(blocks, U.T).T
     before = _Message(
         apply_blocks(blocks, (keep.T @ eta)[:, None])[:, 0],
         0.5 * (carried + carried.T),
         log_normaliser + conditioned.log_normaliser,
     )
-    return before, (A, factor @ (factor.T @ eta), factor)
+    return before, (-carried_U, c, factor, 0.5 * conditioned.log_det)
 
 
 def _backward(
@@ -93,19 +99,37 @@ def posterior_chain(
     return value, posterior
 
 
-def marginals(chain: Chain, posterior: PosteriorChain) -> tuple[Float[Array, "T R"], Float[Array, "T R R"]]:
-    """Posterior means and covariances of the R function values at every level."""
+class Smoothed(NamedTuple):
+    """Posterior means and covariances of the R function values at every level, and the mean's distance from the prior.
+
+    energy: m' K^-1 m for the prior covariance K of all states and their posterior mean m.
+    """
+
+    mean: Float[Array, "T R"]
+    cov: Float[Array, "T R R"]
+    energy: Float[Array, ""]
+
+
+def marginals(chain: Chain, posterior: PosteriorChain) -> Smoothed:
+    """The posterior chain run forward."""
 
     def step(carry: tuple, inputs: tuple) -> tuple[tuple, tuple]:
         m, P = carry
-        A, c, factor = inputs
-        m, P = A @ m + c, A @ P @ A.T + factor @ factor.T
-        values = emit(chain, P)
-        return (m, P), (emit(chain, m), emit(chain, values.T))
+        F, root_Q, (U, c, factor, _) = inputs
+        innovation = U @ m + c
+        m = (apply_blocks(F, m[:, None]) + apply_blocks(root_Q, innovation[:, None]))[:, 0]
+        A = _transition(F, root_Q, U)
+        P = A @ P @ A.T + factor @ factor.T
+        return (m, P), (emit(chain, m), emit(chain, emit(chain, P).T), jnp.sum(innovation**2))
 
     n = posterior.c.shape[1]
     zero = (jnp.zeros(n, posterior.c.dtype), jnp.zeros((n, n), posterior.c.dtype))
-    return jax.lax.scan(step, zero, posterior)[1]
+    mean, cov, energy = jax.lax.scan(step, zero, (chain.F, chain.root_Q, posterior))[1]
+    return Smoothed(mean, cov, jnp.sum(energy))
+
+
+def _transition(F: Float[Array, "R S S"], root_Q: Float[Array, "R S S"], U: Float[Array, "n n"]) -> Float[Array, "n n"]:
+    return apply_blocks(F, jnp.eye(U.shape[0], dtype=U.dtype)) + apply_blocks(root_Q, U)
 
 
 def draw(chain: Chain, posterior: PosteriorChain, key: Key, number: int) -> Float[Array, "number T R"]:
@@ -114,9 +138,11 @@ def draw(chain: Chain, posterior: PosteriorChain, key: Key, number: int) -> Floa
     noise = jax.random.normal(key, (T, number, n), posterior.c.dtype)
 
     def step(x: Float[Array, "number n"], inputs: tuple) -> tuple[Array, Array]:
-        A, c, factor, e = inputs
-        x = x @ A.T + c[None] + e @ factor.T
+        F, root_Q, (U, c, factor, _), e = inputs
+        shift = apply_blocks(root_Q, c[:, None])[:, 0]
+        x = x @ _transition(F, root_Q, U).T + shift[None] + e @ factor.T
         return x, emit(chain, x)
 
-    values = jax.lax.scan(step, jnp.zeros((number, n), noise.dtype), (*posterior, noise))[1]
+    start = jnp.zeros((number, n), noise.dtype)
+    values = jax.lax.scan(step, start, (chain.F, chain.root_Q, posterior, noise))[1]
     return jnp.swapaxes(values, 0, 1)

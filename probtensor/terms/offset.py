@@ -108,6 +108,12 @@ class BoundOffset(AbstractBoundTerm):
         """The same table with another prior."""
         return eqx.tree_at(lambda t: t.table.prior, self, priors[0])
 
+    @property
+    def _common_mean(self) -> Float[Array, "1"]:
+        prior = self.table.prior
+        assert isinstance(prior, Categorical) and prior.mean is not None
+        return prior.mean
+
     def _groups(self, domain: Domain) -> Int[Array, "..."]:
         places = [domain.place(name) for name in self.over]
         codes = [_codes(domain.points[n], v) for n, v in zip(self.over, self.vocabulary, strict=True)]
@@ -116,7 +122,7 @@ class BoundOffset(AbstractBoundTerm):
     def initial(self, key: Key, domain: Domain) -> tuple[Belief, ...]:
         """The prior."""
         sites = empty_sites(self.table.points.shape[0], 1, self.table.points.dtype)
-        return (self.table.posterior(sites),)
+        return (self.table.posterior(sites._replace(origin=self._common_mean)),)
 
     def block_points(self, domain: Domain) -> tuple[Float[Array, "M"], ...]:
         """Group numbers of the domain's entries; levels never seen, which have the prior, count down from -1."""
@@ -165,10 +171,10 @@ class BoundOffset(AbstractBoundTerm):
     def sites(
         self, block: int, beliefs: Sequence[Belief], observations: Observations, residual: Float[Array, "..."]
     ) -> Sites:
-        """Sums of weights and weighted residuals of each level."""
-        weights, domain = observations.weights, observations.domain
+        """Sums of weights and weighted residuals of each level, about the levels' common mean."""
+        weights, domain, origin = observations.weights, observations.domain, self._common_mean
         precision = self._sum(weights, domain)
-        return Sites(self._sum(weights * residual, domain)[:, None], precision[:, None, None])
+        return Sites(self._sum(weights * (residual - origin[0]), domain)[:, None], precision[:, None, None], origin)
 
 
 def _ranks(values: Array) -> Int[Array, "..."]:

@@ -18,6 +18,11 @@ def matern(nu, lengthscale, variance, distance):
     return variance * np.where(s > 0, value, 1.0)
 
 
+def periodic(period, lengthscale, variance, distance):
+    """MacKay 1998, eq. 47."""
+    return variance * np.exp(-2 * (np.sin(np.pi * np.asarray(distance, dtype=np.float64) / period) / lengthscale) ** 2)
+
+
 def distances(points, others=None):
     others = points if others is None else others
     return np.abs(np.asarray(points, dtype=np.float64)[:, None] - np.asarray(others, dtype=np.float64)[None, :])
@@ -92,7 +97,7 @@ def log_density(y, mean, covariance):
     return -0.5 * (quadratic + np.linalg.slogdet(covariance)[1] + len(y) * np.log(2 * np.pi))
 
 
-def log_normaliser_gradient(prior_of, raw, eta, precision):
+def log_normaliser_gradient(prior_of, raw, eta, precision, step=2e-3):
     """Gradient of the log-normaliser with respect to a vector that prior_of turns into a prior mean (fixed) and K.
 
     With g = eta - P (posterior mean), d log_normaliser = (g' dK g - trace(P (I + K P)^-1 dK)) / 2, and dK by
@@ -102,7 +107,7 @@ def log_normaliser_gradient(prior_of, raw, eta, precision):
     P, h = block_diagonal(precision), eta.ravel()
     g = h - P @ posterior(prior_mean, K, eta, precision).mean
     W = np.linalg.solve((np.eye(len(K)) + K @ P).T, P).T
-    dK = derivative(lambda x: prior_of(x)[1], raw)
+    dK = derivative(lambda x: prior_of(x)[1], raw, step)
     return np.array([0.5 * (g @ d @ g - np.sum(W * d.T)) for d in dK])
 
 

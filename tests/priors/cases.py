@@ -57,6 +57,7 @@ KERNELS = {
     "matern12": (Matern(1 / 2), (0.5,)),
     "matern32": (Matern(3 / 2), (1.5,)),
     "matern52": (Matern(5 / 2), (2.5,)),
+    "matern72": (Matern(7 / 2), (3.5,)),
     "sum": (Matern(5 / 2) + Matern(1 / 2), (2.5, 0.5)),
 }
 CASES = {

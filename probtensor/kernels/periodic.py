@@ -1,0 +1,137 @@
+"""Periodic functions: a sum of harmonics, which turn and never forget."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+
+from probtensor import hyperparameters
+from probtensor.axes import Axis
+from probtensor.errors import ModelError
+from probtensor.hyperparameters import Declaration
+from probtensor.kernels.base import AbstractKernel, Start
+from probtensor.typing import Array, Float
+
+#: Harmonics beyond the order at which the recurrence for Bessel functions starts, and those that `truncated` counts.
+_BEYOND, _COUNTED = 30, 100
+
+
+class Periodic(AbstractKernel):
+    """Exactly periodic functions: covariance variance * exp(-2 sin(pi d / period)^2 / lengthscale^2).
+
+    Use it for a yearly or daily cycle that repeats itself; times a `Matern` the cycle changes slowly.
+
+    ``Dense`` uses that formula. The states are the constant and the first ``order`` harmonics, with their variances
+    scaled up so that the total is exact: their covariance is off by at most 2 `truncated` times the variance. State
+    size 2 order + 1.
+
+    Args:
+        period: in the coordinate's unit (days on a time axis, or a string such as ``"365.25D"``); a number is where
+            learning starts, ``pt.fixed(365.25)`` holds it.
+        lengthscale: as an angle in the cycle, without a unit: the function has about 1 / lengthscale bumps in a period.
+            Learned for each component by default.
+        variance: of the function, in squared data units; learned in one mode of a term only.
+        order: number of harmonics.
+        shared: one period and one lengthscale for all components of a term instead of one each.
+
+    Raises:
+        ModelError: the order is not a positive integer, or a hyper-parameter is not positive.
+
+    Source: MacKay 1998, eq. 47; Solin and Sarkka 2014, eqs. 24-27 (state-space form).
+    """
+
+    period: Declaration
+    lengthscale: Declaration = None
+    variance: Declaration = None
+    order: int = eqx.field(static=True, default=6)
+    shared: bool = eqx.field(static=True, default=False)
+
+    def __check_init__(self) -> None:
+        """Raises ModelError for an order that is no number of harmonics."""
+        if isinstance(self.order, bool) or not isinstance(self.order, int | np.integer) or self.order < 1:
+            raise ModelError(f"Periodic(order={self.order!r}): the number of harmonics must be a positive integer")
+
+    def bind(self, axis: Axis, start: Start) -> Periodic:
+        """Numbers for the hyper-parameters; the variance is held at its start unless this mode carries it."""
+        periods = np.exp(np.log(start.lengthscales).mean(keepdims=True)) if self.shared else start.lengthscales
+        scales = np.geomspace(2.0, 0.5, len(periods)) if len(periods) > 1 else np.ones(1)
+        return Periodic(
+            hyperparameters.bind(self.period, periods, "period", axis),
+            hyperparameters.bind(self.lengthscale, scales, "lengthscale"),
+            hyperparameters.bind(self.variance, start.variances, "variance", held=not start.carries_variance),
+            self.order,
+            self.shared,
+        )
+
+    def _values(self) -> list[Float[Array, "R"]]:
+        return jnp.broadcast_arrays(self.period.value, self.lengthscale.value, self.variance.value)
+
+    def covariance(self, distance: Float[Array, "..."]) -> Float[Array, "R ..."]:
+        """variance * exp(-2 sin(pi d / period)^2 / lengthscale^2)."""
+        shape = (-1,) + (1,) * distance.ndim
+        period, lengthscale, variance = (value.reshape(shape) for value in self._values())
+        return variance * jnp.exp(-2 * (jnp.sin(jnp.pi * _phase(distance[None] / period)) / lengthscale) ** 2)
+
+    @property
+    def state_size(self) -> int:
+        """The constant, and cosine and sine of each harmonic."""
+        return 2 * self.order + 1
+
+    @property
+    def deterministic(self) -> bool:
+        """Yes: one period says all."""
+        return True
+
+    def emission(self) -> Float[np.ndarray, "S"]:
+        """The constant and every cosine."""
+        return np.concatenate([[1.0], np.tile([1.0, 0.0], self.order)])
+
+    def _amplitudes(self, number: int) -> Float[Array, "R J"]:
+        """Square roots of the shares of harmonics 0, 1, ..., number in the variance, their total being 1."""
+        ratios = _bessel_ratios(1 / self._values()[1] ** 2, number + _BEYOND)[:, :number]
+        # Roots before products: a share may be below the smallest number when its root is not.
+        relative = np.sqrt(2.0).astype(ratios.dtype) * jnp.cumprod(jnp.sqrt(ratios), axis=-1)
+        relative = jnp.concatenate([jnp.ones_like(relative[:, :1]), relative], axis=-1)
+        return relative / jnp.sqrt(jnp.sum(relative**2, axis=-1, keepdims=True))
+
+    def truncated(self) -> Float[Array, "R"]:
+        """Share of the variance that lies in harmonics beyond the order, which the states leave out."""
+        return jnp.sum(self._amplitudes(self.order + _COUNTED)[:, self.order + 1 :] ** 2, axis=-1)
+
+    def stationary_root(self) -> Float[Array, "R S S"]:
+        """Diagonal: standard deviations of the harmonics."""
+        sd = self._amplitudes(self.order) * jnp.sqrt(self._values()[2])[:, None]
+        harmonic = np.concatenate([[0], np.repeat(np.arange(1, self.order + 1), 2)])
+        return sd[:, harmonic, None] * jnp.eye(self.state_size, dtype=sd.dtype)[None]
+
+    def transition(self, step: Float[Array, ""]) -> tuple[Float[Array, "R S S"], Float[Array, "R S S"]]:
+        """Each harmonic turns by its angle; no noise."""
+        cycles = _phase(step / self._values()[0])
+        angle = 2 * jnp.pi * cycles[:, None] * jnp.asarray(np.arange(1, self.order + 1), dtype=cycles.dtype)[None]
+        c, s = 1 + 2 * np.arange(self.order), 2 + 2 * np.arange(self.order)
+        cos, sin = jnp.cos(angle), jnp.sin(angle)
+        zero = jnp.zeros((cycles.shape[0], self.state_size, self.state_size), cycles.dtype)
+        F = zero.at[:, 0, 0].set(1.0).at[:, c, c].set(cos).at[:, s, s].set(cos)
+        return F.at[:, c, s].set(-sin).at[:, s, c].set(sin), zero
+
+
+def _phase(cycles: Float[Array, "..."]) -> Float[Array, "..."]:
+    """The part of a number of cycles that counts, from -1/2 to 1/2: whole cycles must not cost digits of the angle."""
+    return cycles - jnp.round(cycles)
+
+
+def _bessel_ratios(z: Float[Array, "R"], number: int) -> Float[Array, "R J"]:
+    """I_j(z) / I_(j-1)(z) for j = 1 to number, by the continued fraction from above: positive and stable.
+
+    It starts from a close upper bound, so that it need not start far above large z.
+
+    Source: Amos 1974 (the recurrence and the bound z / (j - 1/2 + sqrt((j + 1/2)^2 + z^2))).
+    """
+    j = number + 1
+    ratio = z / (j - 0.5 + jnp.sqrt((j + 0.5) ** 2 + z**2))
+    ratios = []
+    for j in range(number, 0, -1):
+        ratio = z / (2 * j + z * ratio)
+        ratios.append(ratio)
+    return jnp.stack(ratios[::-1], axis=-1)
