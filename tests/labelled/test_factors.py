@@ -11,7 +11,7 @@ MODEL = pt.Offset() + pt.Tucker({"time": 2, ...: 1})
 
 @pytest.fixture(scope="module")
 def post():
-    return fit(field()[0], MODEL)
+    return fit(field()[0], MODEL, seed=1)
 
 
 @pytest.mark.parametrize("gauge", ["canonical", "raw"])
