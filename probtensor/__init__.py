@@ -15,6 +15,7 @@ from probtensor.priors.dense import Dense
 from probtensor.priors.markov import Markov
 from probtensor.terms.cp import CP
 from probtensor.terms.offset import Climatology, Offset
+from probtensor.terms.tensor_train import TensorTrain
 from probtensor.terms.tucker import Tucker
 
 __version__ = "0.1.0"
@@ -35,6 +36,7 @@ __all__ = [
     "Offset",
     "Posterior",
     "ProbtensorWarning",
+    "TensorTrain",
     "Tucker",
     "datasets",
     "fit",
