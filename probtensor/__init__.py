@@ -16,6 +16,7 @@ from probtensor.priors.dense import Dense
 from probtensor.priors.markov import Markov
 from probtensor.terms.cp import CP
 from probtensor.terms.offset import Climatology, Offset
+from probtensor.terms.tensor_train import TensorTrain
 from probtensor.terms.tucker import Tucker
 
 __version__ = "0.1.0"
@@ -37,6 +38,7 @@ __all__ = [
     "Periodic",
     "Posterior",
     "ProbtensorWarning",
+    "TensorTrain",
     "Tucker",
     "datasets",
     "fit",

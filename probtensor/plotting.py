@@ -165,14 +165,15 @@ def objective(trace: xr.DataArray) -> Figure:
 
 
 def _modes(dataset: xr.Dataset) -> dict[str, tuple[xr.DataArray, xr.DataArray]]:
-    """Mean and sd of each mode's functions, over the components that it shares with the others or has for itself."""
+    """Mean and sd of each mode's functions, along ``component``: own ones and a train's bonds are renamed, stacked."""
     modes: dict[str, dict[str, xr.DataArray]] = {}
     for name, variable in dataset.data_vars.items():
-        own = [dim for dim in variable.dims if str(dim).split("_")[-1] == "component"]
+        own = [dim for dim in variable.dims if str(dim).split("_")[-1] == "component" or str(dim).startswith("bond_")]
         others = [str(dim) for dim in variable.dims if dim not in own]
-        if len(own) == 1 and len(others) == 1:
-            variable = variable.rename({own[0]: "component"}) if own[0] != "component" else variable
-            modes.setdefault(others[0], {})["sd" if "sd" in str(name).split("_") else "mean"] = variable
+        if own and len(others) == 1:
+            stacked = variable.stack(function=own).transpose("function", *others).drop_vars(["function", *own])
+            kind = "sd" if "sd" in str(name).split("_") else "mean"
+            modes.setdefault(others[0], {})[kind] = stacked.rename(function="component")
     return {mode: (found["mean"], found["sd"]) for mode, found in modes.items() if len(found) == 2}
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from probtensor.terms.base import Sum
 from probtensor.terms.cp import CP
 from probtensor.terms.offset import Climatology, Offset
+from probtensor.terms.tensor_train import TensorTrain
 from probtensor.terms.tucker import Tucker
 
 
@@ -26,7 +27,7 @@ def _label(label: Any) -> str:
 
 
 def _term(term: Any) -> str:
-    if isinstance(term, CP | Tucker):
+    if isinstance(term, CP | Tucker | TensorTrain):
         modes = "every mode" if term.modes is None else ", ".join(_name(n) for n, _ in term.modes)
         return f"{type(term).__name__}(rank {_rank(term.rank)} over {modes})"
     if isinstance(term, Climatology):
@@ -41,8 +42,10 @@ def _name(mode: Any) -> str:
 
 
 def _rank(rank: Any) -> str:
-    """A number, or Tucker's numbers by mode."""
-    return ", ".join(f"{_name(n)} {r}" for n, r in rank) if isinstance(rank, tuple) else str(rank)
+    """A number, Tucker's numbers by mode, or a tensor train's by bond."""
+    if not isinstance(rank, tuple):
+        return str(rank)
+    return ", ".join(f"{_name(r[0])} {r[1]}" if isinstance(r, tuple) else str(r) for r in rank)
 
 
 def summary(facts: Mapping[str, Any]) -> str:

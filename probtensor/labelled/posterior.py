@@ -183,7 +183,9 @@ class Posterior:
                 for a CP (dims component, mode) components ordered by explained variance, each function but the first
                 mode's scaled to mean square one;
                 for a Tucker (dims {mode}_component, mode) the higher-order singular value decomposition of the mean:
-                a mode's functions are orthogonal over its levels with mean square one.
+                a mode's functions are orthogonal over its levels with mean square one;
+                for a tensor train (dims bond_1, bond_2, ..., mode) its left-orthogonal form: the last mode carries the
+                amplitude, each bond has the singular vectors of the mean.
 
         Raises:
             ModelError: there is no such term, it has no factors, or there is no such gauge.

@@ -17,7 +17,10 @@ from probtensor.labelled.encode import Encoded
 from probtensor.priors.base import Belief
 from probtensor.terms import gauges
 from probtensor.terms.cp import BoundCP
+from probtensor.terms.tensor_train import BoundTensorTrain
 from probtensor.terms.tucker import BoundTucker
+
+_WITH_FACTORS = (BoundCP, BoundTucker, BoundTensorTrain)
 
 
 def factors(state: State, encoded: Encoded, term: int | None, gauge: str) -> xr.Dataset:
@@ -25,6 +28,8 @@ def factors(state: State, encoded: Encoded, term: int | None, gauge: str) -> xr.
     bound, beliefs = _term(state, term, gauge)
     if isinstance(bound, BoundTucker):
         return _tucker_factors(bound, beliefs, encoded, gauge)
+    if isinstance(bound, BoundTensorTrain):
+        return _train_factors(bound, beliefs, encoded, gauge)
     blocks = [gauges.Gaussian(np.asarray(b.mean), np.asarray(b.cov)) for b in beliefs]
     mean = {n: b.mean.T for n, b in zip(bound.names, blocks, strict=True)}
     sd = {n: b.sd.T for n, b in zip(bound.names, blocks, strict=True)}
@@ -44,7 +49,9 @@ def _term(state: State, term: int | None, gauge: str) -> tuple[Any, Sequence[Bel
     """A term with factors and its beliefs. Raises ModelError if there is no such term or gauge."""
     if gauge not in ("canonical", "raw"):
         raise ModelError(f"gauge={gauge!r}: expected 'canonical' or 'raw'")
-    with_factors = [k for k, t in enumerate(state.model.terms) if isinstance(t, BoundCP | BoundTucker)]
+    with_factors = [
+        k for k, t in enumerate(state.model.terms) if isinstance(t, BoundCP | BoundTucker | BoundTensorTrain)
+    ]
     if term is None and not with_factors:
         raise ModelError("the model has no term with factors, only offsets")
     term = with_factors[0] if term is None else term
@@ -70,6 +77,23 @@ def _tucker_factors(bound: BoundTucker, beliefs: Sequence[Belief], encoded: Enco
         out = out.assign_coords({dims[0]: np.arange(1, rank + 1), name: _labels(encoded, name)})
         out[f"{name}_mean"] = (dims, part.mean.T)
         out[f"{name}_sd"] = (dims, part.sd.T)
+    return out
+
+
+def _train_factors(bound: BoundTensorTrain, beliefs: Sequence[Belief], encoded: Encoded, gauge: str) -> xr.Dataset:
+    along = np.argsort(bound.order)
+    cores = [gauges.Gaussian(np.asarray(beliefs[k].mean), np.asarray(beliefs[k].cov)) for k in along]
+    if gauge == "canonical":
+        cores = list(gauges.left_orthogonal(cores, bound.bonds))
+    out = xr.Dataset()
+    for d, (k, part) in enumerate(zip(along, cores, strict=True)):
+        name, sizes = bound.names[k], bound.bonds[d : d + 2]
+        inner = {f"bond_{b}": bound.bonds[b] for b in (d, d + 1) if 0 < b < len(cores)}
+        coords = {bond: np.arange(1, size + 1) for bond, size in inner.items()}
+        out = out.assign_coords({**coords, name: _labels(encoded, name)})
+        for kind, values in (("mean", part.mean), ("sd", part.sd)):
+            values = np.moveaxis(values.reshape(-1, *sizes), 0, -1)
+            out[f"{name}_{kind}"] = ((*inner, name), values.reshape(*inner.values(), -1))
     return out
 
 
@@ -126,7 +150,7 @@ def hyperparameters(state: State, units: dict[str, str], data_unit: str) -> pd.D
 def _block_names(term: Any) -> tuple[str, ...]:
     if isinstance(term, BoundTucker):
         return (*term.names, "core")
-    return term.names if isinstance(term, BoundCP) else (" x ".join(getattr(term, "over", ())),)
+    return term.names if isinstance(term, BoundCP | BoundTensorTrain) else (" x ".join(getattr(term, "over", ())),)
 
 
 def _rows(prior: Any, term: int, mode: str, unit: str, variance_unit: str) -> list[dict[str, Any]]:

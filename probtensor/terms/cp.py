@@ -18,7 +18,7 @@ from probtensor.observations.domain import Domain, Observations
 from probtensor.priors.base import AbstractModePrior, Belief, Marginals, Sites
 from probtensor.terms import modes as modes_of_term
 from probtensor.terms.base import AbstractBoundTerm, AbstractTerm, Block, DataScale
-from probtensor.terms.start import white_noise
+from probtensor.terms.start import uniform_start
 from probtensor.typing import Array, Float, Key
 
 
@@ -88,14 +88,14 @@ class BoundCP(AbstractBoundTerm):
         return BoundCP(self.rank, self.names, self.constant, blocks)
 
     def initial(self, key: Key, domain: Domain) -> tuple[Belief, ...]:
-        """White random values, which the first sweep smooths; zero for the first block.
+        """Random values, which the first sweep smooths; zero for the first block.
 
         A sweep updates the first block from the others without reading it; at zero the whole term starts at zero, so
         that terms updated before it see the data as they are.
         """
         keys = jax.random.split(key, len(self.factors))
         return tuple(
-            white_noise(one, block, self.rank, float(k > 0))
+            uniform_start(one, block, self.rank, float(k > 0))
             for k, (block, one) in enumerate(zip(self.factors, keys, strict=True))
         )
 

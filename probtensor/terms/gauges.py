@@ -67,6 +67,48 @@ def higher_order_svd(
     return tuple(turned), core.turned(whole.T)
 
 
+def left_orthogonal(cores: Sequence[Gaussian], bonds: Sequence[int]) -> tuple[Gaussian, ...]:
+    """The left-orthogonal form of a tensor train's mean, each bond in its singular vectors.
+
+    Every core but the last maps what is left of it to functions that are orthogonal over the grid with mean square one,
+    ordered by what they explain, the largest value of each positive; the last core carries the amplitude.
+
+    Args:
+        cores: of each mode in the train's order, functions numbered row-major over the left and the right bond.
+        bonds: r_0 = 1, r_1, ..., r_D = 1.
+
+    Source: Oseledets 2011, Tensor-train decomposition (orthogonalisation); the bonds as in Vidal's canonical form.
+    """
+    right_of = [np.ones((1, 1))]  # each bond's Gram matrix of what is right of it, from the last bond to the first
+    for d in range(len(cores) - 1, 0, -1):
+        G = cores[d].mean.reshape(-1, bonds[d], bonds[d + 1])
+        right_of.append(np.einsum("tab,bc,tdc->ad", G, right_of[-1], G) / len(G))
+    into, turned = np.ones((1, 1)), []
+    for d, core in enumerate(cores):
+        G = np.einsum("ab,tbc->tac", into, core.mean.reshape(-1, bonds[d], bonds[d + 1]))
+        last = d == len(cores) - 1
+        next_into, out_of = (np.ones((1, 1)),) * 2 if last else _bond_basis(G, right_of[-1 - d])
+        turned.append(core.turned(np.kron(into.T, out_of)))
+        into = next_into
+    return tuple(turned)
+
+
+def _bond_basis(G: np.ndarray, right_of: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Two matrices: into the singular vectors of a bond, and out of them.
+
+    G: (T, left, right), a core whose left side is orthonormal; right_of: Gram matrix of what is right of the bond. The
+    core becomes G @ out_of, and what is right of it is multiplied by into from the left.
+    """
+    columns = G.reshape(-1, G.shape[2]) / np.sqrt(len(G))
+    squares, vectors = np.linalg.eigh(right_of)
+    root = vectors * np.sqrt(np.maximum(squares, 0.0))
+    left, values, right = np.linalg.svd(columns @ root, full_matrices=False)
+    kept, signs = values > _negligible(values), _signs(left)
+    left, right = np.where(kept, left * signs, 0.0), right * signs[:, None]
+    inverse = np.where(kept, 1 / np.where(kept, values, 1.0), 0.0)
+    return left.T @ columns, root @ right.T * inverse
+
+
 def _multiply(tensor: np.ndarray, matrix: np.ndarray, mode: int) -> np.ndarray:
     """The product of a tensor with a matrix in one mode."""
     return np.moveaxis(np.tensordot(matrix, tensor, (1, mode)), 0, mode)

@@ -9,18 +9,21 @@ from probtensor.priors.base import Belief, empty_sites
 from probtensor.terms.base import Block
 from probtensor.typing import Array, Float, Key
 
-#: Variance of random functions around their random means, in units of the means' variance.
+#: Variance of random functions around their random means, in units of the means' scale squared.
 _START_VARIANCE = 0.1
 
 
-def white_noise(key: Key, block: Block, rank: int, sd: float | Float[Array, ""]) -> Belief:
-    """White random values of R functions, which the first sweep smooths.
+def uniform_start(key: Key, block: Block, rank: int, scale: float | Float[Array, ""]) -> Belief:
+    """Random values of R functions, white and uniform on [0, scale], which the first sweep smooths.
 
-    sd: of the values; at 0 the block's belief is exactly zero, and so is a term that is linear in it.
+    All of one sign, so that the block updated first sees the mean of the data along its own mode, and not that mean
+    with signs drawn at random for every entry (rough functions of many levels do not recover from those).
+
+    scale: at 0 the block's belief is exactly zero, and so is a term that is linear in it.
     """
     T, dtype = block.points.shape[0], block.points.dtype
-    sd = jnp.asarray(sd, dtype)
+    scale = jnp.asarray(scale, dtype)
     zero, sites = jnp.zeros((), dtype), empty_sites(T, rank, dtype)
-    mean = sd * jax.random.normal(key, (T, rank), dtype)
-    cov = jnp.broadcast_to(_START_VARIANCE * sd**2 * jnp.eye(rank, dtype=dtype), sites.precision.shape)
+    mean = scale * jax.random.uniform(key, (T, rank), dtype)
+    cov = jnp.broadcast_to(_START_VARIANCE * scale**2 * jnp.eye(rank, dtype=dtype), sites.precision.shape)
     return Belief(mean, cov, zero, zero, block.points, sites)

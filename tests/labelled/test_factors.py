@@ -11,7 +11,7 @@ MODEL = pt.Offset() + pt.Tucker({"time": 2, ...: 1})
 
 @pytest.fixture(scope="module")
 def post():
-    return fit(field()[0], MODEL)
+    return fit(field()[0], MODEL, seed=1)
 
 
 @pytest.mark.parametrize("gauge", ["canonical", "raw"])
@@ -61,3 +61,21 @@ def test_questions(post):
         fit(field()[0], pt.Tucker(4))
     with pytest.raises(pt.ModelError, match="Tucker names mode 'depth', which the data do not have"):
         fit(field()[0], pt.Tucker(2, modes=["depth", "time"]))
+
+
+def test_a_train_with_labels():
+    data, truth = field()
+    post = fit(data, pt.Offset() + pt.TensorTrain((2, 1), modes=["lat", "time", "station"]), seed=1)
+    assert "TensorTrain(rank 2, 1 over lat, time, station)" in post.summary()
+    assert post.hyperparameters()["mode"].isin(["lat", "time", "station", ""]).all()
+    term = post.predict(truth, terms=[1])["mean"]
+    for gauge in ("canonical", "raw"):
+        f = post.factors(gauge=gauge)
+        assert f["time_mean"].dims == f["time_sd"].dims == ("bond_1", "bond_2", "time")
+        product = f["lat_mean"].dot(f["time_mean"], dim="bond_1").dot(f["station_mean"], dim="bond_2")
+        np.testing.assert_allclose(product.transpose(*term.dims).reindex_like(term), term, atol=1e-6)
+    canonical = post.factors()
+    np.testing.assert_allclose((canonical["lat_mean"] ** 2).mean("lat"), 1.0)
+    assert len(post.plot.factors().axes) == 6
+    with pytest.raises(pt.ModelError, match="only a Tucker term has a core; there are none"):
+        post.core(1)
