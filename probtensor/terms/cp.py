@@ -18,7 +18,7 @@ from probtensor.observations.domain import Domain, Observations
 from probtensor.priors.base import AbstractModePrior, Belief, Marginals, Sites
 from probtensor.terms import modes as modes_of_term
 from probtensor.terms.base import AbstractBoundTerm, AbstractTerm, Block, DataScale
-from probtensor.terms.start import uniform_start
+from probtensor.terms.start import positive_start
 from probtensor.typing import Array, Float, Key
 
 
@@ -95,7 +95,7 @@ class BoundCP(AbstractBoundTerm):
         """
         keys = jax.random.split(key, len(self.factors))
         return tuple(
-            uniform_start(one, block, self.rank, float(k > 0))
+            positive_start(one, block, self.rank, float(k > 0))
             for k, (block, one) in enumerate(zip(self.factors, keys, strict=True))
         )
 

@@ -19,7 +19,7 @@ from probtensor.priors.base import AbstractModePrior, Belief
 from probtensor.terms import modes as modes_of_term
 from probtensor.terms.base import AbstractTerm, Block, DataScale
 from probtensor.terms.network import AbstractNetwork
-from probtensor.terms.start import uniform_start
+from probtensor.terms.start import positive_start
 from probtensor.typing import Array, Float, Key
 
 #: Functions of one mode that have a joint posterior, at most.
@@ -151,7 +151,7 @@ class BoundTensorTrain(AbstractNetwork):
         """Random values, zero for the first block: see `BoundCP.initial`."""
         keys = jax.random.split(key, len(self.factors))
         return tuple(
-            uniform_start(one, block, int(np.prod(self.sides(k))), float(k > 0))
+            positive_start(one, block, int(np.prod(self.sides(k))), float(k > 0))
             for k, (block, one) in enumerate(zip(self.factors, keys, strict=True))
         )
 

@@ -22,7 +22,7 @@ from probtensor.priors.categorical import Categorical
 from probtensor.terms import modes as modes_of_term
 from probtensor.terms.base import AbstractTerm, Block, DataScale
 from probtensor.terms.network import AbstractNetwork
-from probtensor.terms.start import uniform_start
+from probtensor.terms.start import positive_start
 from probtensor.typing import Array, Float, Key
 
 #: Entries of the largest core: its posterior has a full covariance, of their number squared.
@@ -158,9 +158,9 @@ class BoundTucker(AbstractNetwork):
         """Random values, zero for the first block: see `BoundCP.initial`."""
         *keys, last = jax.random.split(key, len(self.blocks))
         starts = zip(keys, self.factors, self.ranks, strict=True)
-        factors = [uniform_start(one, block, rank, float(k > 0)) for k, (one, block, rank) in enumerate(starts)]
+        factors = [positive_start(one, block, rank, float(k > 0)) for k, (one, block, rank) in enumerate(starts)]
         sd = jnp.sqrt(jnp.mean(self.core.prior.variance.value))  # type: ignore[attr-defined]
-        return (*factors, uniform_start(last, self.core, int(np.prod(self.ranks)), sd))
+        return (*factors, positive_start(last, self.core, int(np.prod(self.ranks)), sd))
 
     def mode_of(self, block: int) -> str | None:
         """Its name; None for the core."""

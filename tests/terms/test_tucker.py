@@ -192,7 +192,7 @@ def test_a_full_core_finds_what_a_superdiagonal_one_cannot():
     where = observed("grid", values.astype(DTYPE).astype(float), weights)
     errors = {}
     for name, declared in {"tucker": Tucker(2), "cp": CP(2)}.items():
-        best = max((networks.fit(declared, where, np.arange(60) > 5, seed=s) for s in range(3)), key=lambda f: f[1][-1])
+        best = max((networks.fit(declared, where, np.arange(60) > 5, seed=s) for s in range(6)), key=lambda f: f[1][-1])
         state = best[0]
         mean = state.model.terms[0].mean([b.marginals for b in state.beliefs[0]], where.domain)
         errors[name] = np.sqrt(np.mean((in_order("grid", mean) - truth)[weights == 0] ** 2))
