@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -11,6 +11,9 @@ import numpy as np
 
 from probtensor.axes import Axis
 from probtensor.typing import Array, Float
+
+if TYPE_CHECKING:
+    from probtensor.kernels.field import On
 
 
 class Start(NamedTuple):
@@ -59,6 +62,12 @@ class AbstractKernel(eqx.Module):
     def __add__(self, other: AbstractKernel) -> Sum:
         """The kernel of a sum of independent functions."""
         return Sum(_parts(self) + _parts(other))
+
+    def on(self, *dims: str, metric: str | None = None) -> On:
+        """This kernel of the distance in the named coordinates, for `Local`; see `probtensor.kernels.field.On`."""
+        from probtensor.kernels.field import On
+
+        return On(self, dims, metric)
 
 
 def _parts(kernel: AbstractKernel) -> tuple[AbstractKernel, ...]:
