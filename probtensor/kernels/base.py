@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import functools
 import math
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -14,6 +14,9 @@ import numpy as np
 from probtensor.axes import Axis
 from probtensor.linalg.small import triangular_root
 from probtensor.typing import Array, Float
+
+if TYPE_CHECKING:
+    from probtensor.kernels.field import On
 
 
 class Start(NamedTuple):
@@ -71,6 +74,12 @@ class AbstractKernel(eqx.Module):
     def __mul__(self, other: AbstractKernel) -> Product:
         """The product of covariances, such as a cycle that changes its shape slowly: periodic times Matern."""
         return Product(tuple(part for k in (self, other) for part in (k.parts if isinstance(k, Product) else (k,))))
+
+    def on(self, *dims: str, metric: str | None = None) -> On:
+        """This kernel of the distance in the named coordinates, for `Local`; see `probtensor.kernels.field.On`."""
+        from probtensor.kernels.field import On
+
+        return On(self, dims, metric)
 
 
 def _kron(a: Float[Array, "R s t"], b: Float[Array, "R u v"]) -> Float[Array, "R su tv"]:

@@ -1,0 +1,255 @@
+"""Kernels of several coordinates: kernels on a line, each reading chosen coordinates, summed and multiplied."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping, Sequence
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+
+from probtensor import hyperparameters
+from probtensor.axes import Axis
+from probtensor.errors import ModelError
+from probtensor.hyperparameters import Fixed, Parameter
+from probtensor.kernels.base import AbstractKernel, Start
+from probtensor.typing import Array, Float
+
+#: Mean radius of the Earth in km.
+EARTH_RADIUS = 6371.0
+_LATITUDES, _LONGITUDES = ("lat", "latitude"), ("lon", "longitude")
+_METRICS = ("ard", "euclidean", "sphere")
+
+
+class FieldStart(eqx.Module):
+    """Where learning starts: lengthscales as a fraction of each coordinate's range; the variance of the whole."""
+
+    fraction: float
+    variance: float
+
+
+class AbstractFieldKernel(eqx.Module):
+    """A covariance function of several coordinates, which are the columns of an array in the order of ``names``."""
+
+    @property
+    @abc.abstractmethod
+    def dims(self) -> tuple[str, ...]:
+        """The coordinates that it reads, each once."""
+
+    @abc.abstractmethod
+    def bind(
+        self, axes: Mapping[str, Axis], names: Sequence[str], start: FieldStart, carries: bool
+    ) -> AbstractFieldKernel:
+        """The kernel with numbers in it, reading columns in the order of ``names``.
+
+        carries: whether its variance is learned. Raises ModelError for a coordinate that it cannot read.
+        """
+
+    @abc.abstractmethod
+    def covariance(self, a: Float[Array, "... D"], b: Float[Array, "... D"]) -> Float[Array, "..."]:
+        """Covariance of the function at ``a`` and at ``b``, broadcast against each other."""
+
+    @abc.abstractmethod
+    def products(self) -> tuple[tuple[On, ...], ...]:
+        """Its expansion as a sum of products."""
+
+    def __add__(self, other: AbstractFieldKernel) -> FieldSum:
+        """The kernel of a sum of independent functions."""
+        return FieldSum((*_parts(self, FieldSum), *_parts(other, FieldSum)))
+
+    def __mul__(self, other: AbstractFieldKernel) -> FieldProduct:
+        """The kernel of a product of independent functions."""
+        return FieldProduct((*_parts(self, FieldProduct), *_parts(other, FieldProduct)))
+
+
+def _parts(kernel: AbstractFieldKernel, kind: type) -> tuple[AbstractFieldKernel, ...]:
+    if not isinstance(kernel, AbstractFieldKernel):
+        raise ModelError(f"{kernel!r} does not say which coordinates it reads; write kernel.on('time')")
+    return kernel.parts if isinstance(kernel, kind) else (kernel,)  # type: ignore[attr-defined]
+
+
+class On(AbstractFieldKernel):
+    """A kernel of the distance in chosen coordinates, made by ``kernel.on("lat", "lon")``.
+
+    Args:
+        kernel: of a distance.
+        dims: the coordinates it reads.
+        metric: ``"ard"``: each coordinate has a lengthscale of its own, the kernel's is that of the first;
+            ``"euclidean"``: one for all; ``"sphere"``: chordal distance in km between latitude and longitude in
+            degrees, the default for dimensions with these names. A kernel of great-circle distance would not be
+            positive definite (Guinness and Fuentes 2016).
+    """
+
+    kernel: AbstractKernel
+    own_dims: tuple[str, ...] = eqx.field(static=True)
+    metric: str | None = eqx.field(static=True, default=None)
+    columns: tuple[int, ...] = eqx.field(static=True, default=())
+    ratios: Parameter | None = None
+
+    def __check_init__(self) -> None:
+        """Raises ModelError for an unknown metric, repeated or missing dimensions."""
+        if not self.own_dims or len(set(self.own_dims)) < len(self.own_dims):
+            raise ModelError(f"kernel.on{self.own_dims!r}: name one or more dimensions, each once")
+        if self.metric not in (None, *_METRICS):
+            raise ModelError(f"kernel.on(..., metric={self.metric!r}): expected one of {', '.join(_METRICS)}")
+        if self.metric == "sphere" and _sphere_order(self.own_dims) is None:
+            raise ModelError(
+                f"kernel.on{self.own_dims!r}: metric 'sphere' reads a latitude and a longitude, called lat or latitude "
+                "and lon or longitude"
+            )
+
+    @property
+    def dims(self) -> tuple[str, ...]:
+        """As given."""
+        return self.own_dims
+
+    @property
+    def _metric(self) -> str:
+        if self.metric is not None:
+            return self.metric
+        return "sphere" if _sphere_order(self.own_dims) is not None else "ard"
+
+    def bind(self, axes: Mapping[str, Axis], names: Sequence[str], start: FieldStart, carries: bool) -> On:
+        """Numbers for the lengthscales, which start at a fraction of each range but not below the spacing."""
+        for name in self.own_dims:
+            if axes[name].kind == "category":
+                raise ModelError(
+                    f"Local: coordinate {name!r} holds names, which have no distance; use CP(rank, modes=[{name!r}, "
+                    "...]) for it"
+                )
+        scales = [_start_of(axes[n], start.fraction) for n in self.own_dims]
+        axis, ratios = axes[self.own_dims[0]], None
+        if self._metric == "sphere":
+            axis = _sphere_axis([axes[n] for n in _ordered(self.own_dims)])
+            scales = [_start_of(axis, start.fraction)]
+        elif self._metric == "ard" and len(scales) > 1:
+            declared = getattr(self.kernel, "lengthscale", None)
+            if declared is None:
+                relative = np.array([scales[0] / s for s in scales[1:]])
+                ratios = hyperparameters.bind(None, relative, "relative lengthscale")
+            else:
+                ratios = hyperparameters.bind(
+                    None, np.ones(len(scales) - 1), "relative lengthscale", held=isinstance(declared, Fixed)
+                )
+        own = Start(np.array(scales[:1]), np.array([start.variance if carries else 1.0]), carries)
+        ordered = _ordered(self.own_dims) if self._metric == "sphere" else self.own_dims
+        columns = tuple(names.index(n) for n in ordered)
+        return On(self.kernel.bind(axis, own), self.own_dims, self._metric, columns, ratios)
+
+    def place(self, x: Float[Array, "... D"]) -> Float[Array, "... E"]:
+        """Coordinates in a Euclidean space whose distance is what the kernel reads."""
+        chosen = x[..., jnp.asarray(self.columns)]
+        if self.metric == "sphere":
+            lat, lon = jnp.deg2rad(chosen[..., 0]), jnp.deg2rad(chosen[..., 1])
+            across = jnp.cos(lat)
+            unit = jnp.stack([across * jnp.cos(lon), across * jnp.sin(lon), jnp.sin(lat)], axis=-1)
+            return EARTH_RADIUS * unit
+        if self.ratios is None:
+            return chosen
+        return chosen * jnp.concatenate([jnp.ones(1, chosen.dtype), self.ratios.value])
+
+    def covariance(self, a: Float[Array, "... D"], b: Float[Array, "... D"]) -> Float[Array, "..."]:
+        """The kernel at the distance of the places."""
+        square = jnp.sum((self.place(a) - self.place(b)) ** 2, axis=-1)
+        apart = square > 0
+        distance = jnp.where(apart, jnp.sqrt(jnp.where(apart, square, 1.0)), 0.0)
+        return self.kernel.covariance(distance)[0]
+
+    def reach(self, extent: float) -> float:
+        """The distance at which half of the correlation is left, looked for up to ten extents."""
+        distance = jnp.asarray(extent * np.geomspace(1e-6, 10, 400))
+        values = np.asarray(self.kernel.covariance(jnp.concatenate([jnp.zeros(1), distance]))[0])
+        below = np.flatnonzero(values[1:] < 0.5 * values[0])
+        return float(distance[below[0]]) if below.size else 10 * extent
+
+    def products(self) -> tuple[tuple[On, ...], ...]:
+        """Itself."""
+        return ((self,),)
+
+
+class FieldProduct(AbstractFieldKernel):
+    """The product of kernels. The first factor carries the variance, the others' is 1."""
+
+    parts: tuple[AbstractFieldKernel, ...]
+
+    @property
+    def dims(self) -> tuple[str, ...]:
+        """The parts' dimensions."""
+        return tuple(dict.fromkeys(d for part in self.parts for d in part.dims))
+
+    def bind(self, axes: Mapping[str, Axis], names: Sequence[str], start: FieldStart, carries: bool) -> FieldProduct:
+        """Binds the factors."""
+        first, *others = self.parts
+        rest = [p.bind(axes, names, FieldStart(start.fraction, 1.0), False) for p in others]
+        return FieldProduct((first.bind(axes, names, start, carries), *rest))
+
+    def covariance(self, a: Float[Array, "... D"], b: Float[Array, "... D"]) -> Float[Array, "..."]:
+        """Product of the factors' covariances."""
+        total = self.parts[0].covariance(a, b)
+        for part in self.parts[1:]:
+            total = total * part.covariance(a, b)
+        return total
+
+    def products(self) -> tuple[tuple[On, ...], ...]:
+        """Every choice of one product from each factor."""
+        out: tuple[tuple[On, ...], ...] = ((),)
+        for part in self.parts:
+            out = tuple(left + right for left in out for right in part.products())
+        return out
+
+
+class FieldSum(AbstractFieldKernel):
+    """The sum of kernels, each with a variance of its own."""
+
+    parts: tuple[AbstractFieldKernel, ...]
+
+    @property
+    def dims(self) -> tuple[str, ...]:
+        """The parts' dimensions."""
+        return tuple(dict.fromkeys(d for part in self.parts for d in part.dims))
+
+    def bind(self, axes: Mapping[str, Axis], names: Sequence[str], start: FieldStart, carries: bool) -> FieldSum:
+        """Binds the parts, which share the variance; without one to carry the first part's is held."""
+        share = FieldStart(start.fraction, start.variance / len(self.parts))
+        return FieldSum(tuple(p.bind(axes, names, share, carries or k > 0) for k, p in enumerate(self.parts)))
+
+    def covariance(self, a: Float[Array, "... D"], b: Float[Array, "... D"]) -> Float[Array, "..."]:
+        """Sum of the parts' covariances."""
+        total = self.parts[0].covariance(a, b)
+        for part in self.parts[1:]:
+            total = total + part.covariance(a, b)
+        return total
+
+    def products(self) -> tuple[tuple[On, ...], ...]:
+        """The parts' products."""
+        return tuple(product for part in self.parts for product in part.products())
+
+
+def _start_of(axis: Axis, fraction: float) -> float:
+    return max(axis.range * fraction, 0.5 * axis.spacing)
+
+
+def _sphere_order(dims: Sequence[str]) -> tuple[int, int] | None:
+    """Places of the latitude and the longitude, if these two are the dimensions."""
+    lower = [d.lower() for d in dims]
+    lat = [k for k, d in enumerate(lower) if d in _LATITUDES]
+    lon = [k for k, d in enumerate(lower) if d in _LONGITUDES]
+    return (lat[0], lon[0]) if len(lower) == 2 and lat and lon else None
+
+
+def _ordered(dims: Sequence[str]) -> tuple[str, str]:
+    order = _sphere_order(dims)
+    assert order is not None
+    return dims[order[0]], dims[order[1]]
+
+
+def _sphere_axis(axes: Sequence[Axis]) -> Axis:
+    """A pseudo-axis in km with the extent and spacing of a latitude and a longitude."""
+    degree = np.pi * EARTH_RADIUS / 180
+    lat, lon = axes
+    across = np.cos(np.deg2rad(np.mean(lat.points)))
+    extent = degree * float(np.hypot(lat.range, lon.range * across))
+    spacing = degree * min(lat.spacing, lon.spacing * max(across, 0.1))
+    number = max(2, round(extent / spacing)) if spacing > 0 else 2
+    return Axis(f"{lat.name}, {lon.name}", "numeric", np.linspace(0.0, min(extent, 2 * EARTH_RADIUS), number), "km")

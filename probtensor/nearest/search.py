@@ -1,0 +1,99 @@
+"""Which entries to condition on: those with the largest prior correlation, found by trees."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from probtensor.compilation import compiled
+from probtensor.kernels.field import AbstractFieldKernel, On
+from probtensor.typing import Array, Float, Int
+
+#: How much a coordinate that one product of kernels does not read counts among entries that are equally near to it.
+_TIE = 1e-3
+#: Earlier entries are searched in batches, each this much longer than all before it.
+_GROWTH = 1.25
+
+
+def embeddings(kernel: AbstractFieldKernel, points: Float[np.ndarray, "N D"]) -> list[Float[np.ndarray, "N E"]]:
+    """For each product of the kernel, coordinates in which near means correlated under that product.
+
+    The unit of distance is where half of the correlation is left. Coordinates that a product does not read break ties.
+    """
+    scaled: dict[int, np.ndarray] = {}
+    products = kernel.products()
+    for part in {id(p): p for product in products for p in product}.values():
+        scaled[id(part)] = _scaled(part, points)
+    readers = [part for product in products for part in product]
+    out = []
+    for product in products:
+        own = [scaled[id(part)] for part in product]
+        read = {d for part in product for d in part.dims}
+        others = [_TIE * scaled[id(p)] for p in readers if not set(p.dims) & read]
+        out.append(np.concatenate([*own, *others], axis=1))
+    return out
+
+
+def _scaled(part: On, points: np.ndarray) -> np.ndarray:
+    place = np.asarray(part.place(points))
+    extent = float(np.linalg.norm(np.ptp(place, axis=0))) or 1.0
+    return place / part.reach(extent)
+
+
+def earlier(places: Float[np.ndarray, "N E"], targets: Int[np.ndarray, "n"], number: int) -> Int[np.ndarray, "n k"]:
+    """For each target the nearest entries before it, -1 where there are fewer.
+
+    Looked for among the entries before the target's batch, which are all of those before it up to a fifth.
+    """
+    out = np.full((len(targets), number), -1)
+    edges = [1]
+    while edges[-1] < len(places):
+        edges.append(min(len(places), max(edges[-1] + 1, int(_GROWTH * edges[-1]))))
+    for low, high in zip(edges[:-1], edges[1:], strict=True):
+        chosen = np.flatnonzero((targets >= low) & (targets < high))
+        if chosen.size:
+            out[chosen] = _query(places[:low], places[targets[chosen]], number)
+    return out
+
+
+def nearest(places: Float[np.ndarray, "N E"], targets: Float[np.ndarray, "M E"], number: int) -> Int[np.ndarray, "M k"]:
+    """For each target place the nearest entries, -1 where there are fewer."""
+    return _query(places, targets, number)
+
+
+def _query(places: np.ndarray, targets: np.ndarray, number: int) -> np.ndarray:
+    found = min(number, len(places))
+    out = np.full((len(targets), number), -1)
+    out[:, :found] = cKDTree(places).query(targets, k=found)[1].reshape(len(targets), found)
+    return out
+
+
+def most_correlated(
+    kernel: AbstractFieldKernel,
+    points: Float[np.ndarray, "N D"],
+    targets: Float[np.ndarray, "M D"],
+    candidates: list[Int[np.ndarray, "M C"]],
+    number: int,
+) -> Int[np.ndarray, "M k"]:
+    """Of the candidates found for each product, the ones with the largest covariance under the whole kernel."""
+    if len(candidates) == 1:
+        return candidates[0][:, :number]
+    merged = np.sort(np.concatenate(candidates, axis=1), axis=1)
+    merged[:, 1:][merged[:, 1:] == merged[:, :-1]] = -1
+    chunk = 1024
+    out = np.empty((len(targets), number), dtype=int)
+    for at in range(0, len(targets), chunk):
+        some = merged[at : at + chunk]
+        padded = np.pad(some, ((0, chunk - len(some)), (0, 0)), constant_values=-1)
+        where = np.zeros((chunk, targets.shape[1]))
+        where[: len(some)] = targets[at : at + chunk]
+        cov = np.asarray(_cross(kernel, where, points[padded]))[: len(some)]
+        cov = np.where(some >= 0, cov, -np.inf)
+        best = np.argsort(-cov, axis=1, kind="stable")[:, :number]
+        out[at : at + chunk] = np.take_along_axis(some, best, axis=1)
+    return out
+
+
+@compiled
+def _cross(kernel: AbstractFieldKernel, targets: Float[Array, "n D"], near: Float[Array, "n C D"]) -> Array:
+    return kernel.covariance(targets[:, None], near)
