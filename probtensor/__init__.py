@@ -15,6 +15,7 @@ from probtensor.priors.categorical import Categorical, Constant
 from probtensor.priors.dense import Dense
 from probtensor.priors.markov import Markov
 from probtensor.terms.cp import CP
+from probtensor.terms.local import Local
 from probtensor.terms.offset import Climatology, Offset
 from probtensor.terms.tensor_train import TensorTrain
 from probtensor.terms.tucker import Tucker
@@ -30,6 +31,7 @@ __all__ = [
     "Dense",
     "FormatError",
     "Gaussian",
+    "Local",
     "Markov",
     "Matern",
     "MessagePassing",

@@ -11,12 +11,16 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from probtensor.compilation import compiled
+from probtensor.compilation import compiled, one_blas_thread
+from probtensor.engines.collapsed import prediction
 from probtensor.engines.sweep import State
 from probtensor.observations.domain import Domain
 from probtensor.priors.base import Belief, Marginals
 from probtensor.terms.base import AbstractBoundTerm
 from probtensor.typing import Array, Float, Key
+
+#: Of functions at coordinates without data, in predictions from draws.
+_SEED = 0
 
 
 class Prediction(NamedTuple):
@@ -41,25 +45,55 @@ def _combine(
     return Prediction(mean, variance)
 
 
-@compiled
 def predict(state: State, domain: Domain, terms: tuple[int, ...]) -> Prediction:
-    """The signal of these terms at any domain; terms: their positions in the model."""
+    """The signal of these terms at any domain; terms: their positions in the model.
+
+    With a local term this runs on the host, and not inside another program.
+    """
+    if state.local is not None:
+        return _with_local(state, domain, terms, known=False)
+    return _predict(state, domain, terms)
+
+
+def _with_local(state: State, domain: Domain, terms: tuple[int, ...], known: bool) -> Prediction:
+    assert state.local is not None
+    with one_blas_thread():
+        found = prediction.moments(state.model, state.local, domain, terms, known, jax.random.key(_SEED))
+    return Prediction(*(jnp.asarray(part.reshape(domain.shape)) for part in found))
+
+
+@compiled
+def _predict(state: State, domain: Domain, terms: tuple[int, ...]) -> Prediction:
     pairs = zip(state.model.terms, state.beliefs, strict=True)
     marginals = [_marginals(t, b, domain) if j in terms else () for j, (t, b) in enumerate(pairs)]
     return _combine(state, marginals, domain, terms)
 
 
-@compiled
 def fitted(state: State, domain: Domain) -> Prediction:
     """The signal at the training domain, read off the beliefs: cheaper than `predict`, and the same."""
+    if state.local is not None:
+        return _with_local(state, domain, tuple(range(len(state.model.terms))), known=True)
+    return _fitted(state, domain)
+
+
+@compiled
+def _fitted(state: State, domain: Domain) -> Prediction:
     pairs = zip(state.model.terms, state.beliefs, strict=True)
     marginals = [t.training_marginals(b, domain) for t, b in pairs]
     return _combine(state, marginals, domain, tuple(range(len(marginals))))
 
 
-@compiled
 def sample(state: State, domain: Domain, key: Key, n: int) -> Float[Array, "n ..."]:
     """Joint draws of the signal at every entry of a domain: functions are drawn once and used everywhere."""
+    if state.local is None:
+        return _sample(state, domain, key, n)
+    with one_blas_thread():
+        found = prediction.draws(state.model, state.local, domain, key, n)
+    return jnp.asarray(found.reshape(n, *domain.shape))
+
+
+@compiled
+def _sample(state: State, domain: Domain, key: Key, n: int) -> Float[Array, "n ..."]:
     total = jnp.zeros((n, *domain.shape), state.power.dtype)
     for term, beliefs, k in zip(
         state.model.terms, state.beliefs, jax.random.split(key, len(state.beliefs)), strict=True

@@ -17,6 +17,7 @@ ROOMS = (
     "linalg",
     "kernels",
     "statespace",
+    "nearest",
     "priors",
     "observations",
     "likelihoods",

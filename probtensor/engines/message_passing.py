@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from probtensor.compilation import one_blas_thread
+from probtensor.engines.collapsed import fit as collapsed
 from probtensor.engines.sweep import State, start, sweeps
 from probtensor.errors import ModelError
 from probtensor.model import BoundModel
@@ -27,6 +28,8 @@ _QUIET, _EVERY = 6, 2
 _ALWAYS = 15
 #: What `MessagePassing.resolved` puts in the place of None.
 _MAX_SWEEPS, _POWER = 100, 1.0
+#: The same for the start of a model with a local term.
+_START_SWEEPS, _START_POWER = 40, 0.1
 
 
 class Fit(NamedTuple):
@@ -64,7 +67,9 @@ class MessagePassing:
         power: exponent on the likelihood, in (0, 1]. 1 is Bayes' rule for independent noise. What a low-rank model
             leaves over is correlated between neighbours, so N residuals are worth fewer than N; a power below 1 counts
             them so and widens the posterior of the factors (Grunwald and van Ommen 2017, generalised posterior).
-            None: chosen on gap-shaped folds under ``model="auto"``, 1 otherwise.
+            None: chosen on gap-shaped folds under ``model="auto"``, 1 otherwise. With a `Local` term, which knows
+            those correlations, it only shapes the start (None: 0.1).
+        draws: with a `Local` term, how many draws represent the posterior of the other terms.
 
     Raises:
         ModelError: an option has no such value.
@@ -76,6 +81,7 @@ class MessagePassing:
     max_sweeps: int | None = None
     restarts: int = 1
     power: float | None = None
+    draws: int = 16
 
     def __post_init__(self) -> None:
         """Raises ModelError for a value that an option does not have."""
@@ -85,12 +91,17 @@ class MessagePassing:
             "tol must be at least zero": self.tol >= 0,
             "max_sweeps must be at least 1": self.max_sweeps is None or self.max_sweeps >= 1,
             "restarts must be at least 1": self.restarts >= 1,
+            "draws must be at least 2": self.draws >= 2,
             "power must be above 0 and at most 1": self.power is None or 0 < self.power <= 1,
         }
         for text, good in checks.items():
             if not good:
                 name = text.split()[0]
                 raise ModelError(f"MessagePassing({name}={getattr(self, name)!r}): {text}")
+
+    def resolved_for(self, model: BoundModel) -> MessagePassing:
+        """The same engine with numbers that suit the model wherever its own are None."""
+        return self.resolved(_START_POWER, _START_SWEEPS) if collapsed.positions(model) else self.resolved()
 
     def resolved(self, power: float = _POWER, max_sweeps: int = _MAX_SWEEPS) -> MessagePassing:
         """The same engine with these numbers wherever its own are None."""
@@ -120,7 +131,7 @@ class MessagePassing:
         Raises:
             ModelError: the objective is not finite.
         """
-        engine = self.resolved()
+        engine = self.resolved_for(model)
         power = jnp.asarray(engine.power, dtype=observations.values.dtype)
         fits = []
         with one_blas_thread():
@@ -134,10 +145,26 @@ class MessagePassing:
                 fit = engine._go_on(state, observations, progress, fresh=True)
                 fits.append(fit._replace(compile_seconds=fit.compile_seconds + starting))
         best = max(fits, key=lambda f: f.objective[-1])
+        if collapsed.positions(model):
+            best = self._with_local(best, observations, key, progress)
         return best._replace(
             restarts=tuple(float(f.objective[-1]) for f in fits),
             compile_seconds=sum(f.compile_seconds for f in fits),
             run_seconds=sum(f.run_seconds for f in fits),
+        )
+
+    def _with_local(self, fit: Fit, observations: Observations, key: Key, progress: Progress | None) -> Fit:
+        """All terms jointly under the local term's noise, from a fit without it."""
+        seed = int(np.asarray(jax.random.bits(key)))
+        with one_blas_thread():
+            found = collapsed.fit(fit.state.model, fit.state.beliefs, observations, self.draws, seed, progress)
+        state = fit.state._replace(model=found.model, beliefs=found.beliefs, local=found.local)
+        return fit._replace(
+            state=state,
+            objective=found.objective,
+            converged=found.converged,
+            reason=f"{'converged' if found.converged else 'stopped'} after {len(found.objective)} joint steps",
+            run_seconds=fit.run_seconds + found.seconds,
         )
 
     def _go_on(self, state: State, observations: Observations, progress: Progress | None, fresh: bool) -> Fit:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import equinox as eqx
 import jax
@@ -17,6 +17,9 @@ from probtensor.priors.base import Belief
 from probtensor.terms.base import AbstractBoundTerm
 from probtensor.typing import Array, Float, Int, Key
 
+if TYPE_CHECKING:
+    from probtensor.engines.collapsed.fit import Local
+
 Beliefs = tuple[tuple[Belief, ...], ...]
 
 
@@ -24,12 +27,14 @@ class State(NamedTuple):
     """What the next sweep needs: the model with its current hyper-parameters, and a belief for each block.
 
     power: exponent of the likelihood, see `MessagePassing`.
+    local: the fitted local part of a model with a `Local` term; the beliefs then only summarise its draws.
     """
 
     model: BoundModel
     power: Float[Array, ""]
     beliefs: Beliefs
     learning: tuple[tuple[LearningState, ...], ...]
+    local: Local | None = None
 
 
 class Info(NamedTuple):
@@ -80,7 +85,7 @@ def sweep(state: State, observations: Observations, learn: Array) -> tuple[State
 
     learn: whether kernel hyper-parameters take a step. The noise is learned in every sweep.
     """
-    model, power, beliefs, learning = state
+    model, power, beliefs, learning, _ = state
     terms, beliefs_now, learning_now = list(model.terms), list(beliefs), list(learning)
     means = [term_mean(t, b, observations) for t, b in zip(terms, beliefs, strict=True)]
     for j, term in enumerate(terms):

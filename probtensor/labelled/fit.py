@@ -84,7 +84,6 @@ def _fit(
     if isinstance(model, automatic.Automatic):
         choice = _choose(encoded, likelihood, engine, seed, model.ranks)
         model, engine = choice.model, choice.engine
-    engine = engine.resolved()
     declared = as_sum(model)
     modes = declared.mode_names(tuple(encoded.coordinates))
     if choice is None:
@@ -92,6 +91,7 @@ def _fit(
     axes = encoded.axes(modes)
     observations = encoded.observations(modes)
     bound = bind(declared, axes, likelihood, automatic.scale_of(observations))
+    engine = engine.resolved_for(bound)
     with _progress(progress) as report:
         init = None if choice is None else choice.start
         result = engine.run(bound, observations, jax.random.key(seed), report, init)

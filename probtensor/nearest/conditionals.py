@@ -19,6 +19,8 @@ from probtensor.typing import Array, Float, Int
 
 #: Entries whose covariances are formed at once, and the one batch size for which that is compiled.
 _CHUNK = 1024
+#: Added to the neighbours' variances, relative to the function's own.
+_JITTER = 1e-10
 
 
 class Entries(NamedTuple):
@@ -46,56 +48,91 @@ class Neighbourhood(NamedTuple):
     live: Float[Array, "n k"]
 
 
+class Covariances(NamedTuple):
+    """Of the function at a batch: among pairs i > j of neighbours, of the target with them, and its own variances.
+
+    size: variance of the whole function at a target, which is stationary; own: of the part that is asked for.
+    """
+
+    pairs: Float[Array, "n P"]
+    cross: Float[Array, "n k"]
+    size: Float[Array, "n"]
+    own: Float[Array, "n"]
+
+
+class Solved(NamedTuple):
+    """The neighbours' system solved for the cross-covariance, and for S draws of the neighbours' residuals."""
+
+    weights: Float[np.ndarray, "n k"]
+    residuals: Float[np.ndarray, "S n k"]
+
+
 def gather(targets: Entries, sources: Entries, index: Int[np.ndarray, "n k"]) -> Neighbourhood:
     """The neighbours' places and noise; missing neighbours have no covariance with anything."""
-    live = index >= 0
-    return Neighbourhood(
-        targets.points,
-        targets.unit_noise,
-        sources.points[index],
-        sources.unit_noise[index],
-        live.astype(sources.unit_noise.dtype),
-    )
+    near = sources.unit_noise[index]
+    return Neighbourhood(*targets, sources.points[index], near, (index >= 0).astype(near.dtype))
 
 
-def covariances(
-    kernel: AbstractFieldKernel, noise: Float[Array, ""], hood: Neighbourhood
-) -> tuple[Array, Array, Array]:
-    """Covariance among the neighbours (noise included), of the target with them, and of the target itself."""
-    pair = hood.live[:, :, None] * hood.live[:, None, :]
-    among = kernel.covariance(hood.near[:, :, None], hood.near[:, None, :]) * pair
-    own = kernel.covariance(hood.target, hood.target)
-    # A missing neighbour is an independent value of some variance; a jitter far below the noise floor keeps repeated
-    # places solvable.
-    diagonal = hood.live * noise * hood.near_unit_noise + (1 - hood.live) * own[:, None] + 1e-10 * own[:, None]
-    among = among + diagonal[:, :, None] * jnp.eye(among.shape[-1], dtype=among.dtype)
-    cross = kernel.covariance(hood.target[:, None], hood.near) * hood.live
-    return among, cross, own + noise * hood.unit_noise
+def covariances(kernel: AbstractFieldKernel, part: AbstractFieldKernel, hood: Neighbourhood) -> Covariances:
+    """The covariances of a batch.
+
+    part: the target is the function with this kernel, which is one in the sum ``kernel``, or all of it.
+    """
+    i, j = np.tril_indices(hood.near.shape[1], -1)
+    pairs = kernel.covariance(hood.near[:, i], hood.near[:, j]) * hood.live[:, i] * hood.live[:, j]
+    cross = part.covariance(hood.target[:, None], hood.near) * hood.live
+    own = part.covariance(hood.target, hood.target)
+    return Covariances(pairs, cross, kernel.covariance(hood.target, hood.target), own)
 
 
-_compiled_covariances = compiled(covariances)
+compiled_covariances = compiled(covariances)
+
+
+def solve(
+    found: Covariances, noise: float, hood: Neighbourhood, residuals: Float[np.ndarray, "S n k"]
+) -> Solved:
+    """The noisy neighbours' covariance solved, on the host: one LAPACK call a system."""
+    n, k = found.cross.shape
+    i, j = np.tril_indices(k, -1)
+    among = np.empty((n, k, k))
+    among[:, i, j] = among[:, j, i] = found.pairs
+    # A missing neighbour is an independent value of some variance.
+    among[:, np.arange(k), np.arange(k)] = (1 + _JITTER) * np.asarray(found.size)[:, None] + _noise(noise, hood)
+    right = np.concatenate([np.asarray(found.cross)[:, :, None], np.moveaxis(residuals, 0, -1)], axis=-1)
+    solved = np.linalg.solve(among, right)
+    return Solved(solved[..., 0], np.moveaxis(solved[..., 1:], -1, 0))
+
+
+def _noise(noise: float, hood: Neighbourhood) -> Float[np.ndarray, "n k"]:
+    return noise * np.asarray(hood.near_unit_noise) * np.asarray(hood.live)
 
 
 def condition(
     kernel: AbstractFieldKernel,
-    noise: Float[Array, ""],
+    noise: float,
     targets: Entries,
     sources: Entries,
     index: Int[np.ndarray, "n k"],
+    part: AbstractFieldKernel | None = None,
 ) -> Conditionals:
-    """Each target given its neighbours among the sources, in chunks; a target's unit noise 0 asks for the signal."""
+    """Each target given its neighbours among the sources, in chunks; a target's unit noise 0 asks for the signal.
+
+    part: see `covariances`; None: the whole function.
+    """
+    part = kernel if part is None else part
     weights = np.zeros(index.shape)
     variance = np.zeros(len(index))
+    none = np.zeros((0, _CHUNK, index.shape[1]))
     for at in range(0, len(index), _CHUNK):
         some = slice(at, min(at + _CHUNK, len(index)))
-        part = Entries(*(_padded(a[some]) for a in targets))
-        among, cross, own = _compiled_covariances(kernel, noise, gather(part, sources, _padded(index[some])))
         n = some.stop - at
-        cross_n = np.asarray(cross)[:n]
-        solved = np.linalg.solve(np.asarray(among)[:n], cross_n[..., None])[..., 0]
-        weights[some] = solved
-        variance[some] = np.asarray(own)[:n] - np.sum(solved * cross_n, axis=1)
-    floor = float(noise) * targets.unit_noise + 1e-12 * float(np.max(np.abs(variance), initial=0.0))
+        hood = gather(Entries(*(_padded(a[some]) for a in targets)), sources, _padded(index[some]))
+        found = compiled_covariances(kernel, part, hood)
+        solved = solve(found, noise, hood, none).weights
+        weights[some] = solved[:n]
+        left = np.asarray(found.own) - np.sum(solved * np.asarray(found.cross), axis=1)
+        variance[some] = left[:n] + noise * targets.unit_noise[some]
+    floor = noise * targets.unit_noise + 1e-12 * float(np.max(np.abs(variance), initial=0.0))
     return Conditionals(index, weights * (index >= 0), np.maximum(variance, floor))
 
 
@@ -105,38 +142,41 @@ def _padded(array: np.ndarray) -> np.ndarray:
     return array if missing == 0 else np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])
 
 
+class Slopes(NamedTuple):
+    """Derivatives of a log density with respect to each of the covariances of a batch and to the noise."""
+
+    pairs: Float[np.ndarray, "n P"]
+    cross: Float[np.ndarray, "n k"]
+    size: Float[np.ndarray, "n"]
+    noise: float
+
+
 def log_density(
-    kernel: AbstractFieldKernel,
-    noise: Float[Array, ""],
+    found: Covariances,
+    noise: float,
     hood: Neighbourhood,
-    residual: Float[Array, "S n"],
-    near_residual: Float[Array, "S n k"],
-    solved: Float[Array, "n k"],
-    solved_residual: Float[Array, "S n k"],
-) -> Float[Array, ""]:
-    """Sum over targets of the log density given the neighbours, averaged over S draws of the residual.
-
-    The solutions of the neighbours' system (against the cross-covariance and against their residuals) come from
-    outside and are constants here; value and gradient with respect to the kernel and the noise are exact, since the
-    conditional variance is stationary in the weights and the mean's derivative is written with the solved residual.
-    """
-    among, cross, own = covariances(kernel, noise, hood)
-    image = jnp.einsum("nij,nj->ni", among, solved)
-    variance = own - 2 * jnp.sum(solved * cross, axis=-1) + jnp.sum(solved * image, axis=-1)
-    moved = jnp.einsum("snk,nk->sn", solved_residual, cross - image)
-    contrast = residual - jnp.sum(solved * near_residual, axis=-1) - moved
-    terms = -0.5 * (jnp.log(2 * jnp.pi * variance) + contrast**2 / variance)
-    return jnp.sum(jnp.mean(terms, axis=0))
-
-
-def solve_neighbours(
-    kernel: AbstractFieldKernel,
-    noise: Float[Array, ""],
-    hood: Neighbourhood,
+    residual: Float[np.ndarray, "S n"],
     near_residual: Float[np.ndarray, "S n k"],
-) -> tuple[Float[np.ndarray, "n k"], Float[np.ndarray, "S n k"]]:
-    """What `log_density` needs: the neighbours' system solved for the cross-covariance and for each residual."""
-    among, cross, _ = _compiled_covariances(kernel, noise, hood)
-    right = np.concatenate([np.asarray(cross)[:, :, None], np.moveaxis(near_residual, 0, -1)], axis=-1)
-    solved = np.linalg.solve(np.asarray(among), right)
-    return solved[..., 0], np.moveaxis(solved[..., 1:], -1, 0)
+) -> tuple[float, Slopes]:
+    """Sum over targets of the log density given the neighbours, averaged over S draws of the residual; and its slopes.
+
+    With C the neighbours' noisy covariance, k the cross-covariance, w = C^-1 k and s = C^-1 r: the conditional variance
+    changes by dv = d own - 2 w'dk + w'dC w, the contrast by dc = -s'dk + w'dC s.
+    """
+    S, n, k = near_residual.shape
+    w, s = solve(found, noise, hood, near_residual)
+    cross, size, unit = np.asarray(found.cross), np.asarray(found.size), np.asarray(hood.unit_noise)
+    variance = np.maximum(size - np.sum(w * cross, axis=1), _JITTER * size) + noise * unit
+    contrast = residual - np.einsum("nk,snk->sn", w, near_residual)
+    value = -0.5 * float(np.sum(np.log(2 * np.pi * variance)) + np.sum(contrast**2 / variance) / S)
+    by_variance = 0.5 * np.mean(contrast**2 / variance - 1, axis=0) / variance
+    by_contrast = -contrast / variance / S
+    mixed = np.einsum("sn,snk->nk", by_contrast, s)
+    i, j = np.tril_indices(k, -1)
+    toward = by_variance[:, None] * w + mixed
+    pairs = w[:, i] * toward[:, j] + w[:, j] * mixed[:, i] + by_variance[:, None] * w[:, i] * w[:, j]
+    diagonal = w * toward
+    own_noise = float(np.sum(by_variance * unit))
+    noise_slope = own_noise + float(np.sum(diagonal * _noise(1.0, hood)))
+    by_size = by_variance + (1 + _JITTER) * np.sum(diagonal, axis=1)
+    return value, Slopes(pairs, -by_variance[:, None] * w - toward, by_size, noise_slope)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from scipy.spatial import cKDTree
 
@@ -11,7 +13,7 @@ from probtensor.typing import Array, Float, Int
 
 #: How much a coordinate that one product of kernels does not read counts among entries that are equally near to it.
 _TIE = 1e-3
-#: Earlier entries are searched in batches, each this much longer than all before it.
+#: A batch of targets ends this much further than it begins.
 _GROWTH = 1.25
 
 
@@ -43,17 +45,27 @@ def _scaled(part: On, points: np.ndarray) -> np.ndarray:
 def earlier(places: Float[np.ndarray, "N E"], targets: Int[np.ndarray, "n"], number: int) -> Int[np.ndarray, "n k"]:
     """For each target the nearest entries before it, -1 where there are fewer.
 
-    Looked for among the entries before the target's batch, which are all of those before it up to a fifth.
+    In batches of targets, each of which looks among a quarter more entries than come before it and drops the later
+    ones; entries come in random order, so enough are left.
     """
     out = np.full((len(targets), number), -1)
-    edges = [1]
+    edges = [0]
     while edges[-1] < len(places):
-        edges.append(min(len(places), max(edges[-1] + 1, int(_GROWTH * edges[-1]))))
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+        edges.append(min(len(places), max(edges[-1] + number + 1, int(_GROWTH * edges[-1]))))
+    wider = int(np.ceil(1.1 * _GROWTH * number)) + 10
+    for low, high in itertools.pairwise(edges):
         chosen = np.flatnonzero((targets >= low) & (targets < high))
         if chosen.size:
-            out[chosen] = _query(places[:low], places[targets[chosen]], number)
+            found = _query(places[:high], places[targets[chosen]], high if low == 0 else wider)
+            out[chosen] = _first(np.where(found < targets[chosen, None], found, -1), number)
     return out
+
+
+def _first(index: Int[np.ndarray, "n C"], number: int) -> Int[np.ndarray, "n k"]:
+    """The first indices of each row that are not -1."""
+    order = np.argsort(index < 0, axis=1, kind="stable")[:, :number]
+    kept = np.take_along_axis(index, order, axis=1)
+    return np.pad(kept, ((0, 0), (0, number - kept.shape[1])), constant_values=-1)
 
 
 def nearest(places: Float[np.ndarray, "N E"], targets: Float[np.ndarray, "M E"], number: int) -> Int[np.ndarray, "M k"]:

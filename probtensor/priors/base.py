@@ -113,6 +113,17 @@ class AbstractModePrior(eqx.Module):
         """Joint draws at any coordinates."""
 
     @abc.abstractmethod
+    def white_shape(self, levels: int, rank: int) -> tuple[int, ...]:
+        """Shape of the white noise that `colour` reads."""
+
+    @abc.abstractmethod
+    def colour(self, points: Float[Array, "T"], white: Float[Array, "..."]) -> Float[Array, "T R"]:
+        """The functions that standard normal noise becomes: their distribution is the prior.
+
+        Not linear where the prior has a mean. Coordinates must be distinct.
+        """
+
+    @abc.abstractmethod
     def improve(self, points: Float[Array, "T"], sites: Sites) -> Self:
         """Hyper-parameters with a closed-form update, updated: never lowers the log-normaliser plus log prior."""
 

@@ -87,6 +87,15 @@ class Categorical(AbstractModePrior):
         noise = jax.random.normal(key, (n, *marginals.mean.shape), marginals.mean.dtype)[:, group]
         return marginals.mean[None] + jnp.einsum("mrk,nmk->nmr", spread_of(marginals.cov), noise)
 
+    def white_shape(self, levels: int, rank: int) -> tuple[int, ...]:
+        """A number for each value."""
+        return levels, rank
+
+    def colour(self, points: Float[Array, "T"], white: Float[Array, "T R"]) -> Float[Array, "T R"]:
+        """The noise scaled, about the common mean."""
+        scaled = jnp.sqrt(self.variance.value) * white
+        return scaled if self.mean is None else self.mean + scaled
+
     def improve(self, points: Float[Array, "T"], sites: Sites) -> Categorical:
         """The common mean at its exact optimum, then one expectation-maximisation step of the variance."""
         prior = self
@@ -125,6 +134,14 @@ class Constant(AbstractModePrior):
     def sample(self, belief: Belief, new_points: Float[Array, "M"], key: Key, n: int) -> Float[Array, "n M R"]:
         """Ones."""
         return jnp.ones((n, new_points.shape[0], belief.mean.shape[1]), belief.mean.dtype)
+
+    def white_shape(self, levels: int, rank: int) -> tuple[int, ...]:
+        """Empty, but for the number of functions."""
+        return 0, rank
+
+    def colour(self, points: Float[Array, "T"], white: Float[Array, "0 R"]) -> Float[Array, "T R"]:
+        """Ones."""
+        return jnp.ones((points.shape[0], white.shape[1]), points.dtype)
 
     def improve(self, points: Float[Array, "T"], sites: Sites) -> Constant:
         """Nothing to learn."""

@@ -141,6 +141,15 @@ class Dense(AbstractModePrior):
         shared = jnp.einsum("rmi,ni->nmr", found.reduced, z) - jnp.einsum("rmi,ni->nmr", found.gain, noise)
         return found.mean[None] + shared + jnp.einsum("rmk,nrk->nmr", spread_of(own), e)
 
+    def white_shape(self, levels: int, rank: int) -> tuple[int, ...]:
+        """A number for each value."""
+        return levels, rank
+
+    def colour(self, points: Float[Array, "T"], white: Float[Array, "T R"]) -> Float[Array, "T R"]:
+        """The root of the covariance times the noise."""
+        root = one_by_one(cholesky, self.kernel.covariance(_distance(points, points)))
+        return jnp.einsum("rts,sr->tr", root, white)
+
     def improve(self, points: Float[Array, "T"], sites: Sites) -> Dense:
         """Nothing in closed form."""
         return self

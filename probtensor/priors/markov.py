@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from probtensor.axes import Axis
 from probtensor.kernels.base import AbstractKernel, Start
 from probtensor.priors.base import AbstractModePrior, Belief, Marginals, Sites, divergence, with_empty_sites
-from probtensor.statespace.chain import Chain, discretise
+from probtensor.statespace.chain import Chain, discretise, run
 from probtensor.statespace.smoothing import draw, log_normaliser, marginals, posterior_chain
 from probtensor.typing import Array, Float, Key
 
@@ -59,6 +59,15 @@ class Markov(AbstractModePrior):
         _, posterior = posterior_chain(chain, ordered.eta, ordered.precision)
         values = draw(chain, posterior, key, n)
         return values[:, jnp.argsort(order)][:, belief.points.shape[0] :]
+
+    def white_shape(self, levels: int, rank: int) -> tuple[int, ...]:
+        """An innovation of every state at every level."""
+        return levels, rank, self.kernel.state_size
+
+    def colour(self, points: Float[Array, "T"], white: Float[Array, "T R S"]) -> Float[Array, "T R"]:
+        """The chain driven by the noise."""
+        order = jnp.argsort(points)
+        return run(discretise(self.kernel, points[order]), white)[jnp.argsort(order)]
 
     def improve(self, points: Float[Array, "T"], sites: Sites) -> Markov:
         """Nothing in closed form."""

@@ -102,6 +102,10 @@ class AbstractBoundTerm(eqx.Module):
     def training_marginals(self, beliefs: Sequence[Belief], domain: Domain) -> tuple[Marginals, ...]:
         """The blocks' marginals at `block_points` of the training domain, read off the beliefs."""
 
+    def at_entries(self, values: Sequence[Float[Array, "T R"]], domain: Domain) -> tuple[Float[Array, "M R"], ...]:
+        """Function values at the blocks' own points brought to `block_points` of the training domain."""
+        return tuple(values)
+
     @abc.abstractmethod
     def mean(self, marginals: Sequence[Marginals], domain: Domain) -> Float[Array, "..."]:
         """Mean of the term at every entry, given its blocks' marginals at `block_points`."""

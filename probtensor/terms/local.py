@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
 
 from probtensor.axes import Axis
 from probtensor.errors import ModelError
 from probtensor.kernels.base import AbstractKernel
-from probtensor.kernels.field import AbstractFieldKernel, FieldStart, FieldSum, On
-from probtensor.terms.base import AbstractTerm, DataScale
+from probtensor.kernels.field import AbstractFieldKernel, FieldStart
+from probtensor.observations.domain import Domain, Observations
+from probtensor.priors.base import AbstractModePrior, Belief, Marginals, Sites
+from probtensor.terms.base import AbstractBoundTerm, AbstractTerm, Block, DataScale, axis_of
+from probtensor.typing import Array, Float, Key
 
 #: Share of the data's variance that the local term starts with.
 _SHARE = 0.5
+#: Lengthscales that learning starts from, as fractions of every range.
+_FRACTIONS = (0.3, 0.1, 0.03, 0.01, 0.003)
 
 
 class Local(AbstractTerm):
@@ -53,19 +59,14 @@ class Local(AbstractTerm):
         return self.kernel.dims if isinstance(self.kernel, AbstractFieldKernel) else tuple(available)
 
     def bind(self, axes: Mapping[str, Axis], scale: DataScale) -> BoundLocal:
-        """Starts at a tenth of every range."""
-        return self.bind_at(axes, scale, 0.1)
-
-    def bind_at(self, axes: Mapping[str, Axis], scale: DataScale, fraction: float) -> BoundLocal:
-        """The term with lengthscales that start at a fraction of every range."""
+        """Starts at several fractions of every range. Raises ModelError for a mode that it cannot read."""
         available = [n for n, axis in axes.items() if not axis.parent]
         names = self.mode_names(available)
-        for name in names:
-            if name not in axes:
-                raise ModelError(f"Local reads mode {name!r}, which the data do not have; they have {available}")
-        kernel = _on_each(self.kernel, [n for n in names if axes[n].size > 1] or list(names[:1]))
-        start = FieldStart(fraction, _SHARE * scale.variance)
-        return BoundLocal(kernel.bind(axes, names, start, True), tuple(names), self.neighbours)
+        varying = [n for n in names if axis_of("Local", n, axes).size > 1]
+        kernel = _on_each(self.kernel, varying or list(names[:1]))
+        start = _SHARE * scale.variance
+        first, *others = (kernel.bind(axes, available, FieldStart(f, start), True) for f in _FRACTIONS)
+        return BoundLocal(first, tuple(available), self.neighbours, tuple(others))
 
 
 def _on_each(kernel: AbstractFieldKernel | AbstractKernel, names: Sequence[str]) -> AbstractFieldKernel:
@@ -78,23 +79,60 @@ def _on_each(kernel: AbstractFieldKernel | AbstractKernel, names: Sequence[str])
     return whole
 
 
-class BoundLocal(eqx.Module):
-    """A kernel with numbers, reading the columns ``names``."""
+class BoundLocal(AbstractBoundTerm):
+    """A kernel with numbers; it has no blocks, since it is one with the noise.
+
+    Attributes:
+        kernel: where learning starts, or what it found.
+        names: of all modes of the data, in the order of the columns that the kernel reads.
+        neighbours: how many entries each is conditioned on.
+        starts: the same kernel at other scales, where learning starts as well.
+    """
 
     kernel: AbstractFieldKernel
     names: tuple[str, ...] = eqx.field(static=True)
     neighbours: int = eqx.field(static=True)
+    starts: tuple[AbstractFieldKernel, ...] = ()
 
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """None."""
+        return ()
 
-def joined(terms: Sequence[Local]) -> Local | None:
-    """Several local terms as one, with the summed kernel and the largest number of neighbours."""
-    if len(terms) < 2:
-        return terms[0] if terms else None
-    for term in terms:
-        if not isinstance(term.kernel, AbstractFieldKernel):
-            raise ModelError("several Local terms: each must say which coordinates it reads, as in kernel.on('time')")
-    kernel = FieldSum(tuple(t.kernel for t in terms))  # type: ignore[misc]
-    return Local(kernel, max(t.neighbours for t in terms))
+    def with_priors(self, priors: Sequence[AbstractModePrior]) -> BoundLocal:
+        """Itself."""
+        return self
 
+    def initial(self, key: Key, domain: Domain) -> tuple[Belief, ...]:
+        """Nothing to believe."""
+        return ()
 
-__all__ = ["BoundLocal", "Local", "On", "joined"]
+    def block_points(self, domain: Domain) -> tuple[Float[Array, "M"], ...]:
+        """None."""
+        return ()
+
+    def training_marginals(self, beliefs: Sequence[Belief], domain: Domain) -> tuple[Marginals, ...]:
+        """None."""
+        return ()
+
+    def mean(self, marginals: Sequence[Marginals], domain: Domain) -> Float[Array, "..."]:
+        """Zero before the data are seen; what it is after, `engines.collapsed` says."""
+        return jnp.zeros(domain.shape)
+
+    def variance(self, marginals: Sequence[Marginals], domain: Domain) -> Float[Array, "..."]:
+        """Zero: counted as noise."""
+        return jnp.zeros(domain.shape)
+
+    def draw(self, values: Sequence[Float[Array, "M R"]], domain: Domain) -> Float[Array, "..."]:
+        """Zero: counted as noise."""
+        return jnp.zeros(domain.shape)
+
+    def total_variance(self, beliefs: Sequence[Belief], observations: Observations) -> Float[Array, ""]:
+        """Zero: counted as noise."""
+        return jnp.zeros((), observations.values.dtype)
+
+    def sites(
+        self, block: int, beliefs: Sequence[Belief], observations: Observations, residual: Float[Array, "..."]
+    ) -> Sites:
+        """There is no block to have any."""
+        raise IndexError("a local term has no blocks")

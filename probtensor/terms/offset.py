@@ -146,6 +146,10 @@ class BoundOffset(AbstractBoundTerm):
         groups = self._groups(domain).ravel()
         return (Marginals(beliefs[0].mean[groups], beliefs[0].cov[groups]),)
 
+    def at_entries(self, values: Sequence[Float[Array, "T R"]], domain: Domain) -> tuple[Float[Array, "M R"], ...]:
+        """The table's rows of the training entries."""
+        return (values[0][self._groups(domain).ravel()],)
+
     def mean(self, marginals: Sequence[Marginals], domain: Domain) -> Float[Array, "..."]:
         """The table's means, expanded."""
         return self._expand(marginals[0].mean[:, 0], domain)

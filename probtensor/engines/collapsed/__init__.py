@@ -1,0 +1,1 @@
+"""Models with a local term: it is collapsed into the noise, and every other term is fitted jointly under that noise."""

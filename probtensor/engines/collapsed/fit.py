@@ -1,0 +1,203 @@
+"""Fitting a model with a local term: message passing for a start, then all terms jointly under the correlated noise."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+
+from probtensor.engines.collapsed import local_learning, term_learning
+from probtensor.engines.collapsed.contrasts import Contrasts, contrasts
+from probtensor.engines.collapsed.entries import Training, training
+from probtensor.engines.collapsed.optimum import Perturbation, optimum
+from probtensor.engines.collapsed.signal import Signal, Terms, Values
+from probtensor.engines.sweep import Beliefs
+from probtensor.hyperparameters import Parameter
+from probtensor.kernels.field import AbstractFieldKernel, FieldSum
+from probtensor.model import BoundModel
+from probtensor.observations.domain import Observations
+from probtensor.priors.base import Belief
+from probtensor.terms.local import BoundLocal
+from probtensor.typing import Float
+
+#: Rounds of learning all hyper-parameters, and pairs of draws that a round learns from.
+_ROUNDS, _PAIRS = 3, 2
+#: Iterations of the optimiser: towards a start, in a round, for a draw, and at the end.
+_TO_START, _IN_ROUND, _FOR_DRAW, _AT_END = 60, 150, 80, 300
+#: Iterations in which a round learns the terms' hyper-parameters.
+_TERM_STEPS = 6
+
+
+class Local(NamedTuple):
+    """The local part of a fitted state.
+
+    Attributes:
+        kernels: (position of the term, its kernel with numbers) of each local term.
+        names: of the columns that the kernels read.
+        neighbours: how many entries each is conditioned on.
+        training: the observed entries.
+        values: S draws of the function values of every block of the other terms.
+        residuals: S draws of the values minus the other terms.
+        noise: variance of an entry with weight 1.
+    """
+
+    kernels: tuple[tuple[int, AbstractFieldKernel], ...]
+    names: tuple[str, ...]
+    neighbours: int
+    training: Training
+    values: tuple[Values, ...]
+    residuals: Float[np.ndarray, "S N"]
+    noise: float
+
+    @property
+    def kernel(self) -> AbstractFieldKernel:
+        """The sum of the local terms' kernels."""
+        return summed([kernel for _, kernel in self.kernels])
+
+
+class Collapsed(NamedTuple):
+    """What the joint fit gives: the model with learned numbers, beliefs that summarise draws, and the local part."""
+
+    model: BoundModel
+    beliefs: Beliefs
+    local: Local
+    objective: np.ndarray
+    converged: bool
+    seconds: float
+
+
+def summed(kernels: list[AbstractFieldKernel]) -> AbstractFieldKernel:
+    """One kernel for several local terms."""
+    return kernels[0] if len(kernels) == 1 else FieldSum(tuple(kernels))
+
+
+def positions(model: BoundModel) -> list[int]:
+    """Where the local terms stand in a model."""
+    return [j for j, term in enumerate(model.terms) if isinstance(term, BoundLocal)]
+
+
+class _Numbers(NamedTuple):
+    """All hyper-parameters as they stand."""
+
+    terms: Terms
+    kernel: AbstractFieldKernel
+    noise_sd: Parameter
+
+    @property
+    def noise(self) -> float:
+        return float(self.noise_sd.value[0]) ** 2
+
+
+def fit(
+    model: BoundModel,
+    beliefs: Beliefs,
+    observations: Observations,
+    draws: int,
+    seed: int,
+    watch: Callable[[int, int, float], None] | None = None,
+) -> Collapsed:
+    """Goes on from beliefs of the terms with blocks.
+
+    Args:
+        model: with at least one local term.
+        beliefs: of a fit without the local term.
+        observations: the data.
+        draws: posterior draws to keep, an even number.
+        seed: of the draws.
+        watch: is told rounds done, rounds at most, and the log density.
+    """
+    begun = time.perf_counter()
+    rng = np.random.default_rng(seed)
+    places = positions(model)
+    locals_ = [term for term in model.terms if isinstance(term, BoundLocal)]
+    neighbours = max(term.neighbours for term in locals_)
+    data = training(observations, locals_[0].names)
+    ranks = tuple(tuple(int(b.mean.shape[1]) for b in part) for part in beliefs)
+    signal = Signal(model.terms, ranks, observations.domain, data.rows)
+    white = signal.whitened(beliefs, _TO_START)
+    sd, floor = model.likelihood.sd, float(model.likelihood.floor)
+
+    starts = [summed(list(kernels)) for kernels in zip(*([t.kernel, *t.starts] for t in locals_), strict=True)]
+    residuals = (data.values - signal(white))[None]
+    found = local_learning.learn(starts, sd, floor, data.entries, residuals, neighbours)
+    numbers = _Numbers(model.terms, found.kernel, found.noise_sd)
+    noise = contrasts(numbers.kernel, numbers.noise, data.entries, neighbours)
+    for k in range(_ROUNDS):
+        best = optimum(signal, noise, data.values, white, _IN_ROUND)
+        white = best.white
+        some = _draws(signal, noise, data, white, _PAIRS, rng) if signal.size else [white]
+        terms = term_learning.learn(signal, noise, data.values, some, _TERM_STEPS)
+        signal = signal.with_terms(terms)
+        residuals = np.stack([data.values - signal(one) for one in some])
+        found = local_learning.learn([numbers.kernel], numbers.noise_sd, floor, data.entries, residuals, neighbours)
+        numbers = _Numbers(terms, found.kernel, found.noise_sd)
+        noise = contrasts(numbers.kernel, numbers.noise, data.entries, neighbours)
+        if watch is not None:
+            watch(k + 1, _ROUNDS + 1, noise.log_density(data.values - signal(white)))
+    final = optimum(signal, noise, data.values, white, _AT_END)
+    kept = _draws(signal, noise, data, final.white, max(draws // 2, 1), rng) if signal.size else [final.white]
+    constant = -0.5 * float(np.sum(np.log(2 * np.pi * noise.variance)))
+    trace = [constant - loss for loss in final.losses] or [noise.log_density(data.values - signal(final.white))]
+    values = tuple(signal.values(one) for one in kept)
+    local = Local(
+        tuple(zip(places, _split(numbers.kernel, len(places)), strict=True)),
+        locals_[0].names,
+        neighbours,
+        data,
+        values,
+        np.stack([data.values - signal(one) for one in kept]),
+        numbers.noise,
+    )
+    return Collapsed(
+        _with_numbers(model, numbers, local),
+        _summaries(beliefs, values),
+        local,
+        np.array(trace),
+        len(final.losses) < _AT_END,
+        time.perf_counter() - begun,
+    )
+
+
+def _split(kernel: AbstractFieldKernel, number: int) -> tuple[AbstractFieldKernel, ...]:
+    return (kernel,) if number == 1 else kernel.parts  # type: ignore[attr-defined]
+
+
+def _draws(
+    signal: Signal, noise: Contrasts, data: Training, white: np.ndarray, pairs: int, rng: np.random.Generator
+) -> list[np.ndarray]:
+    """Posterior draws of the white noise in mirrored pairs."""
+    out = []
+    for _ in range(pairs):
+        one = Perturbation(rng.standard_normal(len(data.values)), rng.standard_normal(signal.size))
+        for perturbation in (one, one.mirrored()):
+            out.append(optimum(signal, noise, data.values, white, _FOR_DRAW, perturbation).white)
+    return out
+
+
+def _with_numbers(model: BoundModel, numbers: _Numbers, local: Local) -> BoundModel:
+    terms = list(numbers.terms)
+    for place, kernel in local.kernels:
+        terms[place] = BoundLocal(kernel, local.names, local.neighbours)
+    return BoundModel(tuple(terms), eqx.tree_at(lambda g: g.sd, model.likelihood, numbers.noise_sd))
+
+
+def _summaries(beliefs: Beliefs, values: tuple[Values, ...]) -> Beliefs:
+    """Mean and covariance over the draws in the place of each belief's own."""
+    out = []
+    for j, part in enumerate(beliefs):
+        own = []
+        for k, belief in enumerate(part):
+            stack = np.stack([np.asarray(draw[j][k]) for draw in values])
+            mean = stack.mean(axis=0)
+            cov = np.einsum("str,stq->trq", stack - mean, stack - mean) / max(len(stack) - 1, 1)
+            own.append(
+                Belief(
+                    jnp.asarray(mean), jnp.asarray(cov), belief.log_normaliser, belief.kl, belief.points, belief.sites
+                )
+            )
+        out.append(tuple(own))
+    return tuple(out)

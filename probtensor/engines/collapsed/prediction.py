@@ -1,0 +1,174 @@
+"""The signal of a model with a local term: the other terms' draws, and the local term given what each leaves over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import sparse
+from scipy.sparse.linalg import spsolve_triangular
+
+from probtensor.compilation import compiled
+from probtensor.engines.collapsed.contrasts import weights
+from probtensor.engines.collapsed.entries import coordinates
+from probtensor.engines.collapsed.fit import Local, summed
+from probtensor.engines.collapsed.signal import Terms, total
+from probtensor.kernels.field import AbstractFieldKernel
+from probtensor.model import BoundModel
+from probtensor.nearest import search
+from probtensor.nearest.conditionals import Entries, condition
+from probtensor.observations.domain import Domain
+from probtensor.priors.base import Sites
+from probtensor.terms.base import AbstractBoundTerm
+from probtensor.typing import Array, Float, Int, Key
+
+#: Neighbours of a place to predict at, as a multiple of those of a training entry.
+_MORE = 3
+#: Precision of function values that are known, relative to that of the prior's typical values.
+_PINNED = 1e8
+
+
+class Moments(NamedTuple):
+    """Mean and variance at each entry of a domain, flattened."""
+
+    mean: Float[np.ndarray, "E"]
+    variance: Float[np.ndarray, "E"]
+
+
+def moments(model: BoundModel, local: Local, domain: Domain, terms: Sequence[int], known: bool, key: Key) -> Moments:
+    """Mean and variance of the sum of some terms over the draws, and of the local term within each draw.
+
+    Args:
+        model: fitted.
+        local: its local part.
+        domain: where.
+        terms: positions of the terms.
+        known: the domain is that of the training data.
+        key: of the functions at coordinates that the training data do not have.
+    """
+    size = int(np.prod(domain.shape))
+    chosen = [kernel for place, kernel in local.kernels if place in terms]
+    kriging = _kriging(local, summed(chosen), domain) if chosen else None
+    number, mean, squares = 0, np.zeros(size), np.zeros(size)
+    for drawn, residual in zip(_signals(model, local, domain, terms, known, key), local.residuals, strict=True):
+        if kriging is not None:
+            drawn = drawn + kriging.weights @ residual
+        number += 1
+        before = drawn - mean
+        mean = mean + before / number
+        squares = squares + before * (drawn - mean)
+    variance = squares / max(number - 1, 1)
+    return Moments(mean, variance if kriging is None else variance + kriging.variance)
+
+
+def draws(model: BoundModel, local: Local, domain: Domain, key: Key, n: int) -> Float[np.ndarray, "n E"]:
+    """Joint draws of the signal: those of the other terms in turn, each with a draw of the local term of its own."""
+    first, second = jax.random.split(key)
+    terms = tuple(range(len(model.terms)))
+    signals = list(_signals(model, local, domain, terms, False, first))
+    pick = np.arange(n) % len(signals)
+    conditional = _joint(local, domain)
+    noise = np.asarray(jax.random.normal(second, (n, conditional.sd.size)))
+    right = conditional.weights @ local.residuals[pick].T + conditional.sd[:, None] * noise.T
+    values = spsolve_triangular(conditional.lower, right, lower=True)
+    return np.stack([signals[k] for k in pick]) + values.T[:, conditional.back]
+
+
+def _signals(
+    model: BoundModel, local: Local, domain: Domain, terms: Sequence[int], known: bool, key: Key
+) -> Iterator[Float[np.ndarray, "E"]]:
+    """The chosen terms' sum at every entry, for each draw."""
+    keep = tuple(t for j, t in enumerate(model.terms) if j in terms and t.blocks)
+    size = int(np.prod(domain.shape))
+    for values, one in zip(local.values, jax.random.split(key, len(local.values)), strict=True):
+        own = tuple(v for j, (t, v) in enumerate(zip(model.terms, values, strict=True)) if j in terms and t.blocks)
+        if not keep:
+            yield np.zeros(size)
+        elif known:
+            yield np.asarray(_at_training(keep, own, domain))
+        else:
+            yield np.asarray(_elsewhere(keep, own, domain, one))
+
+
+@compiled
+def _at_training(terms: Terms, values: tuple, domain: Domain) -> Array:
+    return total(terms, values, domain)
+
+
+@compiled
+def _elsewhere(terms: Terms, values: tuple, domain: Domain, key: Key) -> Array:
+    parts = jnp.zeros(domain.shape)
+    for term, own, one in zip(terms, values, jax.random.split(key, len(terms)), strict=True):
+        parts = parts + term.draw(_extended(term, own, domain, one), domain)
+    return parts.ravel()
+
+
+def _extended(term: AbstractBoundTerm, values: Sequence[Array], domain: Domain, key: Key) -> list[Array]:
+    """Draws of a term's functions on a domain, given their values at the blocks' points."""
+    out = []
+    keys = jax.random.split(key, len(term.blocks))
+    for block, value, points, one in zip(term.blocks, values, term.block_points(domain), keys, strict=True):
+        precision = _PINNED / jnp.maximum(jnp.mean(value**2), jnp.finfo(value.dtype).tiny)
+        T, R = value.shape
+        sites = Sites(precision * value, jnp.broadcast_to(precision * jnp.eye(R, dtype=value.dtype), (T, R, R)))
+        out.append(block.prior.sample(block.posterior(sites), points, one, 1)[0])
+    return out
+
+
+class _Kriging(NamedTuple):
+    """The local term at places given the residuals: weights and what stays unknown."""
+
+    weights: sparse.csr_matrix
+    variance: Float[np.ndarray, "E"]
+
+
+def _kriging(local: Local, kernel: AbstractFieldKernel, domain: Domain) -> _Kriging:
+    """kernel: of the part that is asked for; the whole one says what the residuals are."""
+    data = local.training.entries
+    places = coordinates(domain, local.names, np.arange(int(np.prod(domain.shape))))
+    index = _near(local, data.points, places)
+    found = condition(local.kernel, local.noise, Entries(places, np.zeros(len(places))), data, index, kernel)
+    return _Kriging(weights(found, len(data.points)), found.variance)
+
+
+def _near(local: Local, points: np.ndarray, places: np.ndarray) -> Int[np.ndarray, "E k"]:
+    number = min(_MORE * local.neighbours, len(points))
+    kernel = local.kernel
+    embedded = search.embeddings(kernel, np.concatenate([points, places]))
+    candidates = [search.nearest(e[: len(points)], e[len(points) :], number) for e in embedded]
+    return search.most_correlated(kernel, points, places, candidates, number)
+
+
+class _Joint(NamedTuple):
+    """The local term at distinct places, in an order: lower values = weights residual + sd noise."""
+
+    lower: sparse.csr_matrix
+    weights: sparse.csr_matrix
+    sd: Float[np.ndarray, "U"]
+    back: Int[np.ndarray, "E"]
+
+
+def _joint(local: Local, domain: Domain) -> _Joint:
+    """Each place given observed entries and the places before it: the prior's own factorisation, data first."""
+    data = local.training.entries
+    everywhere = coordinates(domain, local.names, np.arange(int(np.prod(domain.shape))))
+    places, back = np.unique(everywhere, axis=0, return_inverse=True)
+    order = np.random.default_rng(0).permutation(len(places))
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    places = places[order]
+    points = np.concatenate([data.points, places])
+    sources = Entries(points, np.concatenate([data.unit_noise, np.zeros(len(places))]))
+    n = len(data.points)
+    number = min(2 * local.neighbours, len(points) - 1)
+    targets = np.arange(n, len(points))
+    embedded = search.embeddings(local.kernel, points)
+    candidates = [search.earlier(e, targets, number) for e in embedded]
+    index = search.most_correlated(local.kernel, points, places, candidates, number)
+    found = condition(local.kernel, local.noise, Entries(places, np.zeros(len(places))), sources, index)
+    whole = weights(found, len(points)).tocsc()
+    lower = (sparse.identity(len(places), format="csr") - whole[:, n:]).tocsr()
+    return _Joint(lower, whole[:, :n].tocsr(), np.sqrt(found.variance), rank[back.ravel()])

@@ -1,0 +1,164 @@
+"""The signal of the terms with blocks as a function of white noise, and its gradients, at the training entries."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.optimize import minimize
+
+from probtensor.compilation import compiled
+from probtensor.engines.sweep import Beliefs
+from probtensor.hyperparameters import learned_mask
+from probtensor.observations.domain import Domain
+from probtensor.priors.base import Belief
+from probtensor.priors.categorical import Categorical
+from probtensor.terms.base import AbstractBoundTerm
+from probtensor.typing import Array, Float, Int
+
+Terms = tuple[AbstractBoundTerm, ...]
+#: For each term, for each of its blocks.
+Values = tuple[tuple[Float[Array, "T R"], ...], ...]
+
+
+def coloured(terms: Terms, white: Any) -> Values:
+    """Function values of every block at its own points."""
+    return tuple(
+        tuple(block.prior.colour(block.points, w) for block, w in zip(term.blocks, part, strict=True))
+        for term, part in zip(terms, white, strict=True)
+    )
+
+
+def total(terms: Terms, values: Values, domain: Domain) -> Float[Array, "E"]:
+    """The terms' sum at every entry of the training domain, flattened."""
+    parts = [t.draw(t.at_entries(v, domain), domain) for t, v in zip(terms, values, strict=True) if t.blocks]
+    return jnp.broadcast_to(sum(parts, start=jnp.zeros(())), domain.shape).ravel()
+
+
+@compiled
+def _signal(terms: Terms, domain: Domain, white: Any) -> Array:
+    return total(terms, coloured(terms, white), domain)
+
+
+@compiled
+def _values(terms: Terms, white: Any) -> Values:
+    return coloured(terms, white)
+
+
+@compiled
+def _pull(terms: Terms, domain: Domain, white: Any, cotangent: Array) -> Any:
+    return jax.vjp(lambda w: total(terms, coloured(terms, w), domain), white)[1](cotangent)[0]
+
+
+@compiled
+def _pull_learned(learned: Terms, held: Terms, domain: Domain, white: Any, cotangent: Array) -> Terms:
+    def signal(learned: Terms) -> Array:
+        terms = eqx.combine(learned, held)
+        return total(terms, coloured(terms, white), domain)
+
+    return jax.vjp(signal, learned)[1](cotangent)[0]
+
+
+def _spread(belief: Belief) -> Array:
+    """A typical posterior standard deviation, not below a hundredth of the mean's size."""
+    variance = jnp.mean(jnp.diagonal(belief.cov, axis1=1, axis2=2))
+    return jnp.sqrt(variance + 1e-4 * jnp.mean(belief.mean**2) + jnp.finfo(variance.dtype).tiny)
+
+
+@compiled
+def _misfit(white: Any, terms: Terms, means: Values, spreads: Any) -> tuple[Array, Any]:
+    def loss(white: Any) -> Array:
+        apart = jax.tree.map(lambda f, m, s: jnp.sum(((f - m) / s) ** 2), coloured(terms, white), means, spreads)
+        own = jax.tree.map(lambda w: jnp.sum(w**2), white)
+        return 0.5 * sum(jax.tree.leaves((apart, own)), start=jnp.zeros(()))
+
+    return jax.value_and_grad(loss)(white)
+
+
+def movable(terms: Terms) -> Any:
+    """A tree of bools: hyper-parameters that learning may move, common means of offsets among them."""
+    mask = learned_mask(terms)
+    for j, term in enumerate(terms):
+        for k, block in enumerate(term.blocks):
+            if isinstance(block.prior, Categorical) and block.prior.mean is not None:
+                mask = eqx.tree_at(lambda m, j=j, k=k: m[j].blocks[k].prior.mean, mask, True)
+    return mask
+
+
+class Signal:
+    """The signal at the training entries as a function of a vector of white noise.
+
+    Attributes:
+        terms: with numbers, in the model's order.
+        size: length of the vector.
+    """
+
+    def __init__(
+        self, terms: Terms, ranks: tuple[tuple[int, ...], ...], domain: Domain, rows: Int[np.ndarray, "N"]
+    ) -> None:
+        """ranks: numbers of functions of each term's blocks; rows: places of the entries among the domain's."""
+        self.terms, self._ranks, self._domain, self._rows = terms, ranks, domain, rows
+        self._shapes = [
+            [b.prior.white_shape(b.points.shape[0], rank) for b, rank in zip(t.blocks, own, strict=True)]
+            for t, own in zip(terms, ranks, strict=True)
+        ]
+        self.size = sum(int(np.prod(s)) for part in self._shapes for s in part)
+
+    def with_terms(self, terms: Terms) -> Signal:
+        """The same with other hyper-parameters."""
+        return Signal(terms, self._ranks, self._domain, self._rows)
+
+    def unpack(self, white: Float[np.ndarray, "P"]) -> Any:
+        """The vector as an array for each block."""
+        out, at = [], 0
+        for part in self._shapes:
+            arrays = []
+            for shape in part:
+                number = int(np.prod(shape))
+                arrays.append(white[at : at + number].reshape(shape))
+                at += number
+            out.append(tuple(arrays))
+        return tuple(out)
+
+    def _pack(self, tree: Any) -> Float[np.ndarray, "P"]:
+        leaves = [np.asarray(a).ravel() for part in tree for a in part]
+        return np.concatenate(leaves) if leaves else np.zeros(0)
+
+    def __call__(self, white: Float[np.ndarray, "P"]) -> Float[np.ndarray, "N"]:
+        """The signal at the entries."""
+        return np.asarray(_signal(self.terms, self._domain, self.unpack(white)))[self._rows]
+
+    def values(self, white: Float[np.ndarray, "P"]) -> Values:
+        """Function values at the blocks' points."""
+        return _values(self.terms, self.unpack(white))
+
+    def _everywhere(self, cotangent: Float[np.ndarray, "N"]) -> np.ndarray:
+        whole = np.zeros(int(np.prod(self._domain.shape)))
+        whole[self._rows] = cotangent
+        return whole
+
+    def whitened(self, beliefs: Beliefs, iterations: int) -> Float[np.ndarray, "P"]:
+        """White noise whose functions are close to the beliefs' means, in units of the beliefs' spread."""
+        if self.size == 0:
+            return np.zeros(0)
+        means = tuple(tuple(b.mean for b in part) for part in beliefs)
+        spreads = tuple(tuple(_spread(b) for b in part) for part in beliefs)
+
+        def loss(white: np.ndarray) -> tuple[float, np.ndarray]:
+            value, gradient = _misfit(self.unpack(white), self.terms, means, spreads)
+            return float(value), self._pack(gradient)
+
+        options = {"maxiter": iterations}
+        return minimize(loss, np.zeros(self.size), jac=True, method="L-BFGS-B", options=options).x
+
+    def pull(self, white: Float[np.ndarray, "P"], cotangent: Float[np.ndarray, "N"]) -> Float[np.ndarray, "P"]:
+        """Gradient with respect to the vector of the inner product of signal and cotangent."""
+        return self._pack(_pull(self.terms, self._domain, self.unpack(white), self._everywhere(cotangent)))
+
+    def pull_learned(self, white: Float[np.ndarray, "P"], cotangent: Float[np.ndarray, "N"]) -> Terms:
+        """The same with respect to what is `movable`."""
+        learned, held = eqx.partition(self.terms, movable(self.terms))
+        return _pull_learned(learned, held, self._domain, self.unpack(white), self._everywhere(cotangent))

@@ -1,0 +1,74 @@
+"""Learning the hyper-parameters of the terms with blocks from posterior draws of their white noise.
+
+The expectation of the log density over the draws, at white noise that stays as it is, is the part of the evidence lower
+bound that depends on the hyper-parameters: the divergence from the prior does not. (With function values that stay as
+they are the steps would be small: amplitude and shape are then fixed by the values.)
+
+Source: Dempster et al. 1977, with Monte-Carlo expectations; Murray and Adams 2010 (whitened parametrisation).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from scipy.optimize import minimize
+
+from probtensor.engines.collapsed.contrasts import Contrasts
+from probtensor.engines.collapsed.signal import Signal, Terms, movable
+from probtensor.hyperparameters import learned_mask, log_prior
+from probtensor.typing import Float
+
+#: How far a logarithm may move in one step; common means of offsets are free.
+_REACH = 0.7
+
+
+def learn(
+    signal: Signal,
+    noise: Contrasts,
+    values: Float[np.ndarray, "N"],
+    draws: Sequence[Float[np.ndarray, "P"]],
+    iterations: int,
+) -> Terms:
+    """The terms with hyper-parameters a step further.
+
+    Args:
+        signal: of the terms.
+        noise: the contrasts of residuals.
+        values: at the entries.
+        draws: of the white noise.
+        iterations: of L-BFGS, at most.
+    """
+    mask = movable(signal.terms)
+    learned, held = eqx.partition(signal.terms, mask)
+    if not draws or not jax.tree.leaves(learned):
+        return signal.terms
+    flat, unravel = ravel_pytree(learned)
+    flat = np.asarray(flat)
+    widths = jax.tree.map(
+        lambda value, logarithm: jnp.full(value.shape, _REACH if logarithm else np.inf),
+        learned,
+        eqx.filter(learned_mask(signal.terms), mask),
+    )
+    width = np.asarray(ravel_pytree(widths)[0])
+    transposed = noise.A.T.tocsr()
+
+    def loss(vector: np.ndarray) -> tuple[float, np.ndarray]:
+        terms = unravel(jnp.asarray(vector))
+        here = signal.with_terms(eqx.combine(terms, held))
+        value, gradient = jax.value_and_grad(lambda part: jnp.asarray(log_prior(eqx.combine(part, held))))(terms)
+        total, slope = -float(value), -np.asarray(ravel_pytree(gradient)[0])
+        for white in draws:
+            contrast = noise.A @ (values - here(white))
+            total += 0.5 * float(np.sum(contrast**2 / noise.variance)) / len(draws)
+            pulled = here.pull_learned(white, transposed @ (contrast / noise.variance))
+            slope = slope - np.asarray(ravel_pytree(pulled)[0]) / len(draws)
+        return total, slope
+
+    bounds = list(zip(flat - width, flat + width, strict=True))
+    result = minimize(loss, flat, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": iterations})
+    return eqx.combine(unravel(jnp.asarray(result.x)), held)
