@@ -148,7 +148,7 @@ class Slopes(NamedTuple):
     pairs: Float[np.ndarray, "n P"]
     cross: Float[np.ndarray, "n k"]
     size: Float[np.ndarray, "n"]
-    noise: float
+    noise: Float[np.ndarray, ""]
 
 
 def log_density(
@@ -179,4 +179,4 @@ def log_density(
     own_noise = float(np.sum(by_variance * unit))
     noise_slope = own_noise + float(np.sum(diagonal * _noise(1.0, hood)))
     by_size = by_variance + (1 + _JITTER) * np.sum(diagonal, axis=1)
-    return value, Slopes(pairs, -by_variance[:, None] * w - toward, by_size, noise_slope)
+    return value, Slopes(pairs, -by_variance[:, None] * w - toward, by_size, np.asarray(noise_slope))

@@ -93,7 +93,7 @@ def _ascend(
     own = residuals[:, targets]
     tree = (start.kernel, start.noise_sd)
     learned, held = eqx.partition(tree, learned_mask(tree))
-    share = len(targets) / len(entries.points)
+    share = np.asarray(len(targets) / len(entries.points))
     flat, unravel = ravel_pytree(learned)
 
     def loss(vector: np.ndarray) -> tuple[float, np.ndarray]:
@@ -121,7 +121,7 @@ def _ascend(
 
 
 @compiled
-def _pull(learned: Any, held: Any, hood: Neighbourhood, slopes: Slopes, share: float) -> tuple[Array, Any]:
+def _pull(learned: Any, held: Any, hood: Neighbourhood, slopes: Slopes, share: Float[Array, ""]) -> tuple[Array, Any]:
     """The kernel's log prior, its share of it, and the gradient of that and of the density with these slopes."""
 
     def density(learned: Any) -> tuple[Array, Array]:
