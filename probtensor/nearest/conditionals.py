@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 
 from probtensor.compilation import compiled
@@ -88,9 +87,7 @@ def covariances(kernel: AbstractFieldKernel, part: AbstractFieldKernel, hood: Ne
 compiled_covariances = compiled(covariances)
 
 
-def solve(
-    found: Covariances, noise: float, hood: Neighbourhood, residuals: Float[np.ndarray, "S n k"]
-) -> Solved:
+def solve(found: Covariances, noise: float, hood: Neighbourhood, residuals: Float[np.ndarray, "S n k"]) -> Solved:
     """The noisy neighbours' covariance solved, on the host: one LAPACK call a system."""
     n, k = found.cross.shape
     i, j = np.tril_indices(k, -1)

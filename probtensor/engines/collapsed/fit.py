@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from probtensor.engines.collapsed import local_learning, term_learning
-from probtensor.engines.collapsed.contrasts import Contrasts, contrasts
+from probtensor.engines.collapsed.conditional import Chain
+from probtensor.engines.collapsed.contrasts import contrasts
 from probtensor.engines.collapsed.entries import Training, training
-from probtensor.engines.collapsed.optimum import Perturbation, optimum
 from probtensor.engines.collapsed.signal import Signal, Terms, Values
 from probtensor.engines.sweep import Beliefs
 from probtensor.hyperparameters import Parameter
@@ -24,10 +24,12 @@ from probtensor.priors.base import Belief
 from probtensor.terms.local import BoundLocal
 from probtensor.typing import Float
 
-#: Rounds of learning all hyper-parameters, and pairs of draws that a round learns from.
-_ROUNDS, _PAIRS = 3, 2
-#: Iterations of the optimiser: towards a start, in a round, for a draw, and at the end.
-_TO_START, _IN_ROUND, _FOR_DRAW, _AT_END = 60, 150, 80, 300
+#: Rounds of learning all hyper-parameters, sweeps of the chain in each, and draws that it learns from.
+_ROUNDS, _SWEEPS, _DRAWS = 5, 2, 4
+#: Sweeps that settle the chain under the final hyper-parameters.
+_SETTLE = 2
+#: Iterations of the optimiser: towards the start, and in a step of the chain.
+_TO_START, _IN_STEP = 60, 60
 #: Iterations in which a round learns the terms' hyper-parameters.
 _TERM_STEPS = 6
 
@@ -111,7 +113,6 @@ def fit(
         watch: is told rounds done, rounds at most, and the log density.
     """
     begun = time.perf_counter()
-    rng = np.random.default_rng(seed)
     places = positions(model)
     locals_ = [term for term in model.terms if isinstance(term, BoundLocal)]
     neighbours = max(term.neighbours for term in locals_)
@@ -126,10 +127,19 @@ def fit(
     found = local_learning.learn(starts, sd, floor, data.entries, residuals, neighbours)
     numbers = _Numbers(model.terms, found.kernel, found.noise_sd)
     noise = contrasts(numbers.kernel, numbers.noise, data.entries, neighbours)
+    chain = Chain(white, seed, _IN_STEP)
+    trace = []
+
+    def swept(number: int) -> list[np.ndarray]:
+        found = []
+        for _ in range(number):
+            found += chain.sweep(signal, noise, data.values)
+            contrast = noise.log_density(data.values - signal(chain.white))
+            trace.append(contrast - 0.5 * float(chain.white @ chain.white))
+        return found
+
     for k in range(_ROUNDS):
-        best = optimum(signal, noise, data.values, white, _IN_ROUND)
-        white = best.white
-        some = _draws(signal, noise, data, white, _PAIRS, rng) if signal.size else [white]
+        some = swept(_SWEEPS)[-_DRAWS:]
         terms = term_learning.learn(signal, noise, data.values, some, _TERM_STEPS)
         signal = signal.with_terms(terms)
         residuals = np.stack([data.values - signal(one) for one in some])
@@ -137,11 +147,9 @@ def fit(
         numbers = _Numbers(terms, found.kernel, found.noise_sd)
         noise = contrasts(numbers.kernel, numbers.noise, data.entries, neighbours)
         if watch is not None:
-            watch(k + 1, _ROUNDS + 1, noise.log_density(data.values - signal(white)))
-    final = optimum(signal, noise, data.values, white, _AT_END)
-    kept = _draws(signal, noise, data, final.white, max(draws // 2, 1), rng) if signal.size else [final.white]
-    constant = -0.5 * float(np.sum(np.log(2 * np.pi * noise.variance)))
-    trace = [constant - loss for loss in final.losses] or [noise.log_density(data.values - signal(final.white))]
+            watch(k + 1, _ROUNDS + 1, trace[-1])
+    swept(_SETTLE)
+    kept = swept(max(draws // 2, 1)) if signal.size else [chain.white]
     values = tuple(signal.values(one) for one in kept)
     local = Local(
         tuple(zip(places, _split(numbers.kernel, len(places)), strict=True)),
@@ -157,25 +165,13 @@ def fit(
         _summaries(beliefs, values),
         local,
         np.array(trace),
-        len(final.losses) < _AT_END,
+        True,
         time.perf_counter() - begun,
     )
 
 
 def _split(kernel: AbstractFieldKernel, number: int) -> tuple[AbstractFieldKernel, ...]:
     return (kernel,) if number == 1 else kernel.parts  # type: ignore[attr-defined]
-
-
-def _draws(
-    signal: Signal, noise: Contrasts, data: Training, white: np.ndarray, pairs: int, rng: np.random.Generator
-) -> list[np.ndarray]:
-    """Posterior draws of the white noise in mirrored pairs."""
-    out = []
-    for _ in range(pairs):
-        one = Perturbation(rng.standard_normal(len(data.values)), rng.standard_normal(signal.size))
-        for perturbation in (one, one.mirrored()):
-            out.append(optimum(signal, noise, data.values, white, _FOR_DRAW, perturbation).white)
-    return out
 
 
 def _with_numbers(model: BoundModel, numbers: _Numbers, local: Local) -> BoundModel:

@@ -111,17 +111,24 @@ class Signal:
         """The same with other hyper-parameters."""
         return Signal(terms, self._ranks, self._domain, self._rows)
 
-    def unpack(self, white: Float[np.ndarray, "P"]) -> Any:
-        """The vector as an array for each block."""
+    def blocks(self) -> list[list[slice]]:
+        """Where each term's blocks lie in the vector."""
         out, at = [], 0
         for part in self._shapes:
-            arrays = []
+            own = []
             for shape in part:
                 number = int(np.prod(shape))
-                arrays.append(white[at : at + number].reshape(shape))
+                own.append(slice(at, at + number))
                 at += number
-            out.append(tuple(arrays))
-        return tuple(out)
+            out.append(own)
+        return out
+
+    def unpack(self, white: Float[np.ndarray, "P"]) -> Any:
+        """The vector as an array for each block."""
+        pairs = zip(self.blocks(), self._shapes, strict=True)
+        return tuple(
+            tuple(white[at].reshape(shape) for at, shape in zip(own, part, strict=True)) for own, part in pairs
+        )
 
     def _pack(self, tree: Any) -> Float[np.ndarray, "P"]:
         leaves = [np.asarray(a).ravel() for part in tree for a in part]

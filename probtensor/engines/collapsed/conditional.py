@@ -1,0 +1,116 @@
+"""Draws of some blocks given the others under a correlated noise, by perturbing the data and the prior and solving."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import minimize
+
+from probtensor.engines.collapsed.contrasts import Contrasts
+from probtensor.engines.collapsed.signal import Signal
+from probtensor.typing import Bool, Float
+
+#: Pairs of steps and gradients that the optimiser remembers.
+_MEMORY = 20
+
+
+class Perturbation(NamedTuple):
+    """Standard normal noise in each contrast and each white number."""
+
+    contrast: Float[np.ndarray, "N"]
+    white: Float[np.ndarray, "P"]
+
+    def mirrored(self) -> Perturbation:
+        """The opposite noise: the mean of the pair of draws is the conditional mean."""
+        return Perturbation(-self.contrast, -self.white)
+
+
+def groups(signal: Signal) -> list[Bool[np.ndarray, "P"]]:
+    """Which white numbers are drawn together: one block of every term, so that the signal is linear in them.
+
+    A term with fewer blocks than another takes part again, in turn.
+    """
+    numbers = signal.blocks()
+    most = max((len(own) for own in numbers), default=0)
+    out = []
+    for g in range(most):
+        chosen = np.zeros(signal.size, dtype=bool)
+        for own in numbers:
+            if own:
+                chosen[own[g % len(own)]] = True
+        if chosen.any():
+            out.append(chosen)
+    return out
+
+
+def draw(
+    signal: Signal,
+    noise: Contrasts,
+    values: Float[np.ndarray, "N"],
+    white: Float[np.ndarray, "P"],
+    free: Bool[np.ndarray, "P"],
+    perturbation: Perturbation,
+    iterations: int,
+) -> Float[np.ndarray, "P"]:
+    """The white noise with its free part drawn from the posterior given the rest.
+
+    The minimiser of half the squares of standardised contrasts and of white noise, each perturbed by its own standard
+    normal noise; found by L-BFGS.
+
+    Args:
+        signal: of the terms, linear in the free part.
+        noise: the contrasts of residuals.
+        values: at the entries.
+        white: where the chain stands.
+        free: what is drawn.
+        perturbation: of contrasts and white noise.
+        iterations: at most.
+
+    Source: Papandreou and Yuille 2010 (perturb and optimise).
+    """
+    sd = np.sqrt(noise.variance)
+    target = noise.A @ values + sd * perturbation.contrast
+    transposed = noise.A.T.tocsr()
+    centre = perturbation.white[free]
+
+    def put(part: np.ndarray) -> np.ndarray:
+        whole = white.copy()
+        whole[free] = part
+        return whole
+
+    def loss(part: np.ndarray) -> tuple[float, np.ndarray]:
+        here = put(part)
+        standardised = (target - noise.A @ signal(here)) / sd
+        deviation = part - centre
+        gradient = deviation - signal.pull(here, transposed @ (standardised / sd))[free]
+        return 0.5 * float(standardised @ standardised + deviation @ deviation), gradient
+
+    options = {"maxiter": iterations, "maxcor": _MEMORY, "ftol": 1e-7, "gtol": 0.0, "maxfun": 2 * iterations}
+    return put(minimize(loss, white[free], jac=True, method="L-BFGS-B", options=options).x)
+
+
+class Chain:
+    """A Gibbs sampler over groups of blocks; every step is an exact draw given the other blocks.
+
+    A posterior and not an optimum: an optimum of factors and loadings together follows the noise (the more, the fewer
+    observations a function value has), draws do not.
+    """
+
+    def __init__(self, white: Float[np.ndarray, "P"], seed: int, iterations: int) -> None:
+        """iterations: of the optimiser in one step, at most."""
+        self.white, self._iterations = white, iterations
+        self._rng = np.random.default_rng(seed)
+
+    def sweep(self, signal: Signal, noise: Contrasts, values: Float[np.ndarray, "N"]) -> list[np.ndarray]:
+        """Draws every group once; gives a pair of draws with opposite noise in the last group."""
+        if signal.size == 0:
+            return [self.white]
+        pair = []
+        free = groups(signal)
+        for g, chosen in enumerate(free):
+            one = Perturbation(self._rng.standard_normal(len(values)), self._rng.standard_normal(signal.size))
+            if g == len(free) - 1:
+                pair.append(draw(signal, noise, values, self.white, chosen, one.mirrored(), self._iterations))
+            self.white = draw(signal, noise, values, self.white, chosen, one, self._iterations)
+        return [self.white, *pair]
