@@ -23,12 +23,18 @@ class Domain(eqx.Module):
     """
 
     layout: AbstractLayout
-    points: dict[str, Float[Array, "T"]]
+    points: dict[str, Float[Array, "T ..."]]
     position: tuple[tuple[str, Place], ...] = eqx.field(static=True)
 
     def place(self, name: str) -> Place:
         """The layout's mode that the named mode is or derives from; several for a joined mode on a grid."""
         return dict(self.position)[name]
+
+    def base(self, name: str) -> int:
+        """The layout's mode that the named mode, which is not joined, is or derives from."""
+        place = self.place(name)
+        assert isinstance(place, int)
+        return place
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -128,8 +128,8 @@ class Grid(AbstractLayout):
             columns = self._unjoined(place, factors[place])
             values = jnp.einsum(f"{current},{_capitals(place)}z->{after}", values, columns)
             current = after
-        columns = current.removeprefix("".join(sorted(_capitals(keep))))
-        return jnp.einsum(f"{current}->{_capitals(keep)}{columns}", values).reshape(levels, -1)
+        column = "z" if factors else ""
+        return jnp.einsum(f"{current}->{_capitals(keep)}{column}", values).reshape(levels, -1)
 
     def evaluate_network(self, factors: Sequence[Factor]) -> Float[Array, "..."]:
         """One einsum, broadcast over the modes without a factor."""

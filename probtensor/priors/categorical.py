@@ -54,7 +54,7 @@ class Categorical(AbstractModePrior):
         variance = hyperparameters.bind(self.variance, start.variances, "variance", held=not start.carries_variance)
         return Categorical(self.covariance, variance, self.mean)
 
-    def posterior(self, points: Float[Array, "T"], sites: Sites) -> Belief:
+    def posterior(self, points: Float[Array, "T ..."], sites: Sites) -> Belief:
         """Level by level; repeated levels pool their sites."""
         centred = sites.about(self.mean)
         pooled, group = pool(points, centred)
@@ -70,24 +70,24 @@ class Categorical(AbstractModePrior):
             mean, value = mean + self.mean, value + _value_at(self.mean, sites)
         return Belief(mean, cov, value, kl, points, sites)
 
-    def log_normaliser(self, points: Float[Array, "T"], sites: Sites) -> Float[Array, ""]:
+    def log_normaliser(self, points: Float[Array, "T ..."], sites: Sites) -> Float[Array, ""]:
         """Sum over the levels."""
         return self.posterior(points, sites).log_normaliser
 
-    def predict(self, belief: Belief, new_points: Float[Array, "M"]) -> Marginals:
+    def predict(self, belief: Belief, new_points: Float[Array, "M ..."]) -> Marginals:
         """Known levels as learned, unknown ones from the prior."""
         joined = self.posterior(*with_empty_sites(belief, new_points))
         T = belief.points.shape[0]
         return Marginals(joined.mean[T:], joined.cov[T:])
 
-    def sample(self, belief: Belief, new_points: Float[Array, "M"], key: Key, n: int) -> Float[Array, "n M R"]:
+    def sample(self, belief: Belief, new_points: Float[Array, "M ..."], key: Key, n: int) -> Float[Array, "n M R"]:
         """Independent draws for each level; repeated coordinates share theirs."""
         marginals = self.predict(belief, new_points)
         group = group_equal(new_points)
         noise = jax.random.normal(key, (n, *marginals.mean.shape), marginals.mean.dtype)[:, group]
         return marginals.mean[None] + jnp.einsum("mrk,nmk->nmr", spread_of(marginals.cov), noise)
 
-    def improve(self, points: Float[Array, "T"], sites: Sites) -> Categorical:
+    def improve(self, points: Float[Array, "T ..."], sites: Sites) -> Categorical:
         """The common mean at its exact optimum, then one expectation-maximisation step of the variance."""
         prior = self
         if self.mean is not None:
@@ -107,26 +107,26 @@ class Constant(AbstractModePrior):
         """Nothing to bind."""
         return self
 
-    def posterior(self, points: Float[Array, "T"], sites: Sites) -> Belief:
+    def posterior(self, points: Float[Array, "T ..."], sites: Sites) -> Belief:
         """Ones, known exactly."""
         one = jnp.ones_like(sites.eta)
         zero = jnp.zeros((), one.dtype)
         return Belief(one, jnp.zeros_like(sites.precision), self.log_normaliser(points, sites), zero, points, sites)
 
-    def log_normaliser(self, points: Float[Array, "T"], sites: Sites) -> Float[Array, ""]:
+    def log_normaliser(self, points: Float[Array, "T ..."], sites: Sites) -> Float[Array, ""]:
         """The sites' value at one."""
         return jnp.sum(sites.eta) - 0.5 * jnp.sum(sites.precision)
 
-    def predict(self, belief: Belief, new_points: Float[Array, "M"]) -> Marginals:
+    def predict(self, belief: Belief, new_points: Float[Array, "M ..."]) -> Marginals:
         """Ones, known exactly."""
         M, R = new_points.shape[0], belief.mean.shape[1]
         return Marginals(jnp.ones((M, R), belief.mean.dtype), jnp.zeros((M, R, R), belief.mean.dtype))
 
-    def sample(self, belief: Belief, new_points: Float[Array, "M"], key: Key, n: int) -> Float[Array, "n M R"]:
+    def sample(self, belief: Belief, new_points: Float[Array, "M ..."], key: Key, n: int) -> Float[Array, "n M R"]:
         """Ones."""
         return jnp.ones((n, new_points.shape[0], belief.mean.shape[1]), belief.mean.dtype)
 
-    def improve(self, points: Float[Array, "T"], sites: Sites) -> Constant:
+    def improve(self, points: Float[Array, "T ..."], sites: Sites) -> Constant:
         """Nothing to learn."""
         return self
 
