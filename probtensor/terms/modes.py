@@ -150,20 +150,23 @@ def bind(term: str, prior: AbstractModePrior | AbstractKernel | None, axis: Axis
 
     Raises ModelError naming the term and the mode for a prior that does not fit the mode.
     """
-    if not isinstance(prior, AbstractModePrior):
-        rank = len(start.lengthscales)
-        small = axis.size <= _EXACT_LEVELS and axis.size * rank <= _EXACT_SIZE
-        kernel = Matern(3 / 2) if prior is None else prior
-        prior = Dense(kernel) if small else Basis("hilbert", kernel=kernel)
-    if axis.parts and isinstance(prior, Markov):
-        raise ModelError(
-            f"{term}: Markov reads one coordinate, and mode {axis.name!r} has {len(axis.parts)}; use pt.Dense(kernel), "
-            "pt.Basis('hilbert', size, kernel), or the bare kernel"
-        )
     try:
-        return prior.bind(axis, start)
+        chosen = prior if isinstance(prior, AbstractModePrior) else _by_size(prior, axis, len(start.lengthscales))
+        if axis.parts and isinstance(chosen, Markov):
+            raise ModelError(
+                f"Markov reads one coordinate, and this mode has {len(axis.parts)}; use pt.Dense(kernel), "
+                "pt.Basis('hilbert', size, kernel), or the bare kernel"
+            )
+        return chosen.bind(axis, start)
     except ModelError as error:
         raise ModelError(f"{term}: mode {axis.name!r}: {error}") from error
+
+
+def _by_size(kernel: AbstractKernel | None, axis: Axis, rank: int) -> AbstractModePrior:
+    """The process of a joined mode."""
+    kernel = Matern(3 / 2) if kernel is None else kernel
+    small = axis.size <= _EXACT_LEVELS and axis.size * rank <= _EXACT_SIZE
+    return Dense(kernel) if small else Basis("hilbert", kernel=kernel)
 
 
 def _variance_is_open(prior: AbstractModePrior | AbstractKernel | None) -> bool:

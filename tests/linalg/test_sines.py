@@ -1,0 +1,36 @@
+"""Sums of products of sines through their cosines, against the products themselves."""
+
+import itertools
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from probtensor.linalg import sines
+from tests.helpers import DTYPE, assert_close
+
+T, P = 23, 3
+
+
+def problem(d):
+    rng = np.random.default_rng(d)
+    angles = rng.uniform(0, np.pi, (T, d)).astype(DTYPE)
+    every = np.array(list(itertools.product(range(1, 9), repeat=d)))
+    orders = every[rng.permutation(len(every))[:7]]
+    S = np.array([[np.prod([np.sin(o * a) for o, a in zip(m, x, strict=True)]) for m in orders] for x in angles])
+    return angles, orders, S, rng
+
+
+@pytest.mark.parametrize("chunk", [2**20, 500, 1])
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_sums_and_forms_are_those_of_the_products(monkeypatch, d, chunk):
+    monkeypatch.setattr(sines, "CHUNK_NUMBERS", chunk)
+    angles, orders, S, rng = problem(d)
+    weights, A = rng.normal(size=(T, P)).astype(DTYPE), rng.normal(size=(7, 7, P)).astype(DTYPE)
+    x, m, sizes = jnp.asarray(angles), jnp.asarray(orders), sines.cosine_sizes(orders)
+    assert_close(sines.sines(x, m), S)
+    assert_close(sines.project(x, m, jnp.asarray(weights)), S.T @ weights)
+    assert_close(sines.gram(x, m, sizes, jnp.asarray(weights)), np.einsum("tm,tn,tp->mnp", S, S, weights))
+    assert_close(sines.quadratic(x, m, sizes, jnp.asarray(A)), np.einsum("tm,tn,mnp->tp", S, S, A))
+    doubled = sines.by_chunks(lambda rows: 2 * rows, x, numbers=10)
+    assert_close(doubled, 2 * angles)
