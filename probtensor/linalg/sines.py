@@ -19,13 +19,8 @@ import numpy as np
 
 from probtensor.typing import Array, Float, Int
 
-#: Points are taken in chunks of at most this many sines or cosines.
+#: Points are taken in chunks of at most this many products.
 CHUNK_NUMBERS = 2**20
-
-
-def sines(angles: Float[Array, "T d"], orders: Int[Array, "M d"]) -> Float[Array, "T M"]:
-    """Products over the dimensions of sin(order angle)."""
-    return jnp.prod(jnp.sin(angles[:, None, :] * orders[None].astype(angles.dtype)), axis=-1)
 
 
 def cosine_sizes(orders: Int[np.ndarray, "M d"]) -> tuple[int, ...]:
@@ -33,69 +28,111 @@ def cosine_sizes(orders: Int[np.ndarray, "M d"]) -> tuple[int, ...]:
     return tuple(int(n) for n in 2 * orders.max(axis=0) + 1)
 
 
-def _cosines(angles: Float[Array, "T d"], sizes: tuple[int, ...]) -> Float[Array, "T K"]:
-    """Products over the dimensions of cosines of all frequencies below sizes, row-major."""
-    out = jnp.ones((angles.shape[0], 1), angles.dtype)
-    for d, size in enumerate(sizes):
-        own = jnp.cos(angles[:, d, None] * jnp.arange(size).astype(angles.dtype)[None])
-        out = (out[:, :, None] * own[:, None, :]).reshape(angles.shape[0], -1)
-    return out
+def project(
+    angles: Float[Array, "T d"], orders: Int[Array, "M d"], sizes: tuple[int, ...], values: Float[Array, "T P"]
+) -> Float[Array, "M P"]:
+    """Sums over the points of each sine times the values; sizes as from `cosine_sizes` here and below."""
+    return _sums(jnp.sin, angles, _halves(sizes), values)[_place(orders, _halves(sizes))]
 
 
-def _products(orders: Int[Array, "M d"], sizes: tuple[int, ...]) -> Iterator[tuple[float, Int[Array, "M M"]]]:
-    """Coefficients and places (among `_cosines`) of the cosines that a product of two sines is made of."""
-    for signs in itertools.product((-1, 1), repeat=len(sizes)):
-        place = jnp.zeros((orders.shape[0],) * 2, orders.dtype)
-        for d, sign in enumerate(signs):
-            place = place * sizes[d] + jnp.abs(orders[:, None, d] + sign * orders[None, :, d])
-        yield float(np.prod([-0.5 * sign for sign in signs])), place
-
-
-def by_chunks(function: Callable[..., Array], *rows: Array, numbers: int) -> Array:
-    """A function of rows, computed for chunks of them; numbers: what a row takes on the way."""
-    T = rows[0].shape[0]
-    size = max(1, min(T, CHUNK_NUMBERS // numbers))
-    if size >= T:
-        return function(*rows)
-    out = jax.lax.map(lambda chunk: function(*chunk), _chunked(rows, size))
-    return out.reshape(-1, *out.shape[2:])[:T]
-
-
-def _chunked(rows: tuple[Array, ...], size: int) -> tuple[Array, ...]:
-    number = -(-rows[0].shape[0] // size)
-    padded = (jnp.pad(x, [(0, number * size - x.shape[0])] + [(0, 0)] * (x.ndim - 1)) for x in rows)
-    return tuple(x.reshape(number, size, *x.shape[1:]) for x in padded)
-
-
-def project(angles: Float[Array, "T d"], orders: Int[Array, "M d"], values: Float[Array, "T R"]) -> Float[Array, "M R"]:
-    """Sums over the points of each sine times the values."""
-    return _sum_of_products(lambda a: sines(a, orders), angles, values, orders.size)
+def expand(
+    angles: Float[Array, "T d"], orders: Int[Array, "M d"], sizes: tuple[int, ...], weights: Float[Array, "M P"]
+) -> Float[Array, "T P"]:
+    """P functions at each point: the sums of the sines times their weights."""
+    halves = _halves(sizes)
+    table = jnp.zeros((int(np.prod(halves)), weights.shape[1]), weights.dtype)
+    return _functions(jnp.sin, angles, halves, table.at[_place(orders, halves)].set(weights))
 
 
 def gram(
     angles: Float[Array, "T d"], orders: Int[Array, "M d"], sizes: tuple[int, ...], weights: Float[Array, "T P"]
 ) -> Float[Array, "M M P"]:
     """Sums over the points of weights times the product of two sines, for P sets of weights."""
-    sums = _sum_of_products(lambda a: _cosines(a, sizes), angles, weights, int(np.prod(sizes)))
+    sums = _sums(jnp.cos, angles, sizes, weights)
     parts = [sign * sums[place] for sign, place in _products(orders, sizes)]
     return sum(parts[1:], start=parts[0])
-
-
-def _sum_of_products(
-    features: Callable[[Array], Array], angles: Float[Array, "T d"], values: Float[Array, "T P"], numbers: int
-) -> Float[Array, "K P"]:
-    size = max(1, min(angles.shape[0], CHUNK_NUMBERS // numbers))
-    chunks = _chunked((angles, values), size)
-    start = jnp.zeros(jax.eval_shape(features, angles[:1]).shape[1:] + values.shape[1:], values.dtype)
-    # Padded points have zero values.
-    return jax.lax.scan(lambda total, chunk: (total + features(chunk[0]).T @ chunk[1], None), start, chunks)[0]
 
 
 def quadratic(
     angles: Float[Array, "T d"], orders: Int[Array, "M d"], sizes: tuple[int, ...], matrices: Float[Array, "M M P"]
 ) -> Float[Array, "T P"]:
     """s' A s at each point for P matrices A and the sines s."""
-    total = jnp.zeros((int(np.prod(sizes)), matrices.shape[-1]), matrices.dtype)
+    table = jnp.zeros((int(np.prod(sizes)), matrices.shape[-1]), matrices.dtype)
     for sign, place in _products(orders, sizes):
-        total = total.at[place].add(sign * matrices)
-    return by_chunks(lambda a: _cosines(a, sizes) @ total, angles, numbers=int(np.prod(sizes)))
+        table = table.at[place].add(sign * matrices)
+    return _functions(jnp.cos, angles, sizes, table)
+
+
+def _halves(sizes: tuple[int, ...]) -> tuple[int, ...]:
+    """Sizes of tables of sines instead of their products."""
+    return tuple((size + 1) // 2 for size in sizes)
+
+
+def _place(orders: Int[Array, "... d"], sizes: tuple[int, ...]) -> Int[Array, "..."]:
+    """Row-major place of frequencies in a table."""
+    place = jnp.zeros(orders.shape[:-1], orders.dtype)
+    for d, size in enumerate(sizes):
+        place = place * size + orders[..., d]
+    return place
+
+
+def _products(orders: Int[Array, "M d"], sizes: tuple[int, ...]) -> Iterator[tuple[float, Int[Array, "M M"]]]:
+    """Coefficients and places of the cosines that a product of two sines is made of."""
+    for signs in itertools.product((-1, 1), repeat=len(sizes)):
+        both = jnp.abs(orders[:, None] + jnp.asarray(signs, orders.dtype)[None, None] * orders[None])
+        yield float(np.prod([-0.5 * sign for sign in signs])), _place(both, sizes)
+
+
+# A product over the dimensions is never formed for a point: one dimension after the other is multiplied in, and the
+# first is a matrix product, which takes nearly all of the time.
+def _waves(wave: Callable[[Array], Array], angles: Float[Array, "K d"], sizes: tuple[int, ...]) -> list[Array]:
+    """(K, size) waves of all frequencies below the size, for each dimension."""
+    frequencies = (jnp.arange(size).astype(angles.dtype)[None] for size in sizes)
+    waves = [wave(angles[:, d, None] * f) for d, f in enumerate(frequencies)]
+    # Else the compiler computes each wave again for each of its products.
+    return list(jax.lax.optimization_barrier(tuple(waves)))
+
+
+def _sums(
+    wave: Callable[[Array], Array], angles: Float[Array, "T d"], sizes: tuple[int, ...], values: Float[Array, "T P"]
+) -> Float[Array, "F P"]:
+    """Sums over the points of values times waves of each combination of frequencies."""
+    P = values.shape[1]
+
+    def part(total: Array, chunk: tuple[Array, ...]) -> tuple[Array, None]:
+        first, *others = _waves(wave, chunk[0], sizes)
+        product = chunk[1]
+        for own in reversed(others):
+            product = (own[:, :, None] * product[:, None, :]).reshape(own.shape[0], -1)
+        return total + first.T @ product, None
+
+    # Padded points have zero values.
+    chunks = _chunked((angles, values), P * int(np.prod(sizes[1:])) + sizes[0])
+    start = jnp.zeros((sizes[0], P * int(np.prod(sizes[1:]))), values.dtype)
+    return jax.lax.scan(part, start, chunks)[0].reshape(-1, P)
+
+
+def _functions(
+    wave: Callable[[Array], Array], angles: Float[Array, "T d"], sizes: tuple[int, ...], table: Float[Array, "F P"]
+) -> Float[Array, "T P"]:
+    """Sums over frequencies of waves times the table, at each point."""
+    T, P = angles.shape[0], table.shape[1]
+
+    def part(chunk: tuple[Array, ...]) -> Array:
+        first, *others = _waves(wave, chunk[0], sizes)
+        value = first @ table.reshape(sizes[0], -1)
+        for own in others:
+            value = jnp.sum(own[:, :, None] * value.reshape(*own.shape, -1), axis=1)
+        return value
+
+    chunks = _chunked((angles,), P * int(np.prod(sizes[1:])) + sizes[0])
+    return jax.lax.map(part, chunks).reshape(-1, P)[:T]
+
+
+def _chunked(rows: tuple[Array, ...], numbers: int) -> tuple[Array, ...]:
+    """Rows in chunks, padded with zeros; numbers: what a row takes on the way."""
+    T = rows[0].shape[0]
+    size = max(1, min(T, CHUNK_NUMBERS // numbers))
+    number = -(-T // size)
+    padded = (jnp.pad(x, [(0, number * size - T)] + [(0, 0)] * (x.ndim - 1)) for x in rows)
+    return tuple(x.reshape(number, size, *x.shape[1:]) for x in padded)

@@ -168,7 +168,7 @@ class Basis(AbstractModePrior):
     def _solve(self, points: Float[Array, "T ..."], sites: Sites) -> _Solved:
         box, sites = self._parts()[2], sites.about(None)
         angles, inside, _ = self._angles(points)
-        eta = sines.project(angles, box.orders, jnp.where(inside[:, None], sites.eta, 0.0))
+        eta = sines.project(angles, box.orders, box.sizes, jnp.where(inside[:, None], sites.eta, 0.0))
         packed = jnp.where(inside[:, None], pack(sites.precision), 0.0)
         sums = unpack(sines.gram(angles, box.orders, box.sizes, packed), eta.shape[1])
         scales = self._scales()
@@ -189,7 +189,7 @@ class Basis(AbstractModePrior):
         R, M = scales.shape
         angles, inside, among = self._angles(points)
         weights = (scales * solved.z.reshape(R, M)).T
-        mean = sines.by_chunks(lambda a: sines.sines(a, box.orders) @ weights, angles, numbers=box.orders.size)
+        mean = sines.expand(angles, box.orders, box.sizes, weights)
         spread = scales[:, :, None, None] * B_inverse.reshape(R, M, R, M) * scales[None, None]
         cov = sines.quadratic(angles, box.orders, box.sizes, pack(spread.transpose(1, 3, 0, 2)))
         keep = inside[:, None]
@@ -212,8 +212,8 @@ class Basis(AbstractModePrior):
     def _lacking(self, angles: Float[Array, "M d"], inside: Array, among: Array, scales: Array) -> Float[Array, "M R"]:
         """Variance of the kernel that the basis has not, beyond the levels' range."""
         kernel, _, box = self._parts()
-        orders, squares = box.orders, (scales**2).T
-        has = sines.by_chunks(lambda a: sines.sines(a, orders) ** 2 @ squares, angles, numbers=orders.size)
+        squares = jnp.eye(scales.shape[1], dtype=scales.dtype)[:, :, None] * (scales**2).T[None]
+        has = sines.quadratic(angles, box.orders, box.sizes, squares)
         variance = kernel.covariance(jnp.zeros(1, has.dtype))[:, 0]
         lacking = jnp.maximum(variance[None] - jnp.where(inside[:, None], has, 0.0), 0.0)
         return jnp.where(among[:, None], 0.0, lacking)
@@ -230,7 +230,7 @@ class Basis(AbstractModePrior):
 
     def sample(self, belief: Belief, new_points: Float[Array, "M ..."], key: Key, n: int) -> Float[Array, "n M R"]:
         """Draws of the weights, used at all points, and of what they lack at each point beyond the levels' range."""
-        solved, orders = self._solve(belief.points, belief.sites), self._parts()[2].orders
+        solved, box = self._solve(belief.points, belief.sites), self._parts()[2]
         R, M = solved.scales.shape
         first, second = jax.random.split(key)
         noise = jax.random.normal(first, (n, R * M), solved.z.dtype)
@@ -238,10 +238,8 @@ class Basis(AbstractModePrior):
         new_points = new_points.astype(belief.points.dtype)
         angles, inside, among = self._angles(new_points)
 
-        def values(a: Float[Array, "K d"]) -> Float[Array, "K n R"]:
-            return jnp.einsum("km,nrm->knr", sines.sines(a, orders), weights)
-
-        drawn = jnp.swapaxes(sines.by_chunks(values, angles, numbers=orders.size + n * R), 0, 1)
+        drawn = sines.expand(angles, box.orders, box.sizes, weights.transpose(2, 0, 1).reshape(M, n * R))
+        drawn = drawn.reshape(-1, n, R).transpose(1, 0, 2)
         own = jax.random.normal(second, drawn.shape, drawn.dtype)[:, group_equal(new_points)]
         lacking = self._lacking(angles, inside, among, solved.scales)
         return jnp.where(inside[None, :, None], drawn, 0.0) + jnp.sqrt(lacking)[None] * own
