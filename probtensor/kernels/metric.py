@@ -139,12 +139,14 @@ def measure(axis: Axis, kernel: Any, on_sphere: bool) -> tuple[Metric, Axis]:
     sphere = globe if on_sphere else None
     declared = getattr(kernel, "lengthscale", None)
     alike = globe is not None or declared is not None or (len(units) == 1 and units != {""})
-    ratio = np.ones(len(chosen)) if alike else extents[0] / extents
+    ratio = np.ones(len(chosen)) if alike or len(chosen) == 1 else extents[0] / extents
     stretch = None
     if len(chosen) > 1 and sphere is None:
         stretch = hyperparameters.bind(None, ratio[1:], "stretch", held=isinstance(declared, Fixed))
     metric = Metric(chart, stretch, sphere, unit, tuple(parts[k].name for k in columns[1:]))
-    return metric, _line(axis, parts[columns[0]], extents * ratio, unit)
+    # A chord is no longer than the Earth's diameter.
+    extents = np.minimum(extents, 2 * EARTH_RADIUS) if sphere else extents * ratio
+    return metric, _line(axis, parts[columns[0]], extents, unit)
 
 
 def _arc(longitudes: np.ndarray) -> tuple[float, float]:

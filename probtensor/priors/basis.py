@@ -17,7 +17,7 @@ from probtensor.kernels.base import AbstractKernel, Start
 from probtensor.kernels.matern import Matern
 from probtensor.kernels.metric import Metric, measure
 from probtensor.kernels.spectral import check_spectral, spectral_density
-from probtensor.linalg import sines
+from probtensor.linalg import cosines
 from probtensor.linalg.gaussian import cholesky_above_identity
 from probtensor.linalg.packing import pack, unpack
 from probtensor.priors.base import AbstractModePrior, Belief, Marginals, Sites, divergence, group_equal
@@ -39,7 +39,7 @@ class Box(eqx.Module):
     Attributes:
         half: (d,) half its length in each flat coordinate; inner: (d,) the same of the levels' range.
         orders: (M, d) number of half waves of each function in each coordinate.
-        sizes: frequencies of products of two functions, see `sines.cosine_sizes`.
+        sizes: frequencies of products of two functions, see `cosines.frequencies_of`.
     """
 
     half: Float[Array, "d"]
@@ -84,11 +84,13 @@ class Basis(AbstractModePrior):
     lengthscales below that are learned as noise. Cost for T levels, R components and M functions: O(T M R^2) and
     O((M R)^3); memory 8 (M R)^2 numbers.
 
-    ``"hilbert"``: products of sines, the eigenfunctions of the Laplacian on a box 1.3 times as long as the levels'
-    range in each coordinate; their weights have the kernel's spectral density at their frequencies as variance. Beyond
-    the levels' range what the basis lacks of the kernel's variance is added, independently at each point: there the
-    mean returns to zero and the sd to the prior's. A latitude and a longitude are on a map true to scale at their
-    middle, cut at the largest gap in longitude, in km; near the poles and right around the Earth ``Dense`` is better.
+    ``"hilbert"``: products of cosines, the eigenfunctions of the Laplacian on a box 1.3 times as long as the levels'
+    range in each coordinate, without slope at its walls; their weights have the kernel's spectral density at their
+    frequencies as variance. (Functions that are zero at the walls, as published, cannot be nearly constant.) Beyond
+    the levels' range what the basis lacks of the kernel's variance is added, independently at each point, and beyond
+    the box there is nothing else: the mean is zero and the sd the prior's. A latitude and a longitude are on a map true
+    to scale at their middle, cut at the largest gap in longitude, in km; near the poles and right around the Earth
+    ``Dense`` is better.
 
     Args:
         kind: ``"hilbert"``.
@@ -133,9 +135,10 @@ class Basis(AbstractModePrior):
         x = np.asarray(metric.chart(jnp.asarray(axis.points.astype(float))), dtype=float)
         inner = np.abs(x).max(axis=0)
         half = BOUNDARY * np.where(inner > 0, inner, 1.0)
-        most = [math.ceil(BOUNDARY * len(np.unique(column))) + 1 for column in x.T]
+        most = [math.ceil(BOUNDARY * len(np.unique(column))) for column in x.T]
         stretched = half * np.asarray(metric.factors(), dtype=float)
-        orders = lowest_orders(np.pi / (2 * stretched), most, size)
+        steps = np.pi / (2 * stretched)
+        orders = lowest_orders(steps, most, size)
         number = len(orders) * rank
         if number > LARGEST:
             gigabytes = MATRICES * 8 * number**2 / 1e9
@@ -143,10 +146,10 @@ class Basis(AbstractModePrior):
                 f"Basis: {len(orders)} functions of {rank} components are {number:,} weights with one joint posterior, "
                 f"which takes {gigabytes:.1f} GB; at most {LARGEST:,} are possible. Lower the size or the rank"
             )
-        resolved = _RESOLVED / np.sqrt(((orders * np.pi / (2 * stretched)) ** 2).sum(axis=1).max())
-        scales = np.maximum(line.lengthscales(rank) if axis.parts else start.lengthscales, resolved)
+        highest = max(np.sqrt(((orders * steps) ** 2).sum(axis=1).max()), steps.min())
+        scales = np.maximum(line.lengthscales(rank) if axis.parts else start.lengthscales, _RESOLVED / highest)
         bound = kernel.bind(line if axis.parts else axis, start._replace(lengthscales=scales))
-        box = Box(jnp.asarray(half), jnp.asarray(inner), jnp.asarray(orders), sines.cosine_sizes(orders))
+        box = Box(jnp.asarray(half), jnp.asarray(inner), jnp.asarray(orders), cosines.frequencies_of(orders))
         return Basis(self.kind, len(orders), bound, metric, box)
 
     def _parts(self) -> tuple[AbstractKernel, Metric, Box]:
@@ -154,12 +157,13 @@ class Basis(AbstractModePrior):
         return self.kernel, self.metric, self.box
 
     def _scales(self) -> Float[Array, "R M"]:
-        """Prior standard deviations of the weights of sines, which are eigenfunctions but for their norm."""
+        """Prior standard deviations of the weights of cosines, which are eigenfunctions but for their norm."""
         kernel, metric, box = self._parts()
         half = metric.factors() * box.half
         frequencies = box.orders.astype(half.dtype) * (0.5 * jnp.pi / half)[None]
         density = spectral_density(kernel, jnp.sum(frequencies**2, axis=1), half.shape[0])
-        return jnp.sqrt(density / jnp.prod(half))
+        square_norm = jnp.prod(half[None] * jnp.where(box.orders == 0, 2.0, 1.0), axis=1)
+        return jnp.sqrt(density / square_norm[None])
 
     def _angles(self, points: Float[Array, "T ..."]) -> tuple[Array, Array, Array]:
         _, metric, box = self._parts()
@@ -168,9 +172,9 @@ class Basis(AbstractModePrior):
     def _solve(self, points: Float[Array, "T ..."], sites: Sites) -> _Solved:
         box, sites = self._parts()[2], sites.about(None)
         angles, inside, _ = self._angles(points)
-        eta = sines.project(angles, box.orders, box.sizes, jnp.where(inside[:, None], sites.eta, 0.0))
+        eta = cosines.project(angles, box.orders, box.sizes, jnp.where(inside[:, None], sites.eta, 0.0))
         packed = jnp.where(inside[:, None], pack(sites.precision), 0.0)
-        sums = unpack(sines.gram(angles, box.orders, box.sizes, packed), eta.shape[1])
+        sums = unpack(cosines.gram(angles, box.orders, box.sizes, packed), eta.shape[1])
         scales = self._scales()
         whitened = scales[:, :, None, None] * sums.transpose(2, 0, 3, 1) * scales[None, None]
         inner = whitened.reshape(scales.size, scales.size)
@@ -184,14 +188,14 @@ class Basis(AbstractModePrior):
     def _marginals(
         self, points: Float[Array, "T ..."], solved: _Solved, B_inverse: Float[Array, "RM RM"]
     ) -> tuple[Marginals, Array, Array]:
-        """Means and covariances of the sums of sines; also the angles and whether a point is among the levels."""
+        """Means and covariances of the sums of cosines; also the angles and whether a point is among the levels."""
         box, scales = self._parts()[2], solved.scales
         R, M = scales.shape
         angles, inside, among = self._angles(points)
         weights = (scales * solved.z.reshape(R, M)).T
-        mean = sines.expand(angles, box.orders, box.sizes, weights)
+        mean = cosines.expand(angles, box.orders, box.sizes, weights)
         spread = scales[:, :, None, None] * B_inverse.reshape(R, M, R, M) * scales[None, None]
-        cov = sines.quadratic(angles, box.orders, box.sizes, pack(spread.transpose(1, 3, 0, 2)))
+        cov = cosines.quadratic(angles, box.orders, box.sizes, pack(spread.transpose(1, 3, 0, 2)))
         keep = inside[:, None]
         marginals = Marginals(jnp.where(keep, mean, 0.0), unpack(jnp.where(keep, cov, 0.0), R))
         return marginals, angles, among
@@ -213,7 +217,7 @@ class Basis(AbstractModePrior):
         """Variance of the kernel that the basis has not, beyond the levels' range."""
         kernel, _, box = self._parts()
         squares = jnp.eye(scales.shape[1], dtype=scales.dtype)[:, :, None] * (scales**2).T[None]
-        has = sines.quadratic(angles, box.orders, box.sizes, squares)
+        has = cosines.quadratic(angles, box.orders, box.sizes, squares)
         variance = kernel.covariance(jnp.zeros(1, has.dtype))[:, 0]
         lacking = jnp.maximum(variance[None] - jnp.where(inside[:, None], has, 0.0), 0.0)
         return jnp.where(among[:, None], 0.0, lacking)
@@ -238,7 +242,7 @@ class Basis(AbstractModePrior):
         new_points = new_points.astype(belief.points.dtype)
         angles, inside, among = self._angles(new_points)
 
-        drawn = sines.expand(angles, box.orders, box.sizes, weights.transpose(2, 0, 1).reshape(M, n * R))
+        drawn = cosines.expand(angles, box.orders, box.sizes, weights.transpose(2, 0, 1).reshape(M, n * R))
         drawn = drawn.reshape(-1, n, R).transpose(1, 0, 2)
         own = jax.random.normal(second, drawn.shape, drawn.dtype)[:, group_equal(new_points)]
         lacking = self._lacking(angles, inside, among, solved.scales)
@@ -250,17 +254,17 @@ class Basis(AbstractModePrior):
 
 
 def lowest_orders(steps: np.ndarray, most: list[int], size: int) -> Int[np.ndarray, "M d"]:
-    """The orders from 1 to ``most`` in each dimension with the ``size`` lowest frequencies; fewer if there are not.
+    """The orders from 0 to ``most`` in each dimension with the ``size`` lowest frequencies; fewer if there are not.
 
-    steps: (d,) frequency of order 1 in each dimension; the frequency of a product of sines is the root of its squares.
+    steps: (d,) frequency of order 1 in each dimension; that of a product of cosines is the root of the squares.
     """
     radius = float(np.prod(steps) * size) ** (1 / len(steps))
     while True:
-        caps = [min(n, max(1, math.floor(radius / step))) for n, step in zip(most, steps, strict=True)]
-        grid = np.stack(np.meshgrid(*(np.arange(1, cap + 1) for cap in caps), indexing="ij"), axis=-1)
+        caps = [min(n, math.floor(radius / step)) for n, step in zip(most, steps, strict=True)]
+        grid = np.stack(np.meshgrid(*(np.arange(cap + 1) for cap in caps), indexing="ij"), axis=-1)
         orders = grid.reshape(-1, len(steps))
         squares = ((orders * steps) ** 2).sum(axis=1)
         complete = all(cap == n for cap, n in zip(caps, most, strict=True))
         if complete or np.count_nonzero(squares <= radius**2) >= size:
-            return orders[np.lexsort((*orders.T, np.round(squares / squares.min(), 9)))][:size]
+            return orders[np.lexsort((*orders.T, np.round(squares / steps.min() ** 2, 9)))][:size]
         radius *= 1.3

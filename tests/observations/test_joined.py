@@ -20,11 +20,10 @@ CASES = {
     "sharing both": ([(1, 2), 0], (0, 1)),
     "nothing": ([], (1, 2)),
 }
-MODES = {
-    place: place if isinstance(place, tuple) else (place,)
-    for places, keep in CASES.values()
-    for place in [*places, keep]
-}
+
+
+def modes(place):
+    return place if isinstance(place, tuple) else (place,)
 
 
 def level(place, entry):

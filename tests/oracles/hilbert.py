@@ -1,4 +1,5 @@
-"""Reduced-rank Gaussian processes on a box, by loops over functions and points, as Solin and Sarkka 2020 write them."""
+"""Reduced-rank Gaussian processes on a box, by loops over functions and points, as Solin and Sarkka 2020 write them,
+but with walls that the functions meet without slope."""
 
 import itertools
 import math
@@ -18,15 +19,16 @@ def spectral_density(nu, lengthscale, variance, frequency, dimensions):
 
 def lowest(dimensions, size):
     """Orders of the functions of the lowest frequencies in a cube, by trying all."""
-    every = itertools.product(range(1, size + 1), repeat=dimensions)
+    every = itertools.product(range(size), repeat=dimensions)
     return sorted(every, key=lambda m: (sum(o**2 for o in m), m[::-1]))[:size]
 
 
 def eigenfunction(orders, half, x):
-    """One function at one point, zero outside the box."""
+    """One function at one point, without slope at the box's walls and zero outside."""
     value = 1.0
     for m, L, own in zip(orders, half, x, strict=True):
-        value *= math.sin(math.pi * m * (own + L) / (2 * L)) / math.sqrt(L) if abs(own) <= L else 0.0
+        norm = math.sqrt(L if m else 2 * L)
+        value *= math.cos(math.pi * m * (own + L) / (2 * L)) / norm if abs(own) <= L else 0.0
     return value
 
 

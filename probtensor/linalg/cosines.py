@@ -1,8 +1,8 @@
-"""Sums over points of products of sines, and the functions with such products as coefficients.
+"""Sums over points of products of cosines, and the functions with such products as coefficients.
 
-A product of two sines is a difference of two cosines, sin(m a) sin(n a) = (cos((m - n) a) - cos((m + n) a)) / 2. So a
-matrix of sums over T points of products of M sines has only some 4 M numbers in it in two dimensions (it is a Toeplitz
-minus a Hankel matrix), and costs O(T M) instead of O(T M^2); the same for a quadratic form at T points.
+A product of two cosines is a sum of two, cos(m a) cos(n a) = (cos((m - n) a) + cos((m + n) a)) / 2. So a matrix of sums
+over T points of products of M cosines has only some 4 M numbers in it in two dimensions (it is a Toeplitz plus a Hankel
+matrix), and costs O(T M) instead of O(T M^2); the same for a quadratic form at T points.
 
 Source: Viset, Kullberg, Wesel and Solin 2024, Exploiting Hankel-Toeplitz structures for fast computation of kernel
 precision matrices.
@@ -11,7 +11,7 @@ precision matrices.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -23,48 +23,48 @@ from probtensor.typing import Array, Float, Int
 CHUNK_NUMBERS = 2**20
 
 
-def cosine_sizes(orders: Int[np.ndarray, "M d"]) -> tuple[int, ...]:
-    """How many frequencies the products of two sines have in each dimension, zero included."""
+def frequencies_of(orders: Int[np.ndarray, "M d"]) -> tuple[int, ...]:
+    """How many frequencies the products of two cosines have in each dimension, zero included."""
     return tuple(int(n) for n in 2 * orders.max(axis=0) + 1)
 
 
 def project(
     angles: Float[Array, "T d"], orders: Int[Array, "M d"], sizes: tuple[int, ...], values: Float[Array, "T P"]
 ) -> Float[Array, "M P"]:
-    """Sums over the points of each sine times the values; sizes as from `cosine_sizes` here and below."""
-    return _sums(jnp.sin, angles, _halves(sizes), values)[_place(orders, _halves(sizes))]
+    """Sums over the points of each cosine times the values; sizes as from `frequencies_of` here and below."""
+    return _sums(angles, _halves(sizes), values)[_place(orders, _halves(sizes))]
 
 
 def expand(
     angles: Float[Array, "T d"], orders: Int[Array, "M d"], sizes: tuple[int, ...], weights: Float[Array, "M P"]
 ) -> Float[Array, "T P"]:
-    """P functions at each point: the sums of the sines times their weights."""
+    """P functions at each point: the sums of the cosines times their weights."""
     halves = _halves(sizes)
     table = jnp.zeros((int(np.prod(halves)), weights.shape[1]), weights.dtype)
-    return _functions(jnp.sin, angles, halves, table.at[_place(orders, halves)].set(weights))
+    return _functions(angles, halves, table.at[_place(orders, halves)].set(weights))
 
 
 def gram(
     angles: Float[Array, "T d"], orders: Int[Array, "M d"], sizes: tuple[int, ...], weights: Float[Array, "T P"]
 ) -> Float[Array, "M M P"]:
-    """Sums over the points of weights times the product of two sines, for P sets of weights."""
-    sums = _sums(jnp.cos, angles, sizes, weights)
-    parts = [sign * sums[place] for sign, place in _products(orders, sizes)]
+    """Sums over the points of weights times the product of two cosines, for P sets of weights."""
+    sums = _sums(angles, sizes, weights)
+    parts = [share * sums[place] for share, place in _products(orders, sizes)]
     return sum(parts[1:], start=parts[0])
 
 
 def quadratic(
     angles: Float[Array, "T d"], orders: Int[Array, "M d"], sizes: tuple[int, ...], matrices: Float[Array, "M M P"]
 ) -> Float[Array, "T P"]:
-    """s' A s at each point for P matrices A and the sines s."""
+    """s' A s at each point for P matrices A and the cosines s."""
     table = jnp.zeros((int(np.prod(sizes)), matrices.shape[-1]), matrices.dtype)
-    for sign, place in _products(orders, sizes):
-        table = table.at[place].add(sign * matrices)
-    return _functions(jnp.cos, angles, sizes, table)
+    for share, place in _products(orders, sizes):
+        table = table.at[place].add(share * matrices)
+    return _functions(angles, sizes, table)
 
 
 def _halves(sizes: tuple[int, ...]) -> tuple[int, ...]:
-    """Sizes of tables of sines instead of their products."""
+    """Sizes of tables of cosines instead of their products."""
     return tuple((size + 1) // 2 for size in sizes)
 
 
@@ -77,30 +77,28 @@ def _place(orders: Int[Array, "... d"], sizes: tuple[int, ...]) -> Int[Array, ".
 
 
 def _products(orders: Int[Array, "M d"], sizes: tuple[int, ...]) -> Iterator[tuple[float, Int[Array, "M M"]]]:
-    """Coefficients and places of the cosines that a product of two sines is made of."""
+    """Coefficients and places of the cosines that a product of two is made of."""
     for signs in itertools.product((-1, 1), repeat=len(sizes)):
         both = jnp.abs(orders[:, None] + jnp.asarray(signs, orders.dtype)[None, None] * orders[None])
-        yield float(np.prod([-0.5 * sign for sign in signs])), _place(both, sizes)
+        yield 0.5 ** len(sizes), _place(both, sizes)
 
 
 # A product over the dimensions is never formed for a point: one dimension after the other is multiplied in, and the
 # first is a matrix product, which takes nearly all of the time.
-def _waves(wave: Callable[[Array], Array], angles: Float[Array, "K d"], sizes: tuple[int, ...]) -> list[Array]:
-    """(K, size) waves of all frequencies below the size, for each dimension."""
+def _cosines(angles: Float[Array, "K d"], sizes: tuple[int, ...]) -> list[Array]:
+    """(K, size) cosines of all frequencies below the size, for each dimension."""
     frequencies = (jnp.arange(size).astype(angles.dtype)[None] for size in sizes)
-    waves = [wave(angles[:, d, None] * f) for d, f in enumerate(frequencies)]
-    # Else the compiler computes each wave again for each of its products.
-    return list(jax.lax.optimization_barrier(tuple(waves)))
+    cosines = [jnp.cos(angles[:, d, None] * f) for d, f in enumerate(frequencies)]
+    # Else the compiler computes each cosine again for each of its products.
+    return list(jax.lax.optimization_barrier(tuple(cosines)))
 
 
-def _sums(
-    wave: Callable[[Array], Array], angles: Float[Array, "T d"], sizes: tuple[int, ...], values: Float[Array, "T P"]
-) -> Float[Array, "F P"]:
-    """Sums over the points of values times waves of each combination of frequencies."""
+def _sums(angles: Float[Array, "T d"], sizes: tuple[int, ...], values: Float[Array, "T P"]) -> Float[Array, "F P"]:
+    """Sums over the points of values times cosines of each combination of frequencies."""
     P = values.shape[1]
 
     def part(total: Array, chunk: tuple[Array, ...]) -> tuple[Array, None]:
-        first, *others = _waves(wave, chunk[0], sizes)
+        first, *others = _cosines(chunk[0], sizes)
         product = chunk[1]
         for own in reversed(others):
             product = (own[:, :, None] * product[:, None, :]).reshape(own.shape[0], -1)
@@ -112,14 +110,12 @@ def _sums(
     return jax.lax.scan(part, start, chunks)[0].reshape(-1, P)
 
 
-def _functions(
-    wave: Callable[[Array], Array], angles: Float[Array, "T d"], sizes: tuple[int, ...], table: Float[Array, "F P"]
-) -> Float[Array, "T P"]:
-    """Sums over frequencies of waves times the table, at each point."""
+def _functions(angles: Float[Array, "T d"], sizes: tuple[int, ...], table: Float[Array, "F P"]) -> Float[Array, "T P"]:
+    """Sums over frequencies of cosines times the table, at each point."""
     T, P = angles.shape[0], table.shape[1]
 
     def part(chunk: tuple[Array, ...]) -> Array:
-        first, *others = _waves(wave, chunk[0], sizes)
+        first, *others = _cosines(chunk[0], sizes)
         value = first @ table.reshape(sizes[0], -1)
         for own in others:
             value = jnp.sum(own[:, :, None] * value.reshape(*own.shape, -1), axis=1)
