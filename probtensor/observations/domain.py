@@ -72,8 +72,10 @@ def joint_levels(
     """
     if columns is None:
         return np.stack([x.ravel() for x in np.meshgrid(*points, indexing="ij")], axis=1), None
-    levels, own = np.unique(np.stack(columns, axis=1), axis=0, return_inverse=True)
-    return np.stack([x[levels[:, k]] for k, x in enumerate(points)], axis=1), own.reshape(-1)
+    sizes = tuple(len(x) for x in points)
+    occurring, own = np.unique(np.ravel_multi_index(tuple(columns), sizes), return_inverse=True)
+    levels = np.unravel_index(occurring, sizes)
+    return np.stack([x[level] for x, level in zip(points, levels, strict=True)], axis=1), own
 
 
 def domain(
