@@ -11,6 +11,7 @@ from probtensor.labelled.fit import fit, impute
 from probtensor.labelled.posterior import Posterior
 from probtensor.labelled.tables import points, table
 from probtensor.likelihoods.gaussian import Gaussian
+from probtensor.priors.basis import Basis
 from probtensor.priors.categorical import Categorical, Constant
 from probtensor.priors.dense import Dense
 from probtensor.priors.markov import Markov
@@ -23,6 +24,7 @@ from probtensor.terms.tucker import Tucker
 __version__ = "0.1.0"
 
 __all__ = [
+    "Basis",
     "CP",
     "Categorical",
     "Climatology",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -11,6 +11,8 @@ from probtensor.errors import ModelError
 
 #: What kinds of coordinate there are; each has its own default prior.
 KINDS = ("numeric", "time", "category", "constant")
+#: Stands between the names of the modes that a joined mode is made of, as in ``"lat x lon"``.
+JOIN = " x "
 
 
 def _no_strings(text: str) -> float:
@@ -24,12 +26,15 @@ class Axis:
     """One mode of the data.
 
     Attributes:
-        name: the dimension's or column's name; a derived mode is called ``"time.month"``.
-        kind: ``"numeric"``, ``"time"``, ``"category"`` or ``"constant"`` (a single level).
-        points: (T,) distinct levels in ascending order, in ``unit`` (categories: 0..T-1).
+        name: the dimension's or column's name; a derived mode is called ``"time.month"``, a joined one ``"lat x lon"``.
+        kind: ``"numeric"``, ``"time"``, ``"category"`` or ``"constant"`` (a single level); of a joined mode
+            ``"category"`` as soon as one of its parts is.
+        points: (T,) distinct levels in ascending order, in ``unit`` (categories: 0..T-1); (T, d) for a joined mode of d
+            parts, in their units.
         unit: the unit of ``points`` and of every lengthscale, ``"days"`` on a time axis.
         parse: turns a string such as ``"30D"`` into a number in ``unit``.
         parent: the mode that this one derives from; empty for a mode of the data.
+        parts: the axes that a joined mode is made of; empty for all others.
     """
 
     name: str
@@ -38,11 +43,17 @@ class Axis:
     unit: str = ""
     parse: Callable[[str], float] = _no_strings
     parent: str = ""
+    parts: tuple[Axis, ...] = ()
 
     @property
     def size(self) -> int:
         """Number of levels, T."""
         return len(self.points)
+
+    @property
+    def distinct(self) -> int:
+        """Number of levels that differ: a derived mode repeats its own."""
+        return len(np.unique(self.points, axis=0))
 
     @property
     def range(self) -> float:
@@ -58,9 +69,35 @@ class Axis:
         """(number,) lengthscales that this axis can resolve, from long to short, evenly spaced in their logarithm.
 
         They run from half the range to three spacings: longer ones are constant on the axis, shorter ones are noise.
+        Ones for a joined mode, whose parts have scales of their own (see `probtensor.kernels.metric`).
         """
+        if self.parts:
+            return np.ones(number)
         longest = self.range / 2
         shortest = min(max(3 * self.spacing, self.range / 100), longest)
         if number == 1:
             return np.array([np.sqrt(longest * shortest)])
         return np.geomspace(longest, shortest, number)
+
+
+def join_names(names: Sequence[str]) -> str:
+    """The joined mode's name; the order in which its parts are named does not matter."""
+    return JOIN.join(sorted(names))
+
+
+def join(parts: Sequence[Axis], points: np.ndarray) -> Axis:
+    """The axis of a joined mode.
+
+    Args:
+        parts: in alphabetical order of their names.
+        points: (T, d) the joint levels, a column for each part.
+    """
+    kind = "category" if any(part.kind == "category" for part in parts) else "numeric"
+    units = {part.unit for part in parts}
+    return Axis(
+        join_names([part.name for part in parts]),
+        kind if len(points) > 1 else "constant",
+        points,
+        units.pop() if len(units) == 1 else "",
+        parts=tuple(parts),
+    )

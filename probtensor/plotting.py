@@ -105,8 +105,8 @@ def factors(dataset: xr.Dataset) -> Figure:
         dataset: as ``post.factors()`` gives it.
 
     Returns:
-        A figure. Categorical modes are drawn as points, the others as lines; beyond six components only the first six
-        are drawn, which are those that explain most.
+        A figure. Categorical modes are drawn as points, the others as lines, and of two joined dimensions the mean as a
+        map; beyond six components only the first six are drawn, which are those that explain most.
 
     Raises:
         DataError: the dataset holds no factors.
@@ -123,12 +123,14 @@ def factors(dataset: xr.Dataset) -> Figure:
     panels = figure.subplots(shown, len(modes), squeeze=False, sharex="col")
     for column, (mode, (mean, sd)) in enumerate(modes.items()):
         for row in range(shown):
-            if row < mean.sizes["component"]:
-                _function(panels[row, column], mean.isel(component=row), sd.isel(component=row))
-            else:
+            if row >= mean.sizes["component"]:
                 panels[row, column].set_axis_off()
+            elif mean.ndim == 3:
+                _surface(panels[row, column], mean.isel(component=row))
+            else:
+                _function(panels[row, column], mean.isel(component=row), sd.isel(component=row))
         panels[0, column].set_title(mode, fontsize=10)
-        panels[-1, column].set_xlabel(_axis_label(dataset, mode))
+        panels[-1, column].set_xlabel(_axis_label(dataset, mean.dims[-1]))
     names = dataset["component"].values if "component" in dataset.coords else np.arange(total)
     for row in range(shown):
         panels[row, 0].set_ylabel(f"component {names[row]}", fontsize=9)
@@ -170,10 +172,10 @@ def _modes(dataset: xr.Dataset) -> dict[str, tuple[xr.DataArray, xr.DataArray]]:
     for name, variable in dataset.data_vars.items():
         own = [dim for dim in variable.dims if str(dim).split("_")[-1] == "component" or str(dim).startswith("bond_")]
         others = [str(dim) for dim in variable.dims if dim not in own]
-        if own and len(others) == 1:
+        if own and len(others) in (1, 2):
             stacked = variable.stack(function=own).transpose("function", *others).drop_vars(["function", *own])
             kind = "sd" if "sd" in str(name).split("_") else "mean"
-            modes.setdefault(others[0], {})[kind] = stacked.rename(function="component")
+            modes.setdefault(" x ".join(others), {})[kind] = stacked.rename(function="component")
     return {mode: (found["mean"], found["sd"]) for mode, found in modes.items() if len(found) == 2}
 
 
@@ -244,6 +246,16 @@ def _function(axes: Axes, mean: xr.DataArray, sd: xr.DataArray) -> None:
     if mean.size <= _MOST_NAMES:
         names = [str(label) for label in labels]
         axes.set_xticks(np.arange(mean.size), names, rotation=90 if max(map(len, names)) > 2 else 0)
+
+
+def _surface(axes: Axes, mean: xr.DataArray) -> None:
+    """The mean of one function of two joined dimensions, its colours even about zero."""
+    y, x = (_numbers(mean, dim) for dim in mean.dims)
+    # A coordinate of names, or one out of order, is drawn by number.
+    y, x = (v if np.all(np.diff(v) > 0) else np.arange(v.size, dtype=float) for v in (y, x))
+    most = float(np.abs(mean.values).max()) or 1.0
+    axes.pcolormesh(_edges(x), _edges(y), mean.values, cmap="RdBu_r", vmin=-most, vmax=most, rasterized=True)
+    axes.tick_params(labelsize=8)
 
 
 def _numbers(field: xr.DataArray, dim: Any) -> np.ndarray:

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from probtensor.axes import Axis
+from probtensor.axes import JOIN, Axis, join
 from probtensor.errors import DataError, ModelError
 from probtensor.labelled import alignment, coordinates
 from probtensor.labelled.coordinates import Coordinate
 from probtensor.labelled.tables import PointData
-from probtensor.observations.domain import Domain, Observations, domain, observations
+from probtensor.observations.domain import Domain, Observations, domain, joint_levels, observations
 
 #: Names that outputs use for dimensions or variables of their own.
 RESERVED = ("mean", "sd", "sample", "quantile", "component", "observation")
@@ -63,26 +63,51 @@ class Encoded:
             raise ModelError(f"the model names mode {name!r}, which the data do not have; they have {known}")
         return parent, attribute
 
+    def parts(self, name: str) -> tuple[str, ...]:
+        """The modes that a joined mode is made of; any other mode is its own only part."""
+        return (name,) if name in self.coordinates else tuple(name.split(JOIN))
+
+    def dimensions(self, name: str) -> tuple[str, ...]:
+        """The data's modes that a mode reads: its own, its parent, or those of its parts."""
+        return tuple(dict.fromkeys(self.split(part)[0] for part in self.parts(name)))
+
     def axes(self, modes: tuple[str, ...]) -> dict[str, Axis]:
-        """Axes of all base modes, and of the derived modes among ``modes``."""
+        """Axes of all base modes, and of the derived and the joined modes among ``modes``."""
         axes = {name: c.axis() for name, c in self.coordinates.items()}
         for name in modes:
+            for part in self.parts(name):
+                if part not in axes:
+                    parent, attribute = self.split(part)
+                    levels = self.coordinates[parent].derive(attribute, self.coordinates[parent].labels)
+                    axes[part] = Axis(part, "category", levels, parent=parent)
+        for name in modes:
             if name not in axes:
-                parent, attribute = self.split(name)
-                levels = self.coordinates[parent].derive(attribute, self.coordinates[parent].labels)
-                axes[name] = Axis(name, "category", levels, parent=parent)
+                parts = [axes[part] for part in self.parts(name)]
+                axes[name] = join(parts, self.joint_levels([part.points for part in parts], name))
         return axes
 
+    def joint_levels(self, points: list[np.ndarray], name: str) -> np.ndarray:
+        """(T, d) numbers of a joined mode's levels, from those of each part's levels."""
+        columns = None
+        if self.index is not None:
+            places = [list(self.coordinates).index(self.split(part)[0]) for part in self.parts(name)]
+            columns = [self.index[:, place] for place in places]
+        return joint_levels(points, columns)[0]
+
     def domain(self, modes: tuple[str, ...], labels: dict[str, np.ndarray], index: np.ndarray | None) -> Domain:
-        """A domain at any labels, with the derived modes among ``modes``."""
+        """A domain at any labels, with the derived and the joined modes among ``modes``."""
         places = {name: self.coordinates[name].numbers(labels[name]) for name in self.coordinates if name in labels}
-        parents = {}
+        parents, joined = {}, {}
         for name in modes:
-            if name not in self.coordinates:
-                parent, attribute = self.split(name)
-                places[name] = self.coordinates[parent].derive(attribute, labels[parent])
-                parents[name] = parent
-        return domain(places, parents, index)
+            parts = self.parts(name)
+            for part in parts:
+                if part not in self.coordinates:
+                    parent, attribute = self.split(part)
+                    places[part] = self.coordinates[parent].derive(attribute, labels[parent])
+                    parents[part] = parent
+            if len(parts) > 1:
+                joined[name] = parts
+        return domain(places, parents, index, joined)
 
     def observations(self, modes: tuple[str, ...]) -> Observations:
         """The training data for the core."""

@@ -115,7 +115,7 @@ def _has_calendar(encoded: Encoded, name: str) -> bool:
 
 def _warn_of_unread(modes: tuple[str, ...], encoded: Encoded) -> None:
     """Warns of a mode that no term reads. Raises ModelError for one that the data do not have."""
-    read = {encoded.split(name)[0] for name in modes}
+    read = {dimension for name in modes for dimension in encoded.dimensions(name)}
     unread = [n for n, c in encoded.coordinates.items() if n not in read and len(c.labels) > 1]
     if unread:
         warnings.warn(

@@ -54,8 +54,8 @@ def places(encoded: Encoded, modes: tuple[str, ...], at: Any) -> Places:
     Raises:
         DataError: a coordinate that the model reads is absent, empty or of another kind.
     """
-    parents = {encoded.split(name)[0] for name in modes}
-    needed = [n for n in encoded.coordinates if n in parents]
+    read = {dimension for name in modes for dimension in encoded.dimensions(name)}
+    needed = [n for n in encoded.coordinates if n in read]
 
     def placed(given: Mapping[str, Any]) -> list[str]:
         """The coordinates of the answer: those the model reads, which must be there, and others of the data."""

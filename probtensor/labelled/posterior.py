@@ -177,6 +177,9 @@ class Posterior:
     def factors(self, term: int | None = None, gauge: str = "canonical") -> xr.Dataset:
         """The functions of a term: for each mode ``{mode}_mean`` and ``{mode}_sd``.
 
+        Joined dimensions, ``lat_lon_mean``, have their own dimensions on a grid; in a table they have the dimension
+        ``lat_lon_level`` of the combinations that occur, with the coordinates ``lat`` and ``lon``.
+
         Args:
             term: position of the term; None: the first that has factors.
             gauge: ``"raw"``: as fitted; ``"canonical"``: signs fixed, and
@@ -206,7 +209,12 @@ class Posterior:
         return reading.core(self._result.state, term, gauge)
 
     def hyperparameters(self) -> pd.DataFrame:
-        """Every hyper-parameter: term, mode, component, name, value, unit."""
+        """Every hyper-parameter: term, mode, component, name, value, unit.
+
+        Joined dimensions are the mode ``lat x lon``. Their lengthscales are in km for latitude and longitude, else in
+        the unit of the first dimension; that of another is the lengthscale divided by ``stretch of`` it, which is one
+        for all components and so stands at component 0.
+        """
         units = {name: c.unit for name, c in self._encoded.coordinates.items()}
         return reading.hyperparameters(self._result.state, units, str(self._attrs().get("units", "")))
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import pandas as pd
 import xarray as xr
 
+from probtensor.axes import JOIN
 from probtensor.engines.sweep import State
 from probtensor.errors import ModelError
 from probtensor.hyperparameters import is_parameter
@@ -38,9 +39,10 @@ def factors(state: State, encoded: Encoded, term: int | None, gauge: str) -> xr.
         mean, sd, explained = _canonical(mean, sd, explained)
     out = xr.Dataset(coords={"component": np.arange(1, bound.rank + 1)})
     for name in bound.names:
-        out = out.assign_coords({name: _labels(encoded, name)})
-        out[f"{name}_mean"] = (("component", name), mean[name])
-        out[f"{name}_sd"] = (("component", name), sd[name])
+        levels = _levels(encoded, name)
+        out = out.assign_coords(levels.coords)
+        out[f"{levels.prefix}_mean"] = (("component", *levels.dims), levels.arranged(mean[name]))
+        out[f"{levels.prefix}_sd"] = (("component", *levels.dims), levels.arranged(sd[name]))
     out["explained_variance"] = ("component", explained, {"long_name": "mean square of the component over the grid"})
     return out
 
@@ -73,10 +75,11 @@ def _tucker(
 def _tucker_factors(bound: BoundTucker, beliefs: Sequence[Belief], encoded: Encoded, gauge: str) -> xr.Dataset:
     out = xr.Dataset()
     for name, rank, part in zip(bound.names, bound.ranks, _tucker(bound, beliefs, gauge)[0], strict=True):
-        dims = (f"{name}_component", name)
-        out = out.assign_coords({dims[0]: np.arange(1, rank + 1), name: _labels(encoded, name)})
-        out[f"{name}_mean"] = (dims, part.mean.T)
-        out[f"{name}_sd"] = (dims, part.sd.T)
+        levels = _levels(encoded, name)
+        dims = (f"{levels.prefix}_component", *levels.dims)
+        out = out.assign_coords({dims[0]: np.arange(1, rank + 1), **levels.coords})
+        out[f"{levels.prefix}_mean"] = (dims, levels.arranged(part.mean.T))
+        out[f"{levels.prefix}_sd"] = (dims, levels.arranged(part.sd.T))
     return out
 
 
@@ -90,10 +93,11 @@ def _train_factors(bound: BoundTensorTrain, beliefs: Sequence[Belief], encoded: 
         name, sizes = bound.names[k], bound.bonds[d : d + 2]
         inner = {f"bond_{b}": bound.bonds[b] for b in (d, d + 1) if 0 < b < len(cores)}
         coords = {bond: np.arange(1, size + 1) for bond, size in inner.items()}
-        out = out.assign_coords({**coords, name: _labels(encoded, name)})
+        levels = _levels(encoded, name)
+        out = out.assign_coords({**coords, **levels.coords})
         for kind, values in (("mean", part.mean), ("sd", part.sd)):
-            values = np.moveaxis(values.reshape(-1, *sizes), 0, -1)
-            out[f"{name}_{kind}"] = ((*inner, name), values.reshape(*inner.values(), -1))
+            values = np.moveaxis(values.reshape(-1, *sizes), 0, -1).reshape(*inner.values(), -1)
+            out[f"{levels.prefix}_{kind}"] = ((*inner, *levels.dims), levels.arranged(values))
     return out
 
 
@@ -106,10 +110,38 @@ def core(state: State, term: int | None, gauge: str) -> xr.Dataset:
     if not isinstance(bound, BoundTucker):
         raise ModelError(f"only a Tucker term has a core; there are {cores if cores else 'none'} in the model")
     values = _tucker(bound, beliefs, gauge)[1]
-    dims = tuple(f"{name}_component" for name in bound.names)
+    dims = tuple(f"{_prefix(name)}_component" for name in bound.names)
     coords = {dim: np.arange(1, rank + 1) for dim, rank in zip(dims, bound.ranks, strict=True)}
     arrays = {"mean": values.mean, "sd": values.sd}
     return xr.Dataset({name: (dims, array.reshape(bound.ranks)) for name, array in arrays.items()}, coords)
+
+
+class _Levels(NamedTuple):
+    """A mode's levels with labels: the beginning of its variables' names, dimensions, coordinates and sizes."""
+
+    prefix: str
+    dims: tuple[str, ...]
+    coords: dict[str, Any]
+    sizes: tuple[int, ...]
+
+    def arranged(self, values: np.ndarray) -> np.ndarray:
+        """Values (..., T) with an axis for each dimension."""
+        return values.reshape(*values.shape[:-1], *self.sizes)
+
+
+def _prefix(name: str) -> str:
+    return name.replace(JOIN, "_")
+
+
+def _levels(encoded: Encoded, name: str) -> _Levels:
+    """A joined mode has its parts' dimensions on a grid, and in a table one of the combinations that occur."""
+    labels = {part: _labels(encoded, part) for part in encoded.parts(name)}
+    prefix, sizes = _prefix(name), tuple(len(x) for x in labels.values())
+    if encoded.index is None or len(labels) == 1:
+        return _Levels(prefix, tuple(labels), labels, sizes)
+    dim, occurring = f"{prefix}_level", encoded.joint_levels([np.arange(n) for n in sizes], name)
+    coords = {part: ((dim,), x[occurring[:, k]]) for k, (part, x) in enumerate(labels.items())}
+    return _Levels(prefix, (dim,), coords, (len(occurring),))
 
 
 def _labels(encoded: Encoded, name: str) -> np.ndarray:
@@ -154,12 +186,18 @@ def _block_names(term: Any) -> tuple[str, ...]:
 
 
 def _rows(prior: Any, term: int, mode: str, unit: str, variance_unit: str) -> list[dict[str, Any]]:
-    rows = []
+    rows: list[dict[str, Any]] = []
+    metric: Any = getattr(prior, "metric", None)
+    unit = unit if metric is None else metric.unit
     for path, node in jax.tree_util.tree_flatten_with_path(prior, is_leaf=is_parameter)[0]:
         if is_parameter(node):
             name = ".".join(str(getattr(k, "name", getattr(k, "idx", ""))) for k in path).removeprefix("kernel.")
-            own = variance_unit if name.endswith("variance") else unit
             values = np.asarray(node.value)
+            if name == "metric.stretch":
+                named = zip(metric.stretched, values, strict=True)
+                rows += [_row(term, mode, 0, f"stretch of {d}", float(v), "", node.learned) for d, v in named]
+                continue
+            own = variance_unit if name.endswith("variance") else unit
             rows += [_row(term, mode, r + 1, name, float(v), own, node.learned) for r, v in enumerate(values)]
     if getattr(prior, "mean", None) is not None:
         rows.append(_row(term, mode, 1, "mean", float(prior.mean[0]), "", True))

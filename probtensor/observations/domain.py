@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from probtensor.observations.layout import AbstractLayout, Grid, Points
+from probtensor.observations.layout import AbstractLayout, Grid, Place, Points
 from probtensor.typing import Array, Float, Int
 
 
@@ -16,17 +18,23 @@ class Domain(eqx.Module):
     Attributes:
         layout: which level of each base mode an entry belongs to.
         points: mode name -> (T,) coordinate of each level. A derived mode such as ``"time.month"`` has one value for
-            each level of its parent, so its values repeat.
-        position: mode name -> base mode's place in the layout; a derived mode has its parent's.
+            each level of its parent, so its values repeat. A joined mode has (T, d) coordinates.
+        position: mode name -> place in the layout; a derived mode has its parent's, a joined one those of its parts.
     """
 
     layout: AbstractLayout
-    points: dict[str, Float[Array, "T"]]
-    position: tuple[tuple[str, int], ...] = eqx.field(static=True)
+    points: dict[str, Float[Array, "T ..."]]
+    position: tuple[tuple[str, Place], ...] = eqx.field(static=True)
 
-    def place(self, name: str) -> int:
-        """The layout's mode that the named mode is, or derives from."""
+    def place(self, name: str) -> Place:
+        """The layout's mode that the named mode is or derives from; several for a joined mode on a grid."""
         return dict(self.position)[name]
+
+    def base(self, name: str) -> int:
+        """The layout's mode that the named mode, which is not joined, is or derives from."""
+        place = self.place(name)
+        assert isinstance(place, int)
+        return place
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -53,8 +61,28 @@ class Observations(eqx.Module):
         return jnp.sum(self.weights > 0).astype(self.values.dtype)
 
 
+def joint_levels(
+    points: Sequence[Float[np.ndarray, "T"]], columns: Sequence[Int[np.ndarray, "N"]] | None
+) -> tuple[Float[np.ndarray, "J d"], Int[np.ndarray, "N"] | None]:
+    """The levels of a joined mode, and for a list of entries which of them each entry has.
+
+    Args:
+        points: the parts' coordinates.
+        columns: each part's level of every entry; None: a grid, where every combination occurs, row-major.
+    """
+    if columns is None:
+        return np.stack([x.ravel() for x in np.meshgrid(*points, indexing="ij")], axis=1), None
+    sizes = tuple(len(x) for x in points)
+    occurring, own = np.unique(np.ravel_multi_index(tuple(columns), sizes), return_inverse=True)
+    levels = np.unravel_index(occurring, sizes)
+    return np.stack([x[level] for x, level in zip(points, levels, strict=True)], axis=1), own
+
+
 def domain(
-    points: dict[str, np.ndarray], parents: dict[str, str], index: Int[np.ndarray, "N D"] | None = None
+    points: dict[str, np.ndarray],
+    parents: dict[str, str],
+    index: Int[np.ndarray, "N D"] | None = None,
+    joined: Mapping[str, Sequence[str]] | None = None,
 ) -> Domain:
     """A domain from coordinates.
 
@@ -62,11 +90,26 @@ def domain(
         points: mode name -> level coordinates; base modes in the layout's order first.
         parents: derived mode -> its base mode.
         index: (N, D) level of each entry; None: the full grid.
+        joined: joined mode -> its parts, which are among ``points``.
     """
     base = [name for name in points if name not in parents]
-    position = {name: k for k, name in enumerate(base)} | {name: base.index(p) for name, p in parents.items()}
-    layout: AbstractLayout = Grid(tuple(len(points[n]) for n in base)) if index is None else Points(jnp.asarray(index))
-    return Domain(layout, {n: jnp.asarray(p) for n, p in points.items()}, tuple(position.items()))
+    single = {name: k for k, name in enumerate(base)} | {name: base.index(p) for name, p in parents.items()}
+    position: dict[str, Place] = dict(single)
+    everything, columns = dict(points), [] if index is None else list(np.asarray(index).T)
+    for name, parts in (joined or {}).items():
+        places = tuple(single[part] for part in parts)
+        own = None if index is None else [columns[p] for p in places]
+        everything[name], column = joint_levels([points[part] for part in parts], own)
+        if column is None:
+            position[name] = places
+        else:
+            # A list of entries has a column of its own for each joined mode, behind those of the base modes.
+            position[name] = len(columns)
+            columns.append(column)
+    layout: AbstractLayout = Grid(tuple(len(points[n]) for n in base))
+    if index is not None:
+        layout = Points(jnp.asarray(np.stack(columns, axis=1)))
+    return Domain(layout, {n: jnp.asarray(p) for n, p in everything.items()}, tuple(position.items()))
 
 
 def observations(where: Domain, values: np.ndarray, weights: np.ndarray) -> Observations:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import abc
 import string
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import equinox as eqx
 import jax
@@ -21,23 +21,27 @@ from probtensor.typing import Array, Float, Int
 #: Gathered columns of points are made in chunks of at most this many numbers.
 CHUNK_NUMBERS = 2**22
 
+#: What a factor's levels are: those of one of the layout's modes, or on a `Grid` all combinations of those of several,
+#: the last running fastest. (In `Points` a joined mode is a mode like any other: a column of the index.)
+Place: TypeAlias = int | tuple[int, ...]
+
 
 class Factor(NamedTuple):
     """One factor of a tensor network.
 
     Attributes:
-        mode: the layout's mode whose levels are the array's first axis; None: the same for every entry (a core).
+        mode: the place whose levels are the array's first axis; None: the same for every entry (a core).
         array: (T, ...) or, without a mode, (...).
         letters: a lower-case letter for each further axis; factors that share a letter are contracted over it.
     """
 
-    mode: int | None
+    mode: Place | None
     array: Array
     letters: str
 
 
 class AbstractLayout(eqx.Module):
-    """Which level of each mode an entry belongs to. Modes count from 0; ``factors`` maps mode -> (T, C) columns."""
+    """Which level of each mode an entry belongs to. Modes count from 0; ``factors`` maps place -> (T, C) columns."""
 
     @property
     @abc.abstractmethod
@@ -45,14 +49,14 @@ class AbstractLayout(eqx.Module):
         """Shape of an array with one number an entry."""
 
     @abc.abstractmethod
-    def evaluate(self, factors: Mapping[int, Float[Array, "T C"]]) -> Float[Array, "..."]:
+    def evaluate(self, factors: Mapping[Place, Float[Array, "T C"]]) -> Float[Array, "..."]:
         """For each entry the sum over columns of the product of the factors at its levels (at least one factor)."""
 
     @abc.abstractmethod
     def contract(
-        self, values: Float[Array, "..."], factors: Mapping[int, Float[Array, "T C"]], keep: int, levels: int
+        self, values: Float[Array, "..."], factors: Mapping[Place, Float[Array, "T C"]], keep: Place, levels: int
     ) -> Float[Array, "T C"]:
-        """For each level of mode ``keep`` the sum over its entries of value times the product of the other factors.
+        """For each level of place ``keep`` the sum over its entries of value times the product of the other factors.
 
         The matricised-tensor times Khatri-Rao product (MTTKRP). Without factors C = 1.
         """
@@ -63,11 +67,11 @@ class AbstractLayout(eqx.Module):
 
     @abc.abstractmethod
     def contract_network(
-        self, values: Float[Array, "..."], factors: Sequence[Factor], out: str, keep: int | None, levels: int = 1
+        self, values: Float[Array, "..."], factors: Sequence[Factor], out: str, keep: Place | None, levels: int = 1
     ) -> Array:
         """The sum over entries of value times the product of the factors, summed over the letters not in ``out``.
 
-        keep: the mode whose levels, so many, stay apart as the first axis; None: one sum over all entries.
+        keep: the place whose levels, so many, stay apart as the first axis; None: one sum over all entries.
         """
 
     @abc.abstractmethod
@@ -94,55 +98,56 @@ class Grid(AbstractLayout):
         """The number of levels of each mode."""
         return self.sizes
 
-    def evaluate(self, factors: Mapping[int, Float[Array, "T C"]]) -> Float[Array, "..."]:
+    def evaluate(self, factors: Mapping[Place, Float[Array, "T C"]]) -> Float[Array, "..."]:
         """One einsum over the modes that have a factor, broadcast over the others."""
-        modes = sorted(factors)
-        letters = [string.ascii_lowercase[m] for m in modes]
-        inputs = ",".join(f"{c}z" for c in letters)
-        out = jnp.einsum(f"{inputs}->{''.join(letters)}", *(factors[m] for m in modes), optimize="optimal")
+        modes = sorted({m for place in factors for m in _modes(place)})
+        inputs = ",".join(f"{_capitals(place)}z" for place in factors)
+        arrays = [self._unjoined(place, columns) for place, columns in factors.items()]
+        out = jnp.einsum(f"{inputs}->{_capitals(modes)}", *arrays, optimize="optimal")
         return jnp.broadcast_to(self._expand(out, modes), self.sizes)
 
     def _expand(self, values: Array, modes: list[int]) -> Array:
         return values.reshape([self.sizes[m] if m in modes else 1 for m in range(len(self.sizes))])
 
+    def _unjoined(self, place: Place | None, array: Float[Array, "T ..."]) -> Array:
+        """An axis for each mode of a place."""
+        return array.reshape(*(self.sizes[m] for m in place), *array.shape[1:]) if isinstance(place, tuple) else array
+
     def contract(
-        self, values: Float[Array, "..."], factors: Mapping[int, Float[Array, "T C"]], keep: int, levels: int
+        self, values: Float[Array, "..."], factors: Mapping[Place, Float[Array, "T C"]], keep: Place, levels: int
     ) -> Float[Array, "T C"]:
-        """One einsum, the largest mode contracted first."""
-        modes = sorted(factors)
-        unused = tuple(m for m in range(len(self.sizes)) if m != keep and m not in factors)
-        values = values.sum(axis=unused)
-        if not modes:
-            return values[:, None]
-        remaining = [m for m in range(len(self.sizes)) if m == keep or m in factors]
-        letter = {m: string.ascii_lowercase[m] for m in remaining}
-        first = max(modes, key=lambda m: self.sizes[m])
-        order = [first] + [m for m in modes if m != first]
-        current = "".join(letter[m] for m in remaining)
-        for m in order:
-            after = current.replace(letter[m], "").replace("z", "") + "z"
-            values = jnp.einsum(f"{current},{letter[m]}z->{after}", values, factors[m])
+        """One einsum for each factor, that of the largest place first."""
+        kept, every = _modes(keep), range(len(self.sizes))
+        used = {*kept, *(m for place in factors for m in _modes(place))}
+        values = values.sum(axis=tuple(m for m in every if m not in used))
+        current = _capitals([m for m in every if m in used])
+        order = sorted(factors, key=lambda place: (-factors[place].shape[0], _modes(place)))
+        for k, place in enumerate(order):
+            needed = {*kept, *(m for later in order[k + 1 :] for m in _modes(later))}
+            after = "".join(c for c in current if c in _capitals(sorted(needed))) + "z"
+            columns = self._unjoined(place, factors[place])
+            values = jnp.einsum(f"{current},{_capitals(place)}z->{after}", values, columns)
             current = after
-        return values
+        column = "z" if factors else ""
+        return jnp.einsum(f"{current}->{_capitals(keep)}{column}", values).reshape(levels, -1)
 
     def evaluate_network(self, factors: Sequence[Factor]) -> Float[Array, "..."]:
         """One einsum, broadcast over the modes without a factor."""
-        modes = sorted({f.mode for f in factors if f.mode is not None})
-        inputs = ",".join(_of_levels(f) for f in factors)
-        subscripts = f"{inputs}->{_capitals(modes)}"
-        out = jnp.einsum(subscripts, *(f.array for f in factors), optimize="auto")
+        modes = sorted({m for f in factors for m in _modes(f.mode)})
+        subscripts = f"{','.join(_of_levels(f) for f in factors)}->{_capitals(modes)}"
+        out = jnp.einsum(subscripts, *(self._unjoined(f.mode, f.array) for f in factors), optimize="auto")
         return jnp.broadcast_to(self._expand(out, modes), self.sizes)
 
     def contract_network(
-        self, values: Float[Array, "..."], factors: Sequence[Factor], out: str, keep: int | None, levels: int = 1
+        self, values: Float[Array, "..."], factors: Sequence[Factor], out: str, keep: Place | None, levels: int = 1
     ) -> Array:
         """One einsum after the sum over the modes without a factor."""
-        used = {f.mode for f in factors} | {keep}
+        used = {m for place in (keep, *(f.mode for f in factors)) for m in _modes(place)}
         values = values.sum(axis=tuple(m for m in range(len(self.sizes)) if m not in used))
-        kept = _capitals([m for m in range(len(self.sizes)) if m in used])
-        inputs = ",".join([kept, *(_of_levels(f) for f in factors)])
-        subscripts = f"{inputs}->{_capitals([] if keep is None else [keep])}{out}"
-        return jnp.einsum(subscripts, values, *(f.array for f in factors), optimize="auto")
+        inputs = ",".join([_capitals(sorted(used)), *(_of_levels(f) for f in factors)])
+        arrays = [self._unjoined(f.mode, f.array) for f in factors]
+        total = jnp.einsum(f"{inputs}->{_capitals(keep)}{out}", values, *arrays, optimize="auto")
+        return total if keep is None else total.reshape(levels, *total.shape[len(_modes(keep)) :])
 
     def combine(
         self, modes: Sequence[int], codes: Sequence[Int[Array, "T"]], sizes: Sequence[int]
@@ -172,7 +177,7 @@ class Points(AbstractLayout):
         size = max(1, min(n, CHUNK_NUMBERS // max(columns, 1)))
         return size, -(-n // size)
 
-    def _products(self, index: Int[Array, "K D"], factors: Mapping[int, Float[Array, "T C"]]) -> Float[Array, "K C"]:
+    def _products(self, index: Int[Array, "K D"], factors: Mapping[Place, Float[Array, "T C"]]) -> Float[Array, "K C"]:
         product = None
         for mode, columns in sorted(factors.items()):
             gathered = columns[index[:, mode]]
@@ -180,7 +185,7 @@ class Points(AbstractLayout):
         assert product is not None
         return product
 
-    def evaluate(self, factors: Mapping[int, Float[Array, "T C"]]) -> Float[Array, "..."]:
+    def evaluate(self, factors: Mapping[Place, Float[Array, "T C"]]) -> Float[Array, "..."]:
         """Gathered rows multiplied and summed."""
         columns = next(iter(factors.values())).shape[1]
         size, number = self._chunks(columns)
@@ -191,7 +196,7 @@ class Points(AbstractLayout):
         return out.reshape(-1)[: self.index.shape[0]]
 
     def contract(
-        self, values: Float[Array, "..."], factors: Mapping[int, Float[Array, "T C"]], keep: int, levels: int
+        self, values: Float[Array, "..."], factors: Mapping[Place, Float[Array, "T C"]], keep: Place, levels: int
     ) -> Float[Array, "T C"]:
         """Segment sums of the other modes' products."""
         if not factors:
@@ -223,7 +228,7 @@ class Points(AbstractLayout):
         return jax.lax.map(part, index).reshape(-1)[: self.index.shape[0]]
 
     def contract_network(
-        self, values: Float[Array, "..."], factors: Sequence[Factor], out: str, keep: int | None, levels: int = 1
+        self, values: Float[Array, "..."], factors: Sequence[Factor], out: str, keep: Place | None, levels: int = 1
     ) -> Array:
         """Gathered rows contracted with the values, in chunks; with ``keep`` then segment sums."""
         inputs = ",".join(["N", *(_of_an_entry(f) for f in factors)])
@@ -253,13 +258,21 @@ class Points(AbstractLayout):
         return _segment_sum(values, jnp.broadcast_to(groups, values.shape), number)
 
 
-def _capitals(modes: Sequence[int]) -> str:
+def _modes(place: Place | None) -> tuple[int, ...]:
+    """The modes of a place, in the order of its levels."""
+    if place is None:
+        return ()
+    return place if isinstance(place, tuple) else (place,)
+
+
+def _capitals(place: Place | Sequence[int] | None) -> str:
     """Levels of modes in einsum's notation: a grid's entries are named by capitals, a factor's letters are not."""
+    modes = _modes(place) if isinstance(place, int | tuple | None) else place
     return "".join(string.ascii_uppercase[m] for m in modes)
 
 
 def _of_levels(factor: Factor) -> str:
-    return _capitals([] if factor.mode is None else [factor.mode]) + factor.letters
+    return _capitals(factor.mode) + factor.letters
 
 
 def _of_an_entry(factor: Factor) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, TypeAlias
 
 import equinox as eqx
 import jax
@@ -61,7 +61,7 @@ class Belief(NamedTuple):
     cov: Float[Array, "T R R"]
     log_normaliser: Float[Array, ""]
     kl: Float[Array, ""]
-    points: Float[Array, "T"]
+    points: Float[Array, "T ..."]
     sites: Sites
 
     @property
@@ -86,10 +86,15 @@ def divergence(
     return 0.5 * (energy + log_det - jnp.sum(precision * cov))
 
 
+#: A function of one array that is itself a tree of arrays, see `AbstractModePrior.colouring`.
+Colouring: TypeAlias = jax.tree_util.Partial
+
+
 class AbstractModePrior(eqx.Module):
     """A prior over R functions of one mode's coordinate.
 
-    Coordinates may be unsorted and repeated: equal coordinates share one function value.
+    Coordinates may be unsorted and repeated: equal coordinates share one function value. Points are (T,), or (T, d)
+    for a joined mode of d coordinates.
     """
 
     @abc.abstractmethod
@@ -97,34 +102,34 @@ class AbstractModePrior(eqx.Module):
         """This prior with every declared hyper-parameter turned into numbers. Raises ModelError on a bad one."""
 
     @abc.abstractmethod
-    def posterior(self, points: Float[Array, "T"], sites: Sites) -> Belief:
+    def posterior(self, points: Float[Array, "T ..."], sites: Sites) -> Belief:
         """The posterior given one site at each point."""
 
     @abc.abstractmethod
-    def log_normaliser(self, points: Float[Array, "T"], sites: Sites) -> Float[Array, ""]:
+    def log_normaliser(self, points: Float[Array, "T ..."], sites: Sites) -> Float[Array, ""]:
         """The posterior's log-normaliser alone, cheaper: what hyper-parameters are learned from."""
 
     @abc.abstractmethod
-    def predict(self, belief: Belief, new_points: Float[Array, "M"]) -> Marginals:
+    def predict(self, belief: Belief, new_points: Float[Array, "M ..."]) -> Marginals:
         """Posterior marginals at any coordinates, inside or outside the range of the data."""
 
     @abc.abstractmethod
-    def sample(self, belief: Belief, new_points: Float[Array, "M"], key: Key, n: int) -> Float[Array, "n M R"]:
+    def sample(self, belief: Belief, new_points: Float[Array, "M ..."], key: Key, n: int) -> Float[Array, "n M R"]:
         """Joint draws at any coordinates."""
 
     @abc.abstractmethod
     def white_shape(self, levels: int, rank: int) -> tuple[int, ...]:
-        """Shape of the white noise that `colour` reads."""
+        """Shape of the white noise that `colouring` reads."""
 
     @abc.abstractmethod
-    def colour(self, points: Float[Array, "T"], white: Float[Array, "..."]) -> Float[Array, "T R"]:
-        """The functions that standard normal noise becomes: their distribution is the prior.
+    def colouring(self, points: Float[Array, "T ..."]) -> Colouring:
+        """The map from standard normal noise of `white_shape` to (T, R) functions that are distributed as the prior.
 
-        Not linear where the prior has a mean. Coordinates must be distinct.
+        Affine; what it needs of the hyper-parameters is computed once. Points must be distinct.
         """
 
     @abc.abstractmethod
-    def improve(self, points: Float[Array, "T"], sites: Sites) -> Self:
+    def improve(self, points: Float[Array, "T ..."], sites: Sites) -> Self:
         """Hyper-parameters with a closed-form update, updated: never lowers the log-normaliser plus log prior."""
 
 
@@ -133,7 +138,7 @@ def empty_sites(number: int, rank: int, dtype: jnp.dtype) -> Sites:
     return Sites(jnp.zeros((number, rank), dtype), jnp.zeros((number, rank, rank), dtype))
 
 
-def with_empty_sites(belief: Belief, new_points: Float[Array, "M"]) -> tuple[Float[Array, "TM"], Sites]:
+def with_empty_sites(belief: Belief, new_points: Float[Array, "M ..."]) -> tuple[Float[Array, "TM ..."], Sites]:
     """Training and new points together, the new ones without data: prediction is smoothing with empty sites."""
     sites = belief.sites
     extra = empty_sites(new_points.shape[0], sites.eta.shape[1], sites.eta.dtype)
@@ -142,15 +147,16 @@ def with_empty_sites(belief: Belief, new_points: Float[Array, "M"]) -> tuple[Flo
     return jnp.concatenate([belief.points, new_points.astype(belief.points.dtype)]), joined
 
 
-def group_equal(points: Float[Array, "T"]) -> Int[Array, "T"]:
-    """For each point the number of its group of equal points, counted in ascending order."""
-    order = jnp.argsort(points)
-    ordered = points[order]
-    new = jnp.concatenate([jnp.zeros(1, bool), ordered[1:] != ordered[:-1]])
+def group_equal(points: Float[Array, "T ..."]) -> Int[Array, "T"]:
+    """For each point the number of its group of equal points, counted in ascending (lexicographic) order."""
+    columns = points.reshape(points.shape[0], -1)
+    order = jnp.lexsort(tuple(columns.T[::-1]))
+    ordered = columns[order]
+    new = jnp.concatenate([jnp.zeros(1, bool), jnp.any(ordered[1:] != ordered[:-1], axis=1)])
     return jnp.zeros(points.shape[0], int).at[order].set(jnp.cumsum(new))
 
 
-def pool(points: Float[Array, "T"], sites: Sites) -> tuple[Sites, Int[Array, "T"]]:
+def pool(points: Float[Array, "T ..."], sites: Sites) -> tuple[Sites, Int[Array, "T"]]:
     """Sites summed over equal points, in the first places of arrays of length T, and the place of each point."""
     group = group_equal(points)
     eta, precision = (jax.ops.segment_sum(s, group, num_segments=points.shape[0]) for s in sites[:2])

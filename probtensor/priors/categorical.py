@@ -16,6 +16,7 @@ from probtensor.linalg.small import spread_of
 from probtensor.priors.base import (
     AbstractModePrior,
     Belief,
+    Colouring,
     Marginals,
     Sites,
     divergence,
@@ -54,7 +55,7 @@ class Categorical(AbstractModePrior):
         variance = hyperparameters.bind(self.variance, start.variances, "variance", held=not start.carries_variance)
         return Categorical(self.covariance, variance, self.mean)
 
-    def posterior(self, points: Float[Array, "T"], sites: Sites) -> Belief:
+    def posterior(self, points: Float[Array, "T ..."], sites: Sites) -> Belief:
         """Level by level; repeated levels pool their sites."""
         centred = sites.about(self.mean)
         pooled, group = pool(points, centred)
@@ -70,17 +71,17 @@ class Categorical(AbstractModePrior):
             mean, value = mean + self.mean, value + _value_at(self.mean, sites)
         return Belief(mean, cov, value, kl, points, sites)
 
-    def log_normaliser(self, points: Float[Array, "T"], sites: Sites) -> Float[Array, ""]:
+    def log_normaliser(self, points: Float[Array, "T ..."], sites: Sites) -> Float[Array, ""]:
         """Sum over the levels."""
         return self.posterior(points, sites).log_normaliser
 
-    def predict(self, belief: Belief, new_points: Float[Array, "M"]) -> Marginals:
+    def predict(self, belief: Belief, new_points: Float[Array, "M ..."]) -> Marginals:
         """Known levels as learned, unknown ones from the prior."""
         joined = self.posterior(*with_empty_sites(belief, new_points))
         T = belief.points.shape[0]
         return Marginals(joined.mean[T:], joined.cov[T:])
 
-    def sample(self, belief: Belief, new_points: Float[Array, "M"], key: Key, n: int) -> Float[Array, "n M R"]:
+    def sample(self, belief: Belief, new_points: Float[Array, "M ..."], key: Key, n: int) -> Float[Array, "n M R"]:
         """Independent draws for each level; repeated coordinates share theirs."""
         marginals = self.predict(belief, new_points)
         group = group_equal(new_points)
@@ -91,12 +92,12 @@ class Categorical(AbstractModePrior):
         """A number for each value."""
         return levels, rank
 
-    def colour(self, points: Float[Array, "T"], white: Float[Array, "T R"]) -> Float[Array, "T R"]:
+    def colouring(self, points: Float[Array, "T"]) -> Colouring:
         """The noise scaled, about the common mean."""
-        scaled = jnp.sqrt(self.variance.value) * white
-        return scaled if self.mean is None else self.mean + scaled
+        mean = jnp.zeros_like(self.variance.value) if self.mean is None else self.mean
+        return Colouring(_scaled, mean, jnp.sqrt(self.variance.value))
 
-    def improve(self, points: Float[Array, "T"], sites: Sites) -> Categorical:
+    def improve(self, points: Float[Array, "T ..."], sites: Sites) -> Categorical:
         """The common mean at its exact optimum, then one expectation-maximisation step of the variance."""
         prior = self
         if self.mean is not None:
@@ -116,22 +117,22 @@ class Constant(AbstractModePrior):
         """Nothing to bind."""
         return self
 
-    def posterior(self, points: Float[Array, "T"], sites: Sites) -> Belief:
+    def posterior(self, points: Float[Array, "T ..."], sites: Sites) -> Belief:
         """Ones, known exactly."""
         one = jnp.ones_like(sites.eta)
         zero = jnp.zeros((), one.dtype)
         return Belief(one, jnp.zeros_like(sites.precision), self.log_normaliser(points, sites), zero, points, sites)
 
-    def log_normaliser(self, points: Float[Array, "T"], sites: Sites) -> Float[Array, ""]:
+    def log_normaliser(self, points: Float[Array, "T ..."], sites: Sites) -> Float[Array, ""]:
         """The sites' value at one."""
         return jnp.sum(sites.eta) - 0.5 * jnp.sum(sites.precision)
 
-    def predict(self, belief: Belief, new_points: Float[Array, "M"]) -> Marginals:
+    def predict(self, belief: Belief, new_points: Float[Array, "M ..."]) -> Marginals:
         """Ones, known exactly."""
         M, R = new_points.shape[0], belief.mean.shape[1]
         return Marginals(jnp.ones((M, R), belief.mean.dtype), jnp.zeros((M, R, R), belief.mean.dtype))
 
-    def sample(self, belief: Belief, new_points: Float[Array, "M"], key: Key, n: int) -> Float[Array, "n M R"]:
+    def sample(self, belief: Belief, new_points: Float[Array, "M ..."], key: Key, n: int) -> Float[Array, "n M R"]:
         """Ones."""
         return jnp.ones((n, new_points.shape[0], belief.mean.shape[1]), belief.mean.dtype)
 
@@ -139,11 +140,11 @@ class Constant(AbstractModePrior):
         """Empty, but for the number of functions."""
         return 0, rank
 
-    def colour(self, points: Float[Array, "T"], white: Float[Array, "0 R"]) -> Float[Array, "T R"]:
+    def colouring(self, points: Float[Array, "T"]) -> Colouring:
         """Ones."""
-        return jnp.ones((points.shape[0], white.shape[1]), points.dtype)
+        return Colouring(_ones, points)
 
-    def improve(self, points: Float[Array, "T"], sites: Sites) -> Constant:
+    def improve(self, points: Float[Array, "T ..."], sites: Sites) -> Constant:
         """Nothing to learn."""
         return self
 
@@ -153,3 +154,11 @@ def _value_at(values: Float[Array, "R"], sites: Sites) -> Float[Array, ""]:
     values = values if sites.origin is None else values - sites.origin
     total = jnp.sum(sites.precision, axis=0)
     return jnp.sum(sites.eta, axis=0) @ values - 0.5 * values @ total @ values
+
+
+def _scaled(mean: Float[Array, "R"], sd: Float[Array, "R"], white: Float[Array, "T R"]) -> Float[Array, "T R"]:
+    return mean + sd * white
+
+
+def _ones(points: Float[Array, "T"], white: Float[Array, "0 R"]) -> Float[Array, "T R"]:
+    return jnp.ones((points.shape[0], white.shape[1]), points.dtype)

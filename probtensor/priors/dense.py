@@ -9,10 +9,12 @@ import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 
 from probtensor.axes import Axis
+from probtensor.errors import ModelError
 from probtensor.kernels.base import AbstractKernel, Start
+from probtensor.kernels.metric import Metric, measure
 from probtensor.linalg.gaussian import cholesky, cholesky_above_identity
 from probtensor.linalg.small import one_by_one, semidefinite_root, spread_of
-from probtensor.priors.base import AbstractModePrior, Belief, Marginals, Sites, divergence, pool
+from probtensor.priors.base import AbstractModePrior, Belief, Colouring, Marginals, Sites, divergence, pool
 from probtensor.typing import Array, Bool, Float, Int, Key
 
 
@@ -22,7 +24,7 @@ class _Solved(NamedTuple):
     The posterior mean is K G x. Points are padded with ones that are independent of all others and have no data.
     """
 
-    points: Float[Array, "T"]
+    points: Float[Array, "T ..."]
     real: Bool[Array, "T"]
     place: Int[Array, "N"]
     K: Float[Array, "R T T"]
@@ -47,32 +49,54 @@ class _Posterior(NamedTuple):
         return sum(parts, start=jnp.zeros((), self.mean.dtype))
 
 
+#: Levels times components, at most, and how many matrices of their number squared it takes.
+LARGEST, MATRICES = 5000, 8
+#: New points are predicted in chunks of at most this many numbers.
+CHUNK_NUMBERS = 2**24
+
+
 class Dense(AbstractModePrior):
     """Independent Gaussian processes, one for each component, conditioned exactly.
 
-    Use it for some hundreds of levels, or to check `Markov`. Cost O((T R)^3), memory O((T R)^2). What follows from K
-    alone (means, log-normaliser, gradients) is free of jitter; equal coordinates are pooled.
+    Use it for some hundreds of levels, of one coordinate or of joined ones, or to check `Markov`. Cost O((T R)^3),
+    memory O((T R)^2). What follows from K alone (means, log-normaliser, gradients) is free of jitter; equal coordinates
+    are pooled.
+
+    For a joined mode the kernel is one of distance over all its coordinates: with a learned stretch of each against the
+    first, or for a latitude and a longitude in degrees the chord's length in km.
 
     Args:
         kernel: any kernel.
+
+    Raises:
+        ModelError: there are more than 5,000 levels times components, or a coordinate of a joined mode holds names.
 
     Source: Rasmussen and Williams 2006, eqs. 3.26-3.27 (the B = I + W^1/2 K W^1/2 form), for singular W; Matheron's
     rule for draws (Journel and Huijbregts 1978).
     """
 
     kernel: AbstractKernel
+    metric: Metric | None = None
 
     def bind(self, axis: Axis, start: Start) -> Dense:
-        """Binds the kernel."""
-        return Dense(self.kernel.bind(axis, start))
+        """Binds the kernel, and for a joined mode the metric."""
+        rank = len(start.lengthscales)
+        _check_size(axis.size, rank, "levels", "Use pt.Basis('hilbert', size, kernel) or a lower rank")
+        if not axis.parts:
+            return Dense(self.kernel.bind(axis, start))
+        metric, line = measure(axis, self.kernel, on_sphere=True)
+        return Dense(self.kernel.bind(line, start._replace(lengthscales=line.lengthscales(rank))), metric)
 
-    def _solve(self, points: Float[Array, "T"], sites: Sites) -> _Solved:
+    def _distance(self, a: Float[Array, "T ..."], b: Float[Array, "M ..."]) -> Float[Array, "T M"]:
+        return jnp.abs(a[:, None] - b[None, :]) if self.metric is None else self.metric.distance(a, b)
+
+    def _solve(self, points: Float[Array, "T ..."], sites: Sites) -> _Solved:
         pooled, place = pool(points, sites.about(None))
         T, R = pooled.eta.shape
         distinct = jax.ops.segment_max(points, place, num_segments=T)
         real = jnp.arange(T) <= jnp.max(place)
-        distinct = jnp.where(real, distinct, 0.0)
-        K = self.kernel.covariance(_distance(distinct, distinct))
+        distinct = jnp.where(real.reshape(T, *(1,) * (points.ndim - 1)), distinct, 0.0)
+        K = self.kernel.covariance(self._distance(distinct, distinct))
         both = real[:, None] & real[None, :]
         K = jnp.where(both[None], K, jnp.where(jnp.eye(T, dtype=bool)[None], K[:, :1, :1], 0.0))
         G, z = semidefinite_root(pooled.precision, pooled.eta)
@@ -102,7 +126,7 @@ class Dense(AbstractModePrior):
         mean = jnp.einsum("rtm,tr->mr", cross, solved.dual)
         return _Posterior(mean, prior - gain @ seen, gain)
 
-    def posterior(self, points: Float[Array, "T"], sites: Sites) -> Belief:
+    def posterior(self, points: Float[Array, "T ..."], sites: Sites) -> Belief:
         """Conditions all levels and components at once."""
         solved = self._solve(points, sites)
         root = one_by_one(cholesky, solved.K)
@@ -111,28 +135,45 @@ class Dense(AbstractModePrior):
         kl = divergence(cov, sites.precision, solved.energy, solved.log_det)
         return Belief(mean, cov, solved.log_normaliser, kl, points, sites)
 
-    def log_normaliser(self, points: Float[Array, "T"], sites: Sites) -> Float[Array, ""]:
+    def log_normaliser(self, points: Float[Array, "T ..."], sites: Sites) -> Float[Array, ""]:
         """log integral of prior times sites."""
         return self._solve(points, sites).log_normaliser
 
-    def _predict(self, belief: Belief, new_points: Float[Array, "M"]) -> tuple[_Posterior, Float[Array, "R T M"]]:
-        solved = self._solve(belief.points, belief.sites)
-        cross = self.kernel.covariance(_distance(solved.points, new_points.astype(solved.points.dtype)))
+    def _predict(
+        self, solved: _Solved, root: Float[Array, "R T T"], new_points: Float[Array, "M ..."]
+    ) -> tuple[_Posterior, Float[Array, "R T M"]]:
+        cross = self.kernel.covariance(self._distance(solved.points, new_points))
         cross = jnp.where(solved.real[None, :, None], cross, 0.0)
-        root = one_by_one(cholesky, solved.K)
         weights = one_by_one(lambda L, k: solve_triangular(L, k, lower=True), root, cross)
         return self._at(solved, cross, weights, root), weights
 
-    def predict(self, belief: Belief, new_points: Float[Array, "M"]) -> Marginals:
-        """Kriging from the posterior at the training levels."""
-        found, weights = self._predict(belief, new_points)
-        left = self.kernel.covariance(jnp.zeros_like(new_points)) - jnp.sum(weights**2, axis=1)
-        return Marginals(found.mean, found.covariance() + jax.vmap(jnp.diag)(jnp.maximum(left, 0.0).T))
+    def predict(self, belief: Belief, new_points: Float[Array, "M ..."]) -> Marginals:
+        """Kriging from the posterior at the training levels, some new points after the other."""
+        solved = self._solve(belief.points, belief.sites)
+        root = one_by_one(cholesky, solved.K)
 
-    def sample(self, belief: Belief, new_points: Float[Array, "M"], key: Key, n: int) -> Float[Array, "n M R"]:
+        def some(points: Float[Array, "K ..."]) -> Marginals:
+            found, weights = self._predict(solved, root, points)
+            left = self.kernel.covariance(jnp.zeros(points.shape[0], points.dtype)) - jnp.sum(weights**2, axis=1)
+            return Marginals(found.mean, found.covariance() + jax.vmap(jnp.diag)(jnp.maximum(left, 0.0).T))
+
+        T, R = belief.mean.shape
+        new_points, M = new_points.astype(solved.points.dtype), new_points.shape[0]
+        size = max(1, min(M, CHUNK_NUMBERS // (T * R * R)))
+        number = -(-M // size)
+        padded = jnp.pad(new_points, [(0, number * size - M)] + [(0, 0)] * (new_points.ndim - 1))
+        chunks = padded.reshape(number, size, *new_points.shape[1:])
+        found = some(new_points) if number == 1 else jax.lax.map(some, chunks)
+        return Marginals(found.mean.reshape(-1, R)[:M], found.cov.reshape(-1, R, R)[:M])
+
+    def sample(self, belief: Belief, new_points: Float[Array, "M ..."], key: Key, n: int) -> Float[Array, "n M R"]:
         """Draws of the whitened functions and of the noise, then of the new values given the training levels."""
-        found, weights = self._predict(belief, new_points)
-        own = self.kernel.covariance(_distance(new_points, new_points)) - jnp.einsum("rtm,rtk->rmk", weights, weights)
+        _check_size(new_points.shape[0], belief.mean.shape[1], "points to draw at", "Draw at fewer points at a time")
+        solved = self._solve(belief.points, belief.sites)
+        new_points = new_points.astype(solved.points.dtype)
+        found, weights = self._predict(solved, one_by_one(cholesky, solved.K), new_points)
+        own = self.kernel.covariance(self._distance(new_points, new_points))
+        own = own - jnp.einsum("rtm,rtk->rmk", weights, weights)
         R, M, size = found.gain.shape
         z, noise, e = (
             jax.random.normal(one, shape, weights.dtype)
@@ -145,16 +186,24 @@ class Dense(AbstractModePrior):
         """A number for each value."""
         return levels, rank
 
-    def colour(self, points: Float[Array, "T"], white: Float[Array, "T R"]) -> Float[Array, "T R"]:
+    def colouring(self, points: Float[Array, "T ..."]) -> Colouring:
         """The root of the covariance times the noise."""
-        root = one_by_one(cholesky, self.kernel.covariance(_distance(points, points)))
-        return jnp.einsum("rts,sr->tr", root, white)
+        return Colouring(_spread, one_by_one(cholesky, self.kernel.covariance(self._distance(points, points))))
 
-    def improve(self, points: Float[Array, "T"], sites: Sites) -> Dense:
+    def improve(self, points: Float[Array, "T ..."], sites: Sites) -> Dense:
         """Nothing in closed form."""
         return self
 
 
-def _distance(a: Float[Array, "T"], b: Float[Array, "M"]) -> Float[Array, "T M"]:
-    """Distances on a line; the kernel depends on no gradient with respect to coordinates."""
-    return jnp.abs(a[:, None] - b[None, :])
+def _check_size(points: int, rank: int, what: str, remedy: str) -> None:
+    number = points * rank
+    if number > LARGEST:
+        gigabytes = MATRICES * 8 * number**2 / 1e9
+        raise ModelError(
+            f"Dense: {points:,} {what} of {rank} components are {number:,} values with one joint posterior, which "
+            f"takes {gigabytes:,.1f} GB; at most {LARGEST:,} are possible. {remedy}"
+        )
+
+
+def _spread(root: Float[Array, "R T T"], white: Float[Array, "T R"]) -> Float[Array, "T R"]:
+    return jnp.einsum("rts,sr->tr", root, white)

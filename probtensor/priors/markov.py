@@ -6,10 +6,10 @@ import jax.numpy as jnp
 
 from probtensor.axes import Axis
 from probtensor.kernels.base import AbstractKernel, Start
-from probtensor.priors.base import AbstractModePrior, Belief, Marginals, Sites, divergence, with_empty_sites
+from probtensor.priors.base import AbstractModePrior, Belief, Colouring, Marginals, Sites, divergence, with_empty_sites
 from probtensor.statespace.chain import Chain, discretise, run
 from probtensor.statespace.smoothing import draw, log_normaliser, marginals, posterior_chain
-from probtensor.typing import Array, Float, Key
+from probtensor.typing import Array, Float, Int, Key
 
 
 class Markov(AbstractModePrior):
@@ -64,11 +64,15 @@ class Markov(AbstractModePrior):
         """An innovation of every state at every level."""
         return levels, rank, self.kernel.state_size
 
-    def colour(self, points: Float[Array, "T"], white: Float[Array, "T R S"]) -> Float[Array, "T R"]:
+    def colouring(self, points: Float[Array, "T"]) -> Colouring:
         """The chain driven by the noise."""
         order = jnp.argsort(points)
-        return run(discretise(self.kernel, points[order]), white)[jnp.argsort(order)]
+        return Colouring(_driven, discretise(self.kernel, points[order]), jnp.argsort(order))
 
     def improve(self, points: Float[Array, "T"], sites: Sites) -> Markov:
         """Nothing in closed form."""
         return self
+
+
+def _driven(chain: Chain, back: Int[Array, "T"], white: Float[Array, "T R S"]) -> Float[Array, "T R"]:
+    return run(chain, white)[back]

@@ -71,7 +71,7 @@ class Block(eqx.Module):
     """One set of functions of one mode with their prior, and the coordinates at which data can reach them."""
 
     prior: AbstractModePrior
-    points: Float[Array, "T"]
+    points: Float[Array, "T ..."]
 
     def posterior(self, sites: Sites) -> Belief:
         """The posterior given sites at the block's points."""
@@ -95,7 +95,7 @@ class AbstractBoundTerm(eqx.Module):
         """A start for the beliefs of all blocks."""
 
     @abc.abstractmethod
-    def block_points(self, domain: Domain) -> tuple[Float[Array, "M"], ...]:
+    def block_points(self, domain: Domain) -> tuple[Float[Array, "M ..."], ...]:
         """For each block the coordinates at which its functions are needed on a domain."""
 
     @abc.abstractmethod

@@ -15,6 +15,7 @@ from probtensor.errors import ModelError
 from probtensor.kernels.base import Start
 from probtensor.linalg.packing import multiplicity, outer, pack, unpack
 from probtensor.observations.domain import Domain, Observations
+from probtensor.observations.layout import Place
 from probtensor.priors.base import AbstractModePrior, Belief, Marginals, Sites
 from probtensor.terms import modes as modes_of_term
 from probtensor.terms.base import AbstractBoundTerm, AbstractTerm, Block, DataScale
@@ -28,14 +29,17 @@ class CP(AbstractTerm):
     Args:
         rank: number of components R, a positive integer.
         modes: which modes it reads: a dict of mode priors (``None`` = the default for that coordinate; a bare kernel
-            means ``Markov(kernel)``; the key ``...`` stands for every other mode), a list of names, or None for all.
+            means ``Markov(kernel)``; the key ``...`` stands for every other mode), a list of names, or None for all. A
+            tuple of names joins dimensions into one mode, as in ``{("lat", "lon"): None, ...: None}``: its functions
+            are surfaces over all combinations of their levels.
 
     Raises:
-        ModelError: the rank is not a positive integer, a mode is named twice, or a prior is not one.
+        ModelError: the rank is not a positive integer, a mode is named twice (alone and joined, for example), or a
+            prior is not one.
     """
 
     rank: int = eqx.field(static=True)
-    modes: tuple[tuple[Any, Any], ...] | None
+    modes: modes_of_term.Declared
 
     def __init__(self, rank: int, modes: Mapping[Any, Any] | Sequence[str] | None = None) -> None:
         """See the class."""
@@ -65,7 +69,7 @@ class CP(AbstractTerm):
                 np.full(self.rank, scale.variance / self.rank if n == carrier else 1.0),
                 n == carrier,
             )
-            blocks.append(Block(priors[n].bind(axes[n], start), jnp.asarray(axes[n].points)))
+            blocks.append(Block(modes_of_term.bind("CP", priors[n], axes[n], start), jnp.asarray(axes[n].points)))
         return BoundCP(self.rank, tuple(active), chosen.constant, tuple(blocks))
 
 
@@ -99,7 +103,7 @@ class BoundCP(AbstractBoundTerm):
             for k, (block, one) in enumerate(zip(self.factors, keys, strict=True))
         )
 
-    def block_points(self, domain: Domain) -> tuple[Float[Array, "M"], ...]:
+    def block_points(self, domain: Domain) -> tuple[Float[Array, "M ..."], ...]:
         """The coordinates of each mode's levels."""
         return tuple(domain.points[name] for name in self.names)
 
@@ -107,9 +111,11 @@ class BoundCP(AbstractBoundTerm):
         """The beliefs' own."""
         return tuple(b.marginals for b in beliefs)
 
-    def _at(self, columns: Sequence[Float[Array, "T C"]], domain: Domain, skip: int | None = None) -> dict[int, Array]:
-        """Columns by the layout's modes; two functions of one base mode multiply."""
-        placed: dict[int, Array] = {}
+    def _at(
+        self, columns: Sequence[Float[Array, "T C"]], domain: Domain, skip: int | None = None
+    ) -> dict[Place, Array]:
+        """Columns by place; two functions of one place multiply."""
+        placed: dict[Place, Array] = {}
         for k, (name, column) in enumerate(zip(self.names, columns, strict=True)):
             if k != skip:
                 place = domain.place(name)
@@ -164,7 +170,7 @@ class BoundCP(AbstractBoundTerm):
         return Sites(eta, unpack(packed, self.rank))
 
     def _contract(
-        self, columns: Sequence[Array], block: int, domain: Domain, values: Array, place: int, levels: int
+        self, columns: Sequence[Array], block: int, domain: Domain, values: Array, place: Place, levels: int
     ) -> Float[Array, "T C"]:
         others = self._at(columns, domain, skip=block)
         own = others.pop(place, None)

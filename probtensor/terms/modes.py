@@ -8,17 +8,22 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from probtensor.axes import Axis
+from probtensor.axes import JOIN, Axis, join_names
 from probtensor.errors import ModelError
-from probtensor.kernels.base import AbstractKernel
+from probtensor.kernels.base import AbstractKernel, Start
 from probtensor.kernels.matern import Matern
 from probtensor.priors.base import AbstractModePrior
+from probtensor.priors.basis import Basis
 from probtensor.priors.categorical import Categorical, Constant
+from probtensor.priors.dense import Dense
 from probtensor.priors.markov import Markov
 from probtensor.terms.base import axis_of, refuse_repeats
 
 #: Pairs of a mode's name (or ``...`` for every other mode) and its declared prior; None: every mode by default.
 Declared: TypeAlias = tuple[tuple[Any, Any], ...] | None
+
+#: A joined mode has an exact process by default while it has at most so many levels, and levels times functions.
+_EXACT_LEVELS, _EXACT_SIZE = 300, 1200
 
 
 def declare(modes: Mapping[Any, Any] | Sequence[str] | None) -> Declared:
@@ -27,8 +32,24 @@ def declare(modes: Mapping[Any, Any] | Sequence[str] | None) -> Declared:
         return None
     if isinstance(modes, str):
         return ((modes, None),)
-    items = modes.items() if isinstance(modes, Mapping) else [(name, None) for name in modes]
-    return tuple(items)
+    return by_mode(modes if isinstance(modes, Mapping) else [(name, None) for name in modes])
+
+
+def by_mode(pairs: Mapping[Any, Any] | Sequence[tuple[Any, Any]]) -> tuple[tuple[Any, Any], ...]:
+    """A dict by mode as pairs, where a tuple of names has become the joined mode's name."""
+    items = pairs.items() if isinstance(pairs, Mapping) else pairs
+    return tuple((_single(name), value) for name, value in items)
+
+
+def _single(name: Any) -> Any:
+    """The name of a joined mode; what is not a tuple of different names is left for `check` to refuse."""
+    good = isinstance(name, tuple) and name and all(isinstance(n, str) and JOIN not in n for n in name)
+    return join_names(name) if good and len(set(name)) == len(name) else name
+
+
+def parts_of(name: str, available: Sequence[str]) -> tuple[str, ...]:
+    """The modes that a joined mode is made of; any other mode is its own only part."""
+    return (name,) if name in available else tuple(name.split(JOIN))
 
 
 def is_rank(value: Any) -> bool:
@@ -39,13 +60,27 @@ def is_rank(value: Any) -> bool:
 def check(term: str, declared: Declared) -> None:
     """Raises ModelError for what is not a name or not a prior, and for a mode that is named twice."""
     for name, prior in declared or ():
+        if isinstance(name, tuple):
+            raise ModelError(
+                f"{term}: the joined mode {name!r} must be made of different names of modes, without {JOIN!r} in them"
+            )
         if not isinstance(name, str | types.EllipsisType):
-            raise ModelError(f"{term}: mode {name!r} is not a name; joined modes are not available for this term yet")
+            raise ModelError(f"{term}: mode {name!r} is not a name, nor a tuple of names that joins modes")
         if not isinstance(prior, AbstractModePrior | AbstractKernel | None):
             raise ModelError(
                 f"{term}: the prior of mode {name!r} is {prior!r}; expected a mode prior, a kernel or None"
             )
-    refuse_repeats(term, [name for name, _ in declared or ()])
+    named = [name for name, _ in declared or ()]
+    refuse_repeats(term, named)
+    joined = {name: name.split(JOIN) for name in named if isinstance(name, str) and JOIN in name}
+    for name, parts in joined.items():
+        for part in parts:
+            other = next((n for n in named if n != name and (n == part or part in joined.get(n, ()))), None)
+            if other is not None:
+                raise ModelError(
+                    f"{term}: dimension {part!r} is in mode {name!r} and in mode {other!r}; a term reads each "
+                    "dimension once, alone or joined. Leave it out of one of them, or write two terms"
+                )
 
 
 def names(term: str, declared: Declared, available: Sequence[str]) -> tuple[str, ...]:
@@ -56,12 +91,13 @@ def names(term: str, declared: Declared, available: Sequence[str]) -> tuple[str,
     if declared is None:
         return tuple(available)
     named = [name for name, _ in declared if name is not ...]
-    for name in named:
-        if name not in available and name.rpartition(".")[0] not in available:
+    parts = [part for name in named for part in parts_of(name, available)]
+    for part in parts:
+        if part not in available and part.rpartition(".")[0] not in available:
             raise ModelError(
-                f"{term} names mode {name!r}, which the data do not have; they have {', '.join(available)}"
+                f"{term} names mode {part!r}, which the data do not have; they have {', '.join(available)}"
             )
-    rest = [n for n in available if n not in named] if any(name is ... for name, _ in declared) else []
+    rest = [n for n in available if n not in parts] if any(name is ... for name, _ in declared) else []
     return (*named, *rest)
 
 
@@ -69,12 +105,13 @@ class Chosen(NamedTuple):
     """What a term found on the axes.
 
     Attributes:
-        active: name -> prior of each mode that varies, in the order of naming.
+        active: name -> prior of each mode that varies, in the order of naming; for a joined mode perhaps only a kernel
+            or None, since `bind` chooses by size.
         constant: names of the modes that do not.
         carrier: the active mode that would carry the variance: the largest of those whose variance is open.
     """
 
-    active: dict[str, AbstractModePrior]
+    active: dict[str, AbstractModePrior | AbstractKernel | None]
     constant: tuple[str, ...]
     carrier: str
 
@@ -82,7 +119,7 @@ class Chosen(NamedTuple):
 def choose(term: str, declared: Declared, axes: Mapping[str, Axis]) -> Chosen:
     """A prior for each mode. Raises ModelError if none of the modes varies."""
     given = dict(declared or ())
-    chosen = names(term, declared, [n for n, axis in axes.items() if not axis.parent])
+    chosen = names(term, declared, [n for n, axis in axes.items() if not axis.parent and not axis.parts])
     priors = {n: _prior(given[n] if n in given else given.get(...), n in given, axis_of(term, n, axes)) for n in chosen}
     active = {n: prior for n, prior in priors.items() if not isinstance(prior, Constant)}
     if not active:
@@ -93,7 +130,7 @@ def choose(term: str, declared: Declared, axes: Mapping[str, Axis]) -> Chosen:
     return Chosen(active, tuple(n for n in chosen if n not in active), carrier)
 
 
-def _prior(declared: Any, by_name: bool, axis: Axis) -> AbstractModePrior:
+def _prior(declared: Any, by_name: bool, axis: Axis) -> AbstractModePrior | AbstractKernel | None:
     """The mode prior for a declaration; the default is a Matern-3/2 process, or exchangeable levels for names.
 
     by_name: whether it was declared for this very mode; what is declared for every other mode leaves a single level
@@ -101,13 +138,37 @@ def _prior(declared: Any, by_name: bool, axis: Axis) -> AbstractModePrior:
     """
     if axis.size == 1 and (declared is None or not by_name):
         return Constant()
-    if isinstance(declared, AbstractKernel):
-        return Markov(declared)
-    if declared is not None:
+    if declared is None and axis.kind == "category":
+        return Categorical()
+    if axis.parts or isinstance(declared, AbstractModePrior):
         return declared
-    return Categorical() if axis.kind == "category" else Markov(Matern(3 / 2))
+    return Markov(Matern(3 / 2) if declared is None else declared)
 
 
-def _variance_is_open(prior: AbstractModePrior) -> bool:
+def bind(term: str, prior: AbstractModePrior | AbstractKernel | None, axis: Axis, start: Start) -> AbstractModePrior:
+    """A chosen prior with numbers; a joined mode's process is exact if it is small, and else has a basis.
+
+    Raises ModelError naming the term and the mode for a prior that does not fit the mode.
+    """
+    try:
+        chosen = prior if isinstance(prior, AbstractModePrior) else _by_size(prior, axis, len(start.lengthscales))
+        if axis.parts and isinstance(chosen, Markov):
+            raise ModelError(
+                f"Markov reads one coordinate, and this mode has {len(axis.parts)}; use pt.Dense(kernel), "
+                "pt.Basis('hilbert', size, kernel), or the bare kernel"
+            )
+        return chosen.bind(axis, start)
+    except ModelError as error:
+        raise ModelError(f"{term}: mode {axis.name!r}: {error}") from error
+
+
+def _by_size(kernel: AbstractKernel | None, axis: Axis, rank: int) -> AbstractModePrior:
+    """The process of a joined mode."""
+    kernel = Matern(3 / 2) if kernel is None else kernel
+    small = axis.size <= _EXACT_LEVELS and axis.size * rank <= _EXACT_SIZE
+    return Dense(kernel) if small else Basis("hilbert", kernel=kernel)
+
+
+def _variance_is_open(prior: AbstractModePrior | AbstractKernel | None) -> bool:
     kernel = getattr(prior, "kernel", prior)
     return getattr(kernel, "variance", None) is None

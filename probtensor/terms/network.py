@@ -52,7 +52,7 @@ class AbstractNetwork(AbstractBoundTerm):
         """The beliefs' own."""
         return tuple(b.marginals for b in beliefs)
 
-    def block_points(self, domain: Domain) -> tuple[Float[Array, "M"], ...]:
+    def block_points(self, domain: Domain) -> tuple[Float[Array, "M ..."], ...]:
         """The coordinates of each mode's levels; a core's single point."""
         names = [self.mode_of(k) for k in range(len(self.blocks))]
         return tuple(b.points if n is None else domain.points[n] for n, b in zip(names, self.blocks, strict=True))

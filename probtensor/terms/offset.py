@@ -115,7 +115,7 @@ class BoundOffset(AbstractBoundTerm):
         return prior.mean
 
     def _groups(self, domain: Domain) -> Int[Array, "..."]:
-        places = [domain.place(name) for name in self.over]
+        places = [domain.base(name) for name in self.over]
         codes = [_codes(domain.points[n], v) for n, v in zip(self.over, self.vocabulary, strict=True)]
         return domain.layout.combine(places, codes, [v.shape[0] for v in self.vocabulary])
 
@@ -136,7 +136,7 @@ class BoundOffset(AbstractBoundTerm):
         number = jnp.zeros((1,) * len(domain.shape), int)
         for name in self.over:
             values = domain.points[name]
-            own = domain.layout.combine([domain.place(name)], [_ranks(values)], [values.shape[0]])
+            own = domain.layout.combine([domain.base(name)], [_ranks(values)], [values.shape[0]])
             # Ranked again mode by mode, so that the numbers never outgrow the number of entries.
             number = _ranks(number * values.shape[0] + own)
         return number

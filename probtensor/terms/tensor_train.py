@@ -38,7 +38,8 @@ class TensorTrain(AbstractTerm):
         rank: size of every bond, or one for each bond between the modes that vary, in the train's order.
         modes: which modes it reads, in the train's order: a dict of mode priors (``None`` = the default for that
             coordinate; a bare kernel means ``Markov(kernel)``; the key ``...`` stands for every other mode, behind
-            those that are named), a list of names, or None for all, in alphabetical order.
+            those that are named; a tuple of names joins dimensions into one mode), a list of names, or None for all,
+            in alphabetical order.
 
     Raises:
         ModelError: a rank is not a positive integer, there is another number of bonds, a bond is larger than what its
@@ -79,7 +80,8 @@ class TensorTrain(AbstractTerm):
             size, carries = bonds[d] * bonds[d + 1], name == chosen.carrier
             variances = np.full(size, scale.variance / paths if carries else 1.0)
             start = Start(axes[name].lengthscales(size), variances, carries)
-            blocks.append(Block(chosen.active[name].bind(axes[name], start), jnp.asarray(axes[name].points)))
+            prior = modes_of_term.bind("TensorTrain", chosen.active[name], axes[name], start)
+            blocks.append(Block(prior, jnp.asarray(axes[name].points)))
         # The first block's start is never read, so the carrier, whose scale is the data's, comes first.
         order = sorted(range(len(names)), key=lambda d: (names[d] != chosen.carrier, d))
         return BoundTensorTrain(
@@ -95,7 +97,7 @@ class TensorTrain(AbstractTerm):
                 f"({', '.join(names)}); give {len(names) - 1}, or one number for all"
             )
         bonds = (1, *(int(r) for r in given), 1)
-        levels = [len(np.unique(axes[name].points)) for name in names]
+        levels = [axes[name].distinct for name in names]
         for d in range(len(names) - 1):
             _check_bond(bonds[d + 1], bonds[d] * levels[d], names[d], names[d + 1], levels[d], names[d])
             _check_bond(bonds[d + 1], bonds[d + 2] * levels[d + 1], names[d], names[d + 1], levels[d + 1], names[d + 1])

@@ -39,7 +39,8 @@ class Tucker(AbstractTerm):
     Args:
         rank: number of functions R of every mode, or a dict of them by mode (the key ``...`` for every other mode).
         modes: which modes it reads: a dict of mode priors (``None`` = the default for that coordinate; a bare kernel
-            means ``Markov(kernel)``; the key ``...`` stands for every other mode), a list of names, or None for all.
+            means ``Markov(kernel)``; the key ``...`` stands for every other mode; a tuple of names joins dimensions
+            into one mode), a list of names, or None for all.
         core_variance: prior variance of the core's entries, in squared data units; learned by default.
 
     Raises:
@@ -60,7 +61,7 @@ class Tucker(AbstractTerm):
         core_variance: Declaration = None,
     ) -> None:
         """See the class."""
-        self.rank = tuple(rank.items()) if isinstance(rank, Mapping) else rank
+        self.rank = modes_of_term.by_mode(rank) if isinstance(rank, Mapping) else rank
         self.modes = modes_of_term.declare(modes)
         self.core_variance = core_variance
 
@@ -87,7 +88,8 @@ class Tucker(AbstractTerm):
         blocks = []
         for n, rank in zip(active, ranks, strict=True):
             start = Start(axes[n].lengthscales(rank), np.ones(rank), False)
-            blocks.append(Block(chosen.active[n].bind(axes[n], start), jnp.asarray(axes[n].points)))
+            prior = modes_of_term.bind("Tucker", chosen.active[n], axes[n], start)
+            blocks.append(Block(prior, jnp.asarray(axes[n].points)))
         size = int(np.prod(ranks))
         start = Start(np.ones(1), np.array([scale.variance / size]), True)
         core = Block(
@@ -111,7 +113,7 @@ class Tucker(AbstractTerm):
                 raise ModelError(
                     f"Tucker: no rank for mode {name!r}; name it in rank, or leave it out with modes={list(given)}"
                 )
-            levels = len(np.unique(axes[name].points))
+            levels = axes[name].distinct
             if rank > levels:
                 raise ModelError(
                     f"Tucker: rank {rank} of mode {name!r} is above its {levels} levels; "

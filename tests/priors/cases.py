@@ -7,17 +7,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from probtensor.axes import Axis
+from probtensor.axes import Axis, join
 from probtensor.compilation import compiled
-from probtensor.hyperparameters import learned_mask, parameters
+from probtensor.hyperparameters import is_parameter, learned_mask, parameters
 from probtensor.kernels.base import Start
 from probtensor.kernels.matern import Matern
 from probtensor.priors.base import AbstractModePrior, Sites
+from probtensor.priors.basis import Basis
 from probtensor.priors.categorical import Categorical, Constant
 from probtensor.priors.dense import Dense
 from probtensor.priors.markov import Markov
 from tests.helpers import DTYPE
 from tests.oracles import gaussian_process as oracle
+from tests.oracles import hilbert
 
 R = 2
 #: Number of coordinates that are predicted at: one shape, one compilation.
@@ -25,17 +27,44 @@ M = 5
 COMMON_MEAN = (0.7, -0.4)
 
 
+#: Training levels that a basis is laid around: all the points of the tests but those far away are among them.
+LEVELS = np.linspace(-12.0, 25.0, 60)
+FUNCTIONS = 40
+
+
+def on_curve(points: np.ndarray) -> np.ndarray:
+    """(T, 2) points of a joined mode, one for each number, equal where those are."""
+    return np.stack([points, rounded(3 * np.cos(np.asarray(points, np.float64)))], axis=1)
+
+
+def joint_axis() -> Axis:
+    """A joined mode around that curve."""
+    points = np.concatenate([on_curve(LEVELS), [[-12.0, -3.0], [25.0, 3.0]]])
+    return join([Axis(name, "numeric", points[:, k]) for k, name in enumerate("xy")], points)
+
+
 class Case(NamedTuple):
-    """A prior as declared; nus: the smoothnesses of its kernel's parts, None without a kernel."""
+    """A prior as declared; nus: smoothnesses of its kernel's parts, None without a kernel; joined: two coordinates."""
 
     declared: AbstractModePrior
     nus: tuple[float, ...] | None = None
+    joined: bool = False
 
     def bind(self, seed: int) -> AbstractModePrior:
         """With random hyper-parameters, all learned."""
         rng = np.random.default_rng(seed)
         start = Start(np.exp(rng.normal(0.5, 0.5, R)), np.exp(rng.normal(0.0, 0.5, R)), True)
-        return self.declared.bind(Axis("x", "numeric", np.array([0.0, 10.0])), start)
+        axis = Axis("x", "numeric", LEVELS if isinstance(self.declared, Basis) else np.array([0.0, 10.0]))
+        bound = self.declared.bind(joint_axis() if self.joined else axis, start)
+        if not self.joined:
+            return bound
+        # What starts from the axis gets random numbers, too.
+        shifts = iter(rng.normal(0.0, 0.3, 100))
+        return jax.tree.map(
+            lambda p: eqx.tree_at(lambda q: q.raw, p, p.raw + next(shifts)) if is_parameter(p) else p,
+            bound,
+            is_leaf=is_parameter,
+        )
 
     def gaussian(self, raw: list[np.ndarray], points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and covariance of all levels and components, by the oracle, at these logarithms of hyper-parameters."""
@@ -46,11 +75,27 @@ class Case(NamedTuple):
         if isinstance(self.declared, Categorical):
             common = np.zeros(R) if self.declared.mean is None else np.asarray(COMMON_MEAN, DTYPE).astype(np.float64)
             return np.tile(common, T), oracle.stack([values[0][r] * (d == 0) for r in range(R)])
+        stretch = np.concatenate([[1.0], values.pop()]) if self.joined else np.ones(1)
+        if self.joined:
+            placed = on_curve(points) * stretch
+            d = np.sqrt(((placed[:, None] - placed[None]) ** 2).sum(-1))
+        if isinstance(self.declared, Basis):
+            return np.zeros(T * R), oracle.stack([self._on_the_box(values, stretch, points, r) for r in range(R)])
         covariances = []
         for r in range(R):
             parts = zip(self.nus, values[0::2], values[1::2], strict=True)
             covariances.append(sum(oracle.matern(nu, lengthscale[r], v[r], d) for nu, lengthscale, v in parts))
         return np.zeros(T * R), oracle.stack(covariances)
+
+    def _on_the_box(self, values: list[np.ndarray], stretch: np.ndarray, points: np.ndarray, r: int) -> np.ndarray:
+        """Covariance of one component of a basis."""
+        levels = joint_axis().points if self.joined else LEVELS[:, None]
+        placed = on_curve(points) if self.joined else points[:, None]
+        parts = [
+            (lambda w, d, nu=nu, scale=scale[r], v=v[r]: hilbert.spectral_density(nu, scale, v, w, d), v[r])
+            for nu, scale, v in zip(self.nus, values[0::2], values[1::2], strict=True)
+        ]
+        return hilbert.covariance(parts, stretch, placed, levels, FUNCTIONS)
 
 
 KERNELS = {
@@ -63,6 +108,10 @@ KERNELS = {
 CASES = {
     **{f"markov-{name}": Case(Markov(kernel), nus) for name, (kernel, nus) in KERNELS.items()},
     **{f"dense-{name}": Case(Dense(kernel), nus) for name, (kernel, nus) in KERNELS.items()},
+    "basis": Case(Basis("hilbert", FUNCTIONS), (1.5,)),
+    "basis-two": Case(Basis("hilbert", FUNCTIONS, Matern(5 / 2) + Matern(1 / 2)), (2.5, 0.5)),
+    "basis-joined": Case(Basis("hilbert", FUNCTIONS), (1.5,), joined=True),
+    "dense-joined": Case(Dense(Matern(3 / 2)), (1.5,), joined=True),
     "categorical": Case(Categorical()),
     "categorical-mean": Case(Categorical(mean=np.array(COMMON_MEAN))),
     "constant": Case(Constant()),
@@ -102,20 +151,23 @@ def _draws(prior, points, sites, new_points, key):
     return prior.sample(prior.posterior(points, sites), new_points, key, 4000)
 
 
-def _arrays(points, eta, precision, new_points):
+def _arrays(prior, points, eta, precision, new_points):
     sites = Sites(jnp.asarray(eta, DTYPE), jnp.asarray(precision, DTYPE))
+    metric = getattr(prior, "metric", None)
+    if metric is not None and len(metric.chart.columns) == 2:
+        points, new_points = on_curve(points), on_curve(new_points)
     return jnp.asarray(points, DTYPE), sites, jnp.asarray(new_points, DTYPE)
 
 
 def run(prior, points, sites, new_points=None) -> Result:
     """Everything at once, so that one shape is one compilation."""
     new_points = np.linspace(-1.0, 11.0, M) if new_points is None else new_points
-    return jax.tree.map(np.asarray, _run(prior, *_arrays(points, *sites, new_points)))
+    return jax.tree.map(np.asarray, _run(prior, *_arrays(prior, points, *sites, new_points)))
 
 
 def draws(prior, points, sites, new_points, seed: int) -> np.ndarray:
     """(4000, M, R) joint draws."""
-    return np.asarray(_draws(prior, *_arrays(points, *sites, new_points), jax.random.key(seed)))
+    return np.asarray(_draws(prior, *_arrays(prior, points, *sites, new_points), jax.random.key(seed)))
 
 
 def rounded(x) -> np.ndarray:

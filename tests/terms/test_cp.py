@@ -174,7 +174,6 @@ def test_modes_with_one_level_or_constant_drop_out():
         ({"rank": None}, r"rank=None\)"),
         ({"rank": 2, "modes": {"time": "smooth"}}, "prior of mode 'time' is 'smooth'"),
         ({"rank": 2, "modes": {"time": Matern}}, "expected a mode prior, a kernel or None"),
-        ({"rank": 2, "modes": {("lat", "lon"): None}}, "joined modes are not available"),
         ({"rank": 2, "modes": [3]}, "mode 3 is not a name"),
         ({"rank": 1, "modes": ["time", "time"]}, "mode 'time' is named 2 times"),
     ],

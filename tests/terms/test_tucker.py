@@ -227,7 +227,7 @@ def test_default_priors_and_what_is_learned():
         ({"rank": {"time": 0}}, r"Tucker\(rank=\{'time': 0\}\): the rank must be a positive integer"),
         ({"rank": {3: 1}}, "3 is not a mode's name"),
         ({"rank": 2, "modes": {"time": "smooth"}}, "Tucker: the prior of mode 'time' is 'smooth'"),
-        ({"rank": 2, "modes": [("lat", "lon")]}, "Tucker: mode .* is not a name; joined modes are not available"),
+        ({"rank": 2, "modes": [("lat", 3)]}, "Tucker: the joined mode .* must be made of different names"),
         ({"rank": 2, "modes": ["time", "lat", "time"]}, "Tucker: mode 'time' is named 2 times.*name each mode once"),
     ],
 )

@@ -15,14 +15,14 @@ from probtensor.compilation import compiled
 from probtensor.engines.collapsed.contrasts import weights
 from probtensor.engines.collapsed.entries import coordinates
 from probtensor.engines.collapsed.fit import Local, summed
-from probtensor.engines.collapsed.signal import Terms, total
+from probtensor.engines.collapsed.signal import Terms, Values, total
 from probtensor.kernels.field import AbstractFieldKernel
 from probtensor.model import BoundModel
 from probtensor.nearest import search
 from probtensor.nearest.conditionals import Entries, condition
 from probtensor.observations.domain import Domain
 from probtensor.priors.base import Sites
-from probtensor.terms.base import AbstractBoundTerm
+from probtensor.terms.base import AbstractBoundTerm, Block
 from probtensor.typing import Array, Float, Int, Key
 
 #: Neighbours of a place to predict at, as a multiple of those of a training entry.
@@ -81,41 +81,74 @@ def _signals(
     model: BoundModel, local: Local, domain: Domain, terms: Sequence[int], known: bool, key: Key
 ) -> Iterator[Float[np.ndarray, "E"]]:
     """The chosen terms' sum at every entry, for each draw."""
-    keep = tuple(t for j, t in enumerate(model.terms) if j in terms and t.blocks)
-    size = int(np.prod(domain.shape))
+    keep = tuple(j for j, t in enumerate(model.terms) if j in terms and t.blocks)
+    places = [_Placed.of(model.terms[j], domain) for j in keep] if not known else []
     for values, one in zip(local.values, jax.random.split(key, len(local.values)), strict=True):
-        own = tuple(v for j, (t, v) in enumerate(zip(model.terms, values, strict=True)) if j in terms and t.blocks)
+        chosen = tuple(model.terms[j] for j in keep)
+        own = tuple(values[j] for j in keep)
         if not keep:
-            yield np.zeros(size)
+            yield np.zeros(int(np.prod(domain.shape)))
         elif known:
-            yield np.asarray(_at_training(keep, own, domain))
+            yield np.asarray(_at_training(chosen, own, domain))
         else:
-            yield np.asarray(_elsewhere(keep, own, domain, one))
+            parts = zip(places, own, jax.random.split(one, len(keep)), strict=True)
+            yield np.asarray(_elsewhere(chosen, tuple(p.values(v, k) for p, v, k in parts), domain))
 
 
 @compiled
-def _at_training(terms: Terms, values: tuple, domain: Domain) -> Array:
+def _at_training(terms: Terms, values: Values, domain: Domain) -> Array:
     return total(terms, values, domain)
 
 
 @compiled
-def _elsewhere(terms: Terms, values: tuple, domain: Domain, key: Key) -> Array:
-    parts = jnp.zeros(domain.shape)
-    for term, own, one in zip(terms, values, jax.random.split(key, len(terms)), strict=True):
-        parts = parts + term.draw(_extended(term, own, domain, one), domain)
-    return parts.ravel()
+def _elsewhere(terms: Terms, values: Values, domain: Domain) -> Array:
+    parts = [term.draw(own, domain) for term, own in zip(terms, values, strict=True)]
+    return jnp.broadcast_to(sum(parts, start=jnp.zeros(())), domain.shape).ravel()
 
 
-def _extended(term: AbstractBoundTerm, values: Sequence[Array], domain: Domain, key: Key) -> list[Array]:
-    """Draws of a term's functions on a domain, given their values at the blocks' points."""
-    out = []
-    keys = jax.random.split(key, len(term.blocks))
-    for block, value, points, one in zip(term.blocks, values, term.block_points(domain), keys, strict=True):
-        precision = _PINNED / jnp.maximum(jnp.mean(value**2), jnp.finfo(value.dtype).tiny)
-        T, R = value.shape
-        sites = Sites(precision * value, jnp.broadcast_to(precision * jnp.eye(R, dtype=value.dtype), (T, R, R)))
-        out.append(block.prior.sample(block.posterior(sites), points, one, 1)[0])
-    return out
+class _Placed(NamedTuple):
+    """Where the functions of a term's blocks are needed: at levels of the training data, and at others."""
+
+    term: AbstractBoundTerm
+    levels: list[Int[np.ndarray, "M"]]
+    others: list[Float[np.ndarray, "U ..."]]
+
+    @staticmethod
+    def of(term: AbstractBoundTerm, domain: Domain) -> _Placed:
+        """levels: position among the block's points, or behind them among the others."""
+        found = [
+            _find(np.asarray(b.points), np.asarray(p))
+            for b, p in zip(term.blocks, term.block_points(domain), strict=True)
+        ]
+        return _Placed(term, [levels for levels, _ in found], [others for _, others in found])
+
+    def values(self, values: Sequence[Array], key: Key) -> tuple[Array, ...]:
+        """A draw of the functions there, given their values at the training levels."""
+        out = []
+        blocks = zip(self.term.blocks, values, self.levels, self.others, strict=True)
+        for (block, value, levels, others), one in zip(blocks, jax.random.split(key, len(values)), strict=True):
+            if len(others):
+                value = jnp.concatenate([value, _extended(block, value, others, one)])
+            out.append(value[levels])
+        return tuple(out)
+
+
+def _find(known: np.ndarray, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of the asked points among the known ones, continued by those that are not known; and these."""
+    rows = np.concatenate([known, asked])
+    _, first, inverse = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+    source = first[inverse.ravel()[len(known) :]]
+    new = np.unique(source[source >= len(known)])
+    position = np.where(source < len(known), source, len(known) + np.searchsorted(new, source))
+    return position, rows[new]
+
+
+@compiled
+def _extended(block: Block, value: Float[Array, "T R"], points: Float[Array, "U ..."], key: Key) -> Float[Array, "U R"]:
+    precision = _PINNED / jnp.maximum(jnp.mean(value**2), jnp.finfo(value.dtype).tiny)
+    T, R = value.shape
+    sites = Sites(precision * value, jnp.broadcast_to(precision * jnp.eye(R, dtype=value.dtype), (T, R, R)))
+    return block.prior.sample(block.posterior(sites), points, key, 1)[0]
 
 
 class _Kriging(NamedTuple):

@@ -24,12 +24,13 @@ Terms = tuple[AbstractBoundTerm, ...]
 Values = tuple[tuple[Float[Array, "T R"], ...], ...]
 
 
-def coloured(terms: Terms, white: Any) -> Values:
+def _colourings(terms: Terms) -> Any:
+    return tuple(tuple(b.prior.colouring(b.points) for b in t.blocks) for t in terms)
+
+
+def _coloured(colourings: Any, white: Any) -> Values:
     """Function values of every block at its own points."""
-    return tuple(
-        tuple(block.prior.colour(block.points, w) for block, w in zip(term.blocks, part, strict=True))
-        for term, part in zip(terms, white, strict=True)
-    )
+    return tuple(tuple(c(w) for c, w in zip(*pair, strict=True)) for pair in zip(colourings, white, strict=True))
 
 
 def total(terms: Terms, values: Values, domain: Domain) -> Float[Array, "E"]:
@@ -38,26 +39,25 @@ def total(terms: Terms, values: Values, domain: Domain) -> Float[Array, "E"]:
     return jnp.broadcast_to(sum(parts, start=jnp.zeros(())), domain.shape).ravel()
 
 
-@compiled
-def _signal(terms: Terms, domain: Domain, white: Any) -> Array:
-    return total(terms, coloured(terms, white), domain)
+_colourings_of = compiled(_colourings)
+_values = compiled(_coloured)
 
 
 @compiled
-def _values(terms: Terms, white: Any) -> Values:
-    return coloured(terms, white)
+def _signal(terms: Terms, colourings: Any, domain: Domain, white: Any) -> Array:
+    return total(terms, _coloured(colourings, white), domain)
 
 
 @compiled
-def _pull(terms: Terms, domain: Domain, white: Any, cotangent: Array) -> Any:
-    return jax.vjp(lambda w: total(terms, coloured(terms, w), domain), white)[1](cotangent)[0]
+def _pull(terms: Terms, colourings: Any, domain: Domain, white: Any, cotangent: Array) -> Any:
+    return jax.vjp(lambda w: total(terms, _coloured(colourings, w), domain), white)[1](cotangent)[0]
 
 
 @compiled
 def _pull_learned(learned: Terms, held: Terms, domain: Domain, white: Any, cotangent: Array) -> Terms:
     def signal(learned: Terms) -> Array:
         terms = eqx.combine(learned, held)
-        return total(terms, coloured(terms, white), domain)
+        return total(terms, _coloured(_colourings(terms), white), domain)
 
     return jax.vjp(signal, learned)[1](cotangent)[0]
 
@@ -69,9 +69,9 @@ def _spread(belief: Belief) -> Array:
 
 
 @compiled
-def _misfit(white: Any, terms: Terms, means: Values, spreads: Any) -> tuple[Array, Any]:
+def _misfit(white: Any, colourings: Any, means: Values, spreads: Any) -> tuple[Array, Any]:
     def loss(white: Any) -> Array:
-        apart = jax.tree.map(lambda f, m, s: jnp.sum(((f - m) / s) ** 2), coloured(terms, white), means, spreads)
+        apart = jax.tree.map(lambda f, m, s: jnp.sum(((f - m) / s) ** 2), _coloured(colourings, white), means, spreads)
         own = jax.tree.map(lambda w: jnp.sum(w**2), white)
         return 0.5 * sum(jax.tree.leaves((apart, own)), start=jnp.zeros(()))
 
@@ -101,6 +101,7 @@ class Signal:
     ) -> None:
         """ranks: numbers of functions of each term's blocks; rows: places of the entries among the domain's."""
         self.terms, self._ranks, self._domain, self._rows = terms, ranks, domain, rows
+        self._colourings = _colourings_of(terms)
         self._shapes = [
             [b.prior.white_shape(b.points.shape[0], rank) for b, rank in zip(t.blocks, own, strict=True)]
             for t, own in zip(terms, ranks, strict=True)
@@ -136,11 +137,11 @@ class Signal:
 
     def __call__(self, white: Float[np.ndarray, "P"]) -> Float[np.ndarray, "N"]:
         """The signal at the entries."""
-        return np.asarray(_signal(self.terms, self._domain, self.unpack(white)))[self._rows]
+        return np.asarray(_signal(self.terms, self._colourings, self._domain, self.unpack(white)))[self._rows]
 
     def values(self, white: Float[np.ndarray, "P"]) -> Values:
         """Function values at the blocks' points."""
-        return _values(self.terms, self.unpack(white))
+        return _values(self._colourings, self.unpack(white))
 
     def _everywhere(self, cotangent: Float[np.ndarray, "N"]) -> np.ndarray:
         whole = np.zeros(int(np.prod(self._domain.shape)))
@@ -155,7 +156,7 @@ class Signal:
         spreads = tuple(tuple(_spread(b) for b in part) for part in beliefs)
 
         def loss(white: np.ndarray) -> tuple[float, np.ndarray]:
-            value, gradient = _misfit(self.unpack(white), self.terms, means, spreads)
+            value, gradient = _misfit(self.unpack(white), self._colourings, means, spreads)
             return float(value), self._pack(gradient)
 
         options = {"maxiter": iterations}
@@ -163,7 +164,9 @@ class Signal:
 
     def pull(self, white: Float[np.ndarray, "P"], cotangent: Float[np.ndarray, "N"]) -> Float[np.ndarray, "P"]:
         """Gradient with respect to the vector of the inner product of signal and cotangent."""
-        return self._pack(_pull(self.terms, self._domain, self.unpack(white), self._everywhere(cotangent)))
+        return self._pack(
+            _pull(self.terms, self._colourings, self._domain, self.unpack(white), self._everywhere(cotangent))
+        )
 
     def pull_learned(self, white: Float[np.ndarray, "P"], cotangent: Float[np.ndarray, "N"]) -> Terms:
         """The same with respect to what is `movable`."""

@@ -1,0 +1,208 @@
+"""Terms with a joined mode: the loops over entries again, with the joint level as a level like any other."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from probtensor.axes import Axis, join
+from probtensor.errors import ModelError
+from probtensor.hyperparameters import parameters
+from probtensor.kernels.matern import Matern
+from probtensor.kernels.periodic import Periodic
+from probtensor.observations.domain import domain, joint_levels, observations
+from probtensor.priors.base import Belief, Sites
+from probtensor.priors.basis import Basis
+from probtensor.priors.categorical import Categorical
+from probtensor.priors.dense import Dense
+from probtensor.priors.markov import Markov
+from probtensor.terms.cp import CP
+from probtensor.terms.tensor_train import TensorTrain
+from probtensor.terms.tucker import Tucker
+from tests.helpers import DTYPE, assert_close
+from tests.oracles import network as oracle
+from tests.terms.problems import AXES, CELLS, LAYOUTS, SCALE, SIZES, data, everything, in_order, points_of, records
+
+NAME = "lat x time"
+AXES = {
+    **AXES,
+    NAME: join([AXES["lat"], AXES["time"]], joint_levels([AXES[n].points for n in ("lat", "time")], None)[0]),
+}
+JOINED = {("time", "lat"): None, ...: None}
+
+
+def train_paths(term):
+    return [tuple(path[d] for d in term.order) for path in oracle.train_paths(term.bonds[1:-1])]
+
+
+TERMS = {
+    "cp": (CP(2, JOINED), lambda term: oracle.cp_paths(2, 2)),
+    "tucker": (Tucker({"site": 2, ("lat", "time"): 3}, JOINED), lambda term: oracle.tucker_paths(term.ranks)),
+    "train": (TensorTrain(2, {"site": None, ("lat", "time"): None}), train_paths),
+    "cp of one": (CP(2, [("lat", "time")]), lambda term: oracle.cp_paths(2, 1)),
+}
+
+
+def observed(layout, values, weights):
+    """As in `problems`, with the joined mode."""
+    joined = {NAME: ("lat", "time")}
+    if layout == "grid":
+        shape = tuple(SIZES.values())
+        return observations(domain(points_of(), {}, None, joined), values.reshape(shape), weights.reshape(shape))
+    order = np.random.default_rng(1).permutation(len(CELLS))
+    return observations(domain(points_of(), {}, CELLS[order], joined), values[order], weights[order])
+
+
+def cells_of(term):
+    """The level of each cell in each block."""
+    columns = {"lat": CELLS[:, 0], "site": CELLS[:, 1], "time": CELLS[:, 2], NAME: CELLS[:, 0] * 5 + CELLS[:, 2]}
+    own = [columns[name] for name in term.names]
+    return np.stack(own + [np.zeros(len(CELLS), int)] * (len(term.blocks) - len(term.names)), axis=1)
+
+
+def random_beliefs(term, where):
+    rng, beliefs = np.random.default_rng(0), []
+    shapes = jax.eval_shape(lambda: term.initial(jax.random.key(0), where))
+    for block, shape in zip(term.blocks, shapes, strict=True):
+        T, R = shape.mean.shape
+        A = 0.5 * rng.normal(size=(T, R, R + 1))
+        mean, cov = jnp.asarray(rng.normal(size=(T, R)), DTYPE), jnp.asarray(np.einsum("trk,tsk->trs", A, A), DTYPE)
+        zero, sites = jnp.zeros((), DTYPE), Sites(jnp.zeros_like(mean), jnp.zeros_like(cov))
+        beliefs.append(Belief(mean, cov, zero, zero, block.points, sites))
+    return beliefs, [(np.asarray(b.mean, np.float64), np.asarray(b.cov, np.float64)) for b in beliefs]
+
+
+@pytest.mark.parametrize("name", TERMS)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_moments_and_sites_are_those_of_the_loops(name, layout):
+    values, weights = data()
+    where, (declared, paths_of) = observed(layout, values, weights), TERMS[name]
+    term = declared.bind(AXES, SCALE)
+    assert NAME in term.names
+    paths, cells = paths_of(term), cells_of(term)
+    beliefs, blocks = random_beliefs(term, where.domain)
+    mean, variance, total, sites = everything(term, beliefs, where, where.values)
+    assert_close(in_order(layout, mean), [oracle.mean(blocks, paths, c) for c in cells])
+    assert_close(in_order(layout, variance), [oracle.variance(blocks, paths, c) for c in cells])
+    assert_close(total, oracle.total_variance(blocks, paths, records(values, weights, cells)))
+    for k in range(len(term.blocks)):
+        eta, precision = oracle.sites(blocks, paths, records(values, weights, cells), k)
+        assert_close(sites[k].eta, eta)
+        assert_close(sites[k].precision, precision)
+
+
+def prior_of(declared, axes=AXES):
+    term = declared.bind(axes, SCALE)
+    return term.blocks[term.names.index(next(n for n in term.names if " x " in n))].prior
+
+
+def surface(n, kind="numeric"):
+    """Axes of a joined mode of n x n levels and of a third mode."""
+    parts = [Axis("a", kind, np.arange(float(n))), Axis("b", "numeric", np.arange(float(n)))]
+    joint = join(parts, joint_levels([p.points for p in parts], None)[0])
+    return {**{p.name: p for p in parts}, "c": Axis("c", "numeric", np.arange(3.0)), joint.name: joint}
+
+
+def test_the_default_prior_goes_by_size_and_kind():
+    modes = {("a", "b"): None, "c": None}
+    assert isinstance(prior_of(CP(4, modes), surface(17)), Dense)
+    assert isinstance(prior_of(CP(5, modes), surface(17)), Basis)
+    assert isinstance(prior_of(CP(1, modes), surface(18)), Basis)
+    assert prior_of(CP(1, modes), surface(18)).kernel.nu == 1.5
+    assert isinstance(prior_of(CP(1, modes), surface(4, "category")), Categorical)
+    assert isinstance(prior_of(CP(1, {("a", "b"): Matern(1 / 2), "c": None}), surface(4)), Dense)
+    assert prior_of(CP(1, {("a", "b"): Matern(1 / 2), "c": None}), surface(18)).kernel.nu == 0.5
+    assert prior_of(CP(50, modes), surface(18)).size == 40
+    assert prior_of(CP(1, modes), surface(18)).size == 300
+
+
+def test_the_joined_mode_carries_the_variance():
+    learned = {name: parameters(b.prior)[1].learned for name, b in _blocks(CP(2, {("a", "b"): None, "c": None}))}
+    assert learned == {"a x b": True, "c": False}
+
+
+def _blocks(declared):
+    term = declared.bind(surface(4), SCALE)
+    return zip(term.names, term.blocks, strict=True)
+
+
+def test_dots_stand_for_the_modes_not_named():
+    available = ("lat", "lon", "member", "time")
+    assert CP(2, {("lon", "lat"): None, ...: None}).mode_names(available) == ("lat x lon", "member", "time")
+    assert CP(2, [("lat", "lon"), "time"]).mode_names(available) == ("lat x lon", "time")
+    assert CP(2, {("time",): None}).mode_names(available) == ("time",)
+    assert CP(2, {("lat", "time.month"): None}).mode_names(available) == ("lat x time.month",)
+
+
+DECLARATIONS = {
+    "alone, too": ({("lat", "lon"): None, "lat": None}, "CP: dimension 'lat' is in mode 'lat x lon' and in mode 'lat'"),
+    "joined twice": ([("lat", "lon"), ("lon", "time")], "'lon' is in mode 'lat x lon' and in mode 'lon x time'"),
+    "in another order, too": ([("lat", "lon"), ("lon", "lat")], "mode 'lat x lon' is named 2 times"),
+    "one dimension twice": ([("lat", "lat")], r"joined mode \('lat', 'lat'\) must be made of different names"),
+    "numbers": ([("lat", 3)], r"joined mode \('lat', 3\) must be"),
+    "nothing": ([()], r"joined mode \(\) must be"),
+}
+
+
+@pytest.mark.parametrize("case", DECLARATIONS)
+def test_bad_declarations(case):
+    modes, words = DECLARATIONS[case]
+    with pytest.raises(ModelError, match=words):
+        CP(1, modes)
+
+
+BINDINGS = {
+    "absent": (CP(1, [("a", "depth")]), surface(4), "CP names mode 'depth', which the data do not have"),
+    "markov": (
+        CP(1, {("a", "b"): Markov(Matern(1 / 2))}),
+        surface(4),
+        "CP: mode 'a x b': Markov reads one coordinate",
+    ),
+    "names": (
+        Tucker(2, {("a", "b"): Dense(Matern(1 / 2)), "c": None}),
+        surface(4, "category"),
+        "Tucker: mode 'a x b': coordinate 'a' holds names",
+    ),
+    "too dense": (
+        CP(8, {("a", "b"): Dense(Matern(1 / 2)), "c": None}),
+        surface(224),
+        r"CP: mode 'a x b': Dense: 50,176 levels of 8 components are 401,408 values.*takes 10,312.2 GB; at most 5,000",
+    ),
+    "too many functions": (
+        TensorTrain(8, {("a", "b"): Basis("hilbert", 700), "c": None}),
+        {**surface(30), "c": Axis("c", "numeric", np.arange(9.0))},
+        r"TensorTrain: mode 'a x b': Basis: 700 functions of 8 components are 5,600 weights.*2.0 GB; at most 5,000",
+    ),
+    "no density": (
+        CP(1, {("a", "b"): Periodic(3.0)}),
+        surface(18),
+        "CP: mode 'a x b': Periodic has no",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BINDINGS)
+def test_bad_bindings(case):
+    declared, axes, words = BINDINGS[case]
+    with pytest.raises(ModelError, match=words):
+        declared.bind(axes, SCALE)
+
+
+def test_bad_bases():
+    for arguments, words in {
+        ("chebyshev",): "only 'hilbert' is available",
+        ("hilbert", 0): "size=0",
+        ("hilbert", 2.5): "size=2.5",
+        ("hilbert", True): "size=True",
+        ("hilbert", 3, "matern"): "kernel='matern'",
+        ("hilbert", 3, Periodic(1.0)): "Periodic has no spectral density",
+    }.items():
+        with pytest.raises(ModelError, match=words):
+            Basis(*arguments)
+
+
+def test_fifty_thousand_levels_are_normal():
+    """What is bound is small, and the joint coordinates are the only array of the levels' number."""
+    prior = prior_of(CP(8, {("a", "b"): None, "c": None}), surface(224))
+    assert isinstance(prior, Basis) and prior.size == 250
+    assert sum(x.size for x in jax.tree.leaves(prior)) < 1000
