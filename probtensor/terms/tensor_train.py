@@ -78,7 +78,7 @@ class TensorTrain(AbstractTerm):
         for d, name in enumerate(names):
             size, carries = bonds[d] * bonds[d + 1], name == chosen.carrier
             variances = np.full(size, scale.variance / paths if carries else 1.0)
-            start = Start(axes[name].lengthscales(size), variances, carries)
+            start = Start(scale.starts(axes[name], size), variances, carries)
             blocks.append(Block(chosen.active[name].bind(axes[name], start), jnp.asarray(axes[name].points)))
         # The first block's start is never read, so the carrier, whose scale is the data's, comes first.
         order = sorted(range(len(names)), key=lambda d: (names[d] != chosen.carrier, d))

@@ -86,7 +86,7 @@ class Tucker(AbstractTerm):
         ranks = self._ranks(active, chosen.constant, axes)
         blocks = []
         for n, rank in zip(active, ranks, strict=True):
-            start = Start(axes[n].lengthscales(rank), np.ones(rank), False)
+            start = Start(scale.starts(axes[n], rank), np.ones(rank), False)
             blocks.append(Block(chosen.active[n].bind(axes[n], start), jnp.asarray(axes[n].points)))
         size = int(np.prod(ranks))
         start = Start(np.ones(1), np.array([scale.variance / size]), True)
