@@ -51,6 +51,8 @@ class Row:
 
 def fitted(frame: pd.DataFrame, modes: tuple[str, ...], model: Any, seed: int, power: float | None) -> air.Forecast:
     """A fit to the observed rows, asked at every row: so all folds have the same shapes, and compile once."""
+    if not isinstance(model, str):
+        modes = model.mode_names(modes)  # a mode that no term reads would draw a warning
     table = pt.table(frame, value="y", coords=list(modes))
     post = pt.fit(table, model, engine=pt.MessagePassing(power=power), seed=seed)
     at = post.predict(pt.points({name: frame[name].to_numpy() for name in modes}))
