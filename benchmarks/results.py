@@ -28,6 +28,12 @@ def environment() -> str:
     )
 
 
+def read(section: str) -> str:
+    """What RESULTS.md says in the section of that name; nothing if there is none."""
+    parts = re.split(r"(?m)^## ", FILE.read_text() if FILE.exists() else "")
+    return next((part for part in parts if part.startswith(f"{section}\n")), "")
+
+
 def record(section: str, text: str) -> None:
     """Prints a section and puts it into RESULTS.md, in place of the one of that name."""
     body = f"## {section}\n\n{environment()}\n\n{text.strip()}\n"

@@ -14,6 +14,9 @@ KINDS = ("numeric", "time", "category", "constant")
 #: Stands between the names of the modes that a joined mode is made of, as in ``"lat x lon"``.
 JOIN = " x "
 
+#: Functions of one mode start within this factor of what the data suggest.
+_AROUND = 4.0
+
 
 def _no_strings(text: str) -> float:
     raise ModelError(
@@ -65,18 +68,25 @@ class Axis:
         """Median distance between neighbouring levels."""
         return float(np.median(np.diff(self.points))) if self.size > 1 else 1.0
 
-    def lengthscales(self, number: int) -> np.ndarray:
-        """(number,) lengthscales that this axis can resolve, from long to short, evenly spaced in their logarithm.
+    def lengthscales(self, number: int, typical: float | None = None) -> np.ndarray:
+        """(number,) lengthscales to start from, from long to short, evenly spaced in their logarithm.
 
-        They run from half the range to three spacings: longer ones are constant on the axis, shorter ones are noise.
+        typical: what the data suggest. One function starts there, several within a factor of four around it, but
+            never above half the range, where a function is nearly constant. None: they run from half the range to
+            three spacings, since shorter ones are noise until the data say otherwise; one starts in the middle.
+
         Ones for a joined mode, whose parts have scales of their own (see `probtensor.kernels.metric`).
         """
         if self.parts:
             return np.ones(number)
         longest = self.range / 2
-        shortest = min(max(3 * self.spacing, self.range / 100), longest)
+        if typical is None:
+            shortest = min(max(3 * self.spacing, self.range / 100), longest)
+        else:
+            typical = min(typical, longest)
+            longest, shortest = min(_AROUND * typical, longest), typical / _AROUND
         if number == 1:
-            return np.array([np.sqrt(longest * shortest)])
+            return np.array([np.sqrt(longest * shortest) if typical is None else typical])
         return np.geomspace(longest, shortest, number)
 
 

@@ -22,6 +22,7 @@ from probtensor.errors import ModelError
 from probtensor.evaluation import scores
 from probtensor.likelihoods.gaussian import Gaussian
 from probtensor.model import BoundModel, bind
+from probtensor.observations import variogram
 from probtensor.observations.domain import Observations
 from probtensor.selection.hold_out import hold_out
 from probtensor.terms.base import DataScale, Sum
@@ -161,11 +162,12 @@ def choose(
         if len(varying) == 1:
             ranks = (1,)  # one function of one coordinate: more components would be the same again
     few = count <= _FEW
+    scale = scale_of(observations)
     tried: list[Candidate] = []
 
     def judge(rank: int, power: float, init: State | None = None) -> Candidate:
         note(f"trying rank {rank}, power {power:g}")
-        model = bind(offset(axes) + CP(rank, modes=varying), axes, likelihood, scale_of(observations))
+        model = bind(offset(axes) + CP(rank, modes=varying), axes, likelihood, scale)
         sweeps = _SWEEPS_IF_FEW if few else _SWEEPS if init is None else _SWEEPS_ON
         sweeps = sweeps if engine.max_sweeps is None else min(engine.max_sweeps, sweeps)
         short = dataclasses.replace(engine, power=power, max_sweeps=sweeps, restarts=1)
@@ -219,10 +221,10 @@ def _judge(
 
 
 def scale_of(observations: Observations) -> DataScale:
-    """Mean and variance of the observed values."""
+    """Mean and variance of the observed values, and the scale on which they vary along each mode."""
     values = np.asarray(observations.values)[np.asarray(observations.weights) > 0]
     variance = float(values.var())
     if variance == 0:
         # Constant data have no scale of their own; a thousandth of their size stands for it.
         variance = float(1e-3 * values[0]) ** 2 or 1.0
-    return DataScale(float(values.mean()), variance)
+    return DataScale(float(values.mean()), variance, variogram.lengthscales(observations))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import abc
+import types
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from typing import NamedTuple
 
 import equinox as eqx
+import numpy as np
 
 from probtensor.axes import Axis
 from probtensor.errors import ModelError
@@ -17,10 +19,21 @@ from probtensor.typing import Array, Float, Key
 
 
 class DataScale(NamedTuple):
-    """What default starts may know of the data: the mean and variance of the observed values."""
+    """What default starts may know of the data.
+
+    Attributes:
+        mean: of the observed values.
+        variance: of the observed values.
+        lengthscales: mode name -> the scale on which its marginal means vary, in the axis's unit, where they show one.
+    """
 
     mean: float
     variance: float
+    lengthscales: Mapping[str, float] = types.MappingProxyType({})
+
+    def starts(self, axis: Axis, number: int) -> np.ndarray:
+        """(number,) lengthscales to start that many functions of a mode from, from long to short."""
+        return axis.lengthscales(number, self.lengthscales.get(axis.name))
 
 
 def axis_of(term: str, mode: str, axes: Mapping[str, Axis]) -> Axis:

@@ -65,7 +65,7 @@ class CP(AbstractTerm):
         blocks = []
         for n in active:
             start = Start(
-                axes[n].lengthscales(self.rank),
+                scale.starts(axes[n], self.rank),
                 np.full(self.rank, scale.variance / self.rank if n == carrier else 1.0),
                 n == carrier,
             )

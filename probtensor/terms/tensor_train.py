@@ -79,7 +79,7 @@ class TensorTrain(AbstractTerm):
         for d, name in enumerate(names):
             size, carries = bonds[d] * bonds[d + 1], name == chosen.carrier
             variances = np.full(size, scale.variance / paths if carries else 1.0)
-            start = Start(axes[name].lengthscales(size), variances, carries)
+            start = Start(scale.starts(axes[name], size), variances, carries)
             prior = modes_of_term.bind("TensorTrain", chosen.active[name], axes[name], start)
             blocks.append(Block(prior, jnp.asarray(axes[name].points)))
         # The first block's start is never read, so the carrier, whose scale is the data's, comes first.
