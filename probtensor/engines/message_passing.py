@@ -118,6 +118,7 @@ class MessagePassing:
         key: Key,
         progress: Progress | None = None,
         init: State | None = None,
+        gaps: np.ndarray | None = None,
     ) -> Fit:
         """Fits the model, keeping the best of the restarts.
 
@@ -127,6 +128,7 @@ class MessagePassing:
             key: of the random starts.
             progress: called after every block of sweeps.
             init: a state to go on from (same model, perhaps other data or another power) in place of the first start.
+            gaps: with a local term, entries that could be missing together, shaped like the data.
 
         Raises:
             ModelError: the objective is not finite.
@@ -146,18 +148,20 @@ class MessagePassing:
                 fits.append(fit._replace(compile_seconds=fit.compile_seconds + starting))
         best = max(fits, key=lambda f: f.objective[-1])
         if collapsed.positions(model):
-            best = self._with_local(best, observations, key, progress)
+            best = self._with_local(best, observations, key, gaps, progress)
         return best._replace(
             restarts=tuple(float(f.objective[-1]) for f in fits),
             compile_seconds=sum(f.compile_seconds for f in fits),
             run_seconds=sum(f.run_seconds for f in fits),
         )
 
-    def _with_local(self, fit: Fit, observations: Observations, key: Key, progress: Progress | None) -> Fit:
+    def _with_local(
+        self, fit: Fit, observations: Observations, key: Key, gaps: np.ndarray | None, progress: Progress | None
+    ) -> Fit:
         """All terms jointly under the local term's noise, from a fit without it."""
         seed = int(np.asarray(jax.random.bits(key)))
         with one_blas_thread():
-            found = collapsed.fit(fit.state.model, fit.state.beliefs, observations, self.draws, seed, progress)
+            found = collapsed.fit(fit.state.model, fit.state.beliefs, observations, self.draws, seed, gaps, progress)
         state = fit.state._replace(model=found.model, beliefs=found.beliefs, local=found.local)
         return fit._replace(
             state=state,

@@ -9,17 +9,23 @@ from collections.abc import Iterator
 from typing import Any
 
 import jax
+import numpy as np
 import xarray as xr
 
+from probtensor.engines.collapsed import fit as collapsed
 from probtensor.engines.message_passing import MessagePassing, Progress
 from probtensor.errors import ModelError, ProbtensorWarning
 from probtensor.labelled import arguments, filling
 from probtensor.labelled.encode import Encoded, encode
 from probtensor.labelled.posterior import Posterior
 from probtensor.likelihoods.gaussian import Gaussian
-from probtensor.model import as_sum, bind
+from probtensor.model import BoundModel, as_sum, bind
+from probtensor.observations.domain import Observations
 from probtensor.selection import automatic
+from probtensor.selection.hold_out import hold_out
 
+#: From fewer observations no gaps are made.
+_FEW = 50
 _LOG = logging.getLogger("probtensor")
 
 
@@ -94,10 +100,18 @@ def _fit(
     engine = engine.resolved_for(bound)
     with _progress(progress) as report:
         init = None if choice is None else choice.start
-        result = engine.run(bound, observations, jax.random.key(seed), report, init)
+        gaps = _gaps(bound, encoded, observations, seed)
+        result = engine.run(bound, observations, jax.random.key(seed), report, init, gaps)
     if not result.converged:
         _LOG.info("fit %s", result.reason)
     return Posterior(encoded, declared, engine, result, observations, modes, choice, seed)
+
+
+def _gaps(bound: BoundModel, encoded: Encoded, observations: Observations, seed: int) -> np.ndarray | None:
+    """Gaps shaped like those of the data, for a local term to learn from; None without one, or from few data."""
+    if not collapsed.positions(bound) or encoded.seen.sum() < _FEW:
+        return None
+    return hold_out(tuple(encoded.coordinates), observations, seed).mask
 
 
 def _choose(

@@ -43,7 +43,7 @@ def lengthscales(observations: Observations) -> dict[str, float]:
     """A lengthscale for each mode, in the unit of its levels; modes whose data show none are left out.
 
     Left out are modes with fewer than 10 observed levels, and those whose marginal means look like noise. Derived
-    modes are left out too. Cost O(N) for each mode. Robust: values are clipped, and a variogram is made of weighted
+    and joined modes are left out too. Cost O(N) for each mode. Robust: values are clipped, and a variogram is made of weighted
     medians, so that a tenth of the observations, or of the levels, can be anything.
 
     Source: Cressie 1993, Statistics for spatial data, section 2.4; Dowd 1984 (the variogram of medians).
@@ -53,7 +53,8 @@ def lengthscales(observations: Observations) -> dict[str, float]:
     values = _clipped(values, weights > 0)
     base: dict[int, str] = {}
     for name, place in domain.position:
-        base.setdefault(place, name)
+        if isinstance(place, int) and domain.points[name].ndim == 1:
+            base.setdefault(place, name)
     found = {}
     for place, name in base.items():
         if isinstance(domain.layout, Points):

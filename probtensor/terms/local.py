@@ -60,7 +60,7 @@ class Local(AbstractTerm):
 
     def bind(self, axes: Mapping[str, Axis], scale: DataScale) -> BoundLocal:
         """Starts at several fractions of every range. Raises ModelError for a mode that it cannot read."""
-        available = [n for n, axis in axes.items() if not axis.parent]
+        available = [n for n, axis in axes.items() if not (axis.parent or axis.parts)]
         names = self.mode_names(available)
         varying = [n for n in names if axis_of("Local", n, axes).size > 1]
         kernel = _on_each(self.kernel, varying or list(names[:1]))

@@ -45,6 +45,22 @@ def neighbours_before(
     return search.most_correlated(kernel, points, points[targets], candidates, number)
 
 
+def neighbours_among(
+    kernel: AbstractFieldKernel,
+    points: Float[np.ndarray, "N D"],
+    targets: Int[np.ndarray, "n"],
+    sources: Int[np.ndarray, "m"],
+    number: int,
+) -> Int[np.ndarray, "n k"]:
+    """The entries among the sources with the largest prior correlation with each target."""
+    places = search.embeddings(kernel, points)
+    candidates = []
+    for place in places:
+        found = search.nearest(place[sources], place[targets], number)
+        candidates.append(np.where(found >= 0, sources[found], -1))
+    return search.most_correlated(kernel, points, points[targets], candidates, number)
+
+
 def weights(found: Conditionals, sources: int) -> sparse.csr_matrix:
     """B as a sparse matrix, targets x sources."""
     n, k = found.index.shape

@@ -22,7 +22,7 @@ from probtensor.model import BoundModel
 from probtensor.observations.domain import Observations
 from probtensor.priors.base import Belief
 from probtensor.terms.local import BoundLocal
-from probtensor.typing import Float
+from probtensor.typing import Bool, Float
 
 #: Rounds of learning all hyper-parameters, sweeps of the chain in each, and draws that it learns from.
 _ROUNDS, _SWEEPS, _DRAWS = 5, 2, 4
@@ -100,6 +100,7 @@ def fit(
     observations: Observations,
     draws: int,
     seed: int,
+    gaps: Bool[np.ndarray, "..."] | None = None,
     watch: Callable[[int, int, float], None] | None = None,
 ) -> Collapsed:
     """Goes on from beliefs of the terms with blocks.
@@ -110,6 +111,7 @@ def fit(
         observations: the data.
         draws: posterior draws to keep, an even number.
         seed: of the draws.
+        gaps: entries to learn the range across gaps from, True where the data could be missing together.
         watch: is told rounds done, rounds at most, and the log density.
     """
     begun = time.perf_counter()
@@ -123,8 +125,13 @@ def fit(
     sd, floor = model.likelihood.sd, float(model.likelihood.floor)
 
     starts = [summed(list(kernels)) for kernels in zip(*([t.kernel, *t.starts] for t in locals_), strict=True)]
-    residuals = (data.values - signal(white))[None]
-    found = local_learning.learn(starts, sd, floor, data.entries, residuals, neighbours)
+    hidden = np.zeros(len(data.rows), dtype=bool) if gaps is None else gaps.ravel()[data.rows]
+
+    def leftover(draws: list[np.ndarray]) -> local_learning.Residuals:
+        residuals = np.stack([data.values - signal(one) for one in draws])
+        return local_learning.Residuals(data.entries, residuals, neighbours, hidden)
+
+    found = local_learning.learn(starts, sd, floor, leftover([white]))
     numbers = _Numbers(model.terms, found.kernel, found.noise_sd)
     noise = contrasts(numbers.kernel, numbers.noise, data.entries, neighbours)
     chain = Chain(white, seed, _IN_STEP)
@@ -142,8 +149,7 @@ def fit(
         some = swept(_SWEEPS)[-_DRAWS:]
         terms = term_learning.learn(signal, noise, data.values, some, _TERM_STEPS)
         signal = signal.with_terms(terms)
-        residuals = np.stack([data.values - signal(one) for one in some])
-        found = local_learning.learn([numbers.kernel], numbers.noise_sd, floor, data.entries, residuals, neighbours)
+        found = local_learning.learn([numbers.kernel], numbers.noise_sd, floor, leftover(some))
         numbers = _Numbers(terms, found.kernel, found.noise_sd)
         noise = contrasts(numbers.kernel, numbers.noise, data.entries, neighbours)
         if watch is not None:

@@ -13,7 +13,7 @@ from jax.flatten_util import ravel_pytree
 from scipy.optimize import minimize
 
 from probtensor.compilation import compiled
-from probtensor.engines.collapsed.contrasts import neighbours_before
+from probtensor.engines.collapsed.contrasts import neighbours_among, neighbours_before
 from probtensor.hyperparameters import Parameter, learned_mask, log_prior
 from probtensor.kernels.field import AbstractFieldKernel
 from probtensor.nearest.conditionals import (
@@ -25,7 +25,7 @@ from probtensor.nearest.conditionals import (
     gather,
     log_density,
 )
-from probtensor.typing import Array, Float
+from probtensor.typing import Array, Bool, Float
 
 #: Entries whose conditional densities are looked at, in the search among starts and in the last word.
 _FEW, _MANY = 700, 2000
@@ -33,6 +33,8 @@ _FEW, _MANY = 700, 2000
 _SHORT, _LONG = 15, 40
 #: How far a logarithm may move in one search.
 _REACH = 7.0
+#: Of the sample of entries.
+_SEED = 0
 
 
 class Learned(NamedTuple):
@@ -43,54 +45,66 @@ class Learned(NamedTuple):
     score: float
 
 
-def learn(
-    starts: Sequence[AbstractFieldKernel],
-    noise_sd: Parameter,
-    floor: float,
-    entries: Entries,
-    residuals: Float[np.ndarray, "S N"],
-    neighbours: int,
-) -> Learned:
+class Residuals(NamedTuple):
+    """What is learned from.
+
+    Attributes:
+        entries: all entries, in their order.
+        draws: S draws of the values minus the other terms.
+        neighbours: how many entries each is conditioned on.
+        gaps: which entries are also looked at as if they were missing together; none: no such.
+    """
+
+    entries: Entries
+    draws: Float[np.ndarray, "S N"]
+    neighbours: int
+    gaps: Bool[np.ndarray, "N"]
+
+    def sampled(self, kernel: AbstractFieldKernel, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Entries and their neighbours: among the entries before them, and for some in gaps, those outside of any."""
+        rng = np.random.default_rng(seed)
+        points, number = self.entries.points, len(self.entries.points)
+        before = np.sort(rng.choice(number, min(size, number), replace=False))
+        index = neighbours_before(kernel, points, before, self.neighbours)
+        inside = np.flatnonzero(self.gaps)
+        if not inside.size:
+            return before, index
+        inside = np.sort(rng.choice(inside, min(size, inside.size), replace=False))
+        outside = np.flatnonzero(~self.gaps)
+        near = neighbours_among(kernel, points, inside, outside, index.shape[1])
+        return np.concatenate([before, inside]), np.concatenate([index, near])
+
+
+def learn(starts: Sequence[AbstractFieldKernel], noise_sd: Parameter, floor: float, residuals: Residuals) -> Learned:
     """The best kernel and noise found from several starts.
+
+    What is maximised is the likelihood of entries given those before them, plus that of entries in gaps given those
+    outside. The likelihood alone is nearly all about close neighbours, and a field that is not quite of the kernel's
+    kind then gets a range that is wrong across a gap.
 
     Args:
         starts: kernels with numbers.
         noise_sd: of an entry with unit noise.
         floor: the noise is not learned below it.
-        entries: all entries, in their order.
-        residuals: draws of the values minus the other terms.
-        neighbours: how many each entry is conditioned on.
+        residuals: what to learn from.
+
+    Source: Gneiting and Raftery 2007, section 9 (scores as estimators); Varin et al. 2011 (composite likelihoods).
     """
-    rng = np.random.default_rng(0)
-    number = len(entries.points)
-
-    def some(size: int) -> np.ndarray:
-        return np.sort(rng.choice(number, min(size, number), replace=False))
-
-    few, many = some(_FEW), some(_MANY)
     found = [Learned(kernel, noise_sd, -np.inf) for kernel in starts]
     if len(found) > 1:
-        found = [_ascend(f, floor, entries, residuals, few, neighbours, _SHORT) for f in found]
+        found = [_ascend(f, floor, residuals, _FEW, _SHORT) for f in found]
     best = max(found, key=lambda f: f.score)
     for _ in range(2):
-        best = _ascend(best, floor, entries, residuals, many, neighbours, _LONG)
+        best = _ascend(best, floor, residuals, _MANY, _LONG)
     return best
 
 
-def _ascend(
-    start: Learned,
-    floor: float,
-    entries: Entries,
-    residuals: np.ndarray,
-    targets: np.ndarray,
-    neighbours: int,
-    iterations: int,
-) -> Learned:
+def _ascend(start: Learned, floor: float, residuals: Residuals, size: int, iterations: int) -> Learned:
     """L-BFGS with the neighbours held."""
-    index = neighbours_before(start.kernel, entries.points, targets, neighbours)
+    entries, draws = residuals.entries, residuals.draws
+    targets, index = residuals.sampled(start.kernel, size, _SEED)
     hood = gather(Entries(*(a[targets] for a in entries)), entries, index)
-    near = residuals[:, index] * (index >= 0)
-    own = residuals[:, targets]
+    near, own = draws[:, index] * (index >= 0), draws[:, targets]
     tree = (start.kernel, start.noise_sd)
     learned, held = eqx.partition(tree, learned_mask(tree))
     share = np.asarray(len(targets) / len(entries.points))
