@@ -230,6 +230,11 @@ def _start_of(axis: Axis, fraction: float) -> float:
     return max(axis.range * fraction, 0.5 * axis.spacing)
 
 
+def is_sphere(dims: Sequence[str]) -> bool:
+    """Whether these are a latitude and a longitude by their names."""
+    return _sphere_order(dims) is not None
+
+
 def _sphere_order(dims: Sequence[str]) -> tuple[int, int] | None:
     """Places of the latitude and the longitude, if these two are the dimensions."""
     lower = [d.lower() for d in dims]

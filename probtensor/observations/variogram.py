@@ -43,8 +43,8 @@ def lengthscales(observations: Observations) -> dict[str, float]:
     """A lengthscale for each mode, in the unit of its levels; modes whose data show none are left out.
 
     Left out are modes with fewer than 10 observed levels, and those whose marginal means look like noise. Derived
-    and joined modes are left out too. Cost O(N) for each mode. Robust: values are clipped, and a variogram is made of weighted
-    medians, so that a tenth of the observations, or of the levels, can be anything.
+    and joined modes are left out too. Cost O(N) for each mode. Robust: values are clipped, and a variogram is made of
+    weighted medians, so that a tenth of the observations, or of the levels, can be anything.
 
     Source: Cressie 1993, Statistics for spatial data, section 2.4; Dowd 1984 (the variogram of medians).
     """

@@ -90,13 +90,19 @@ def learn(starts: Sequence[AbstractFieldKernel], noise_sd: Parameter, floor: flo
 
     Source: Gneiting and Raftery 2007, section 9 (scores as estimators); Varin et al. 2011 (composite likelihoods).
     """
-    found = [Learned(kernel, noise_sd, -np.inf) for kernel in starts]
-    if len(found) > 1:
-        found = [_ascend(f, floor, residuals, _FEW, _SHORT) for f in found]
-    best = max(found, key=lambda f: f.score)
+    several = len(starts) > 1
+    best = glance(starts, noise_sd, floor, residuals) if several else Learned(starts[0], noise_sd, -np.inf)
     for _ in range(2):
         best = _ascend(best, floor, residuals, _MANY, _LONG)
     return best
+
+
+def glance(starts: Sequence[AbstractFieldKernel], noise_sd: Parameter, floor: float, residuals: Residuals) -> Learned:
+    """As `learn`, from a smaller sample and less precisely: for comparing kernels."""
+    return max(
+        (_ascend(Learned(kernel, noise_sd, -np.inf), floor, residuals, _FEW, _SHORT) for kernel in starts),
+        key=lambda f: f.score,
+    )
 
 
 def _ascend(start: Learned, floor: float, residuals: Residuals, size: int, iterations: int) -> Learned:
