@@ -19,6 +19,7 @@ from probtensor.labelled.posterior import Posterior
 from probtensor.likelihoods.gaussian import Gaussian
 from probtensor.model import as_sum, bind
 from probtensor.selection import automatic
+from probtensor.terms.local import Local
 
 _LOG = logging.getLogger("probtensor")
 
@@ -90,6 +91,9 @@ def _fit(
         _warn_of_unread(modes, encoded)
     axes = encoded.axes(modes)
     observations = encoded.observations(modes)
+    for term in declared.terms:
+        if isinstance(term, Local):
+            term.check(int(encoded.seen.sum()))
     bound = bind(declared, axes, likelihood, automatic.scale_of(observations))
     engine = engine.resolved_for(bound)
     with _progress(progress) as report:

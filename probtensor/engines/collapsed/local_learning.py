@@ -13,9 +13,9 @@ from jax.flatten_util import ravel_pytree
 from scipy.optimize import minimize
 
 from probtensor.compilation import compiled
-from probtensor.engines.collapsed.contrasts import neighbours_before
 from probtensor.hyperparameters import Parameter, learned_mask, log_prior
 from probtensor.kernels.field import AbstractFieldKernel
+from probtensor.nearest import search
 from probtensor.nearest.conditionals import (
     Entries,
     Neighbourhood,
@@ -87,14 +87,15 @@ def _ascend(
     iterations: int,
 ) -> Learned:
     """L-BFGS with the neighbours held."""
-    index = neighbours_before(start.kernel, entries.points, targets, neighbours)
+    index = search.before(start.kernel, float(start.noise_sd.value[0]) ** 2, entries, targets, neighbours)
     hood = gather(Entries(*(a[targets] for a in entries)), entries, index)
     near = residuals[:, index] * (index >= 0)
     own = residuals[:, targets]
     tree = (start.kernel, start.noise_sd)
     learned, held = eqx.partition(tree, learned_mask(tree))
-    share = np.asarray(len(targets) / len(entries.points))
-    flat, unravel = ravel_pytree(learned)
+    share = jnp.asarray(len(targets) / len(entries.points))
+    begun, unravel = ravel_pytree(learned)
+    flat = np.asarray(begun)
 
     def loss(vector: np.ndarray) -> tuple[float, np.ndarray]:
         here = unravel(jnp.asarray(vector))
@@ -109,7 +110,6 @@ def _ascend(
 
     if not flat.size:
         return start._replace(score=-loss(np.zeros(0))[0] / len(targets))
-    flat = np.asarray(flat)
     low, high = flat - _REACH, flat + _REACH
     if start.noise_sd.learned:
         low[-1], high[-1] = np.log(floor), max(high[-1], np.log(floor))
