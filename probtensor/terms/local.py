@@ -59,8 +59,19 @@ class Local(AbstractTerm):
             )
 
     def mode_names(self, available: Sequence[str]) -> tuple[str, ...]:
-        """The coordinates that the kernel reads; all of the data's for a plain kernel."""
-        return self.kernel.dims if isinstance(self.kernel, AbstractFieldKernel) else tuple(available)
+        """The coordinates that the kernel reads; all of the data's for a plain kernel.
+
+        Raises ModelError for one that the data do not have.
+        """
+        if not isinstance(self.kernel, AbstractFieldKernel):
+            return tuple(available)
+        for name in self.kernel.dims:
+            if name not in available:
+                raise ModelError(
+                    f"Local: its kernel reads the coordinate {name!r}, which the data do not have; they have "
+                    f"{', '.join(available)}"
+                )
+        return self.kernel.dims
 
     def check(self, observations: int) -> None:
         """Raises ModelError for a given number of neighbours that is larger than the number of observations."""
