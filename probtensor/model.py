@@ -32,7 +32,16 @@ def bind(model: Sum, axes: Mapping[str, Axis], likelihood: Gaussian, scale: Data
     Raises:
         ModelError: a term does not fit the axes.
     """
-    return BoundModel(tuple(t.bind(axes, scale) for t in model.terms), likelihood.bind(scale.variance))
+    return BoundModel(tuple(_bind(t, axes, scale) for t in model.terms), likelihood.bind(scale.variance))
+
+
+def _bind(term: AbstractTerm, axes: Mapping[str, Axis], scale: DataScale) -> AbstractBoundTerm:
+    """A term with numbers; an error says which term it is about."""
+    try:
+        return term.bind(axes, scale)
+    except ModelError as error:
+        name, text = type(term).__name__, str(error)
+        raise ModelError(text if text.startswith(name) else f"{name}: {text}") from error
 
 
 def as_sum(model: Any) -> Sum:

@@ -7,14 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from probtensor.terms.base import Sum
+from probtensor.kernels.base import Product, Sum
+from probtensor.kernels.field import FieldProduct, FieldSum, On
+from probtensor.kernels.matern import Matern
+from probtensor.terms import base
 from probtensor.terms.cp import CP
+from probtensor.terms.local import Local
 from probtensor.terms.offset import Climatology, Offset
 from probtensor.terms.tensor_train import TensorTrain
 from probtensor.terms.tucker import Tucker
 
 
-def describe(model: Sum) -> str:
+def describe(model: base.Sum) -> str:
     """The model as its terms."""
     return " + ".join(_term(t) for t in model.terms)
 
@@ -34,7 +38,29 @@ def _term(term: Any) -> str:
         return f"Climatology({', '.join((term.attribute, *term.over))})"
     if isinstance(term, Offset):
         return f"Offset(over {', '.join(term.over)})" if term.over else "Offset()"
+    if isinstance(term, Local):
+        number = "" if term.neighbours is None else f", {term.neighbours} neighbours"
+        return f"Local({_kernel(term.kernel)}{number})"
     return type(term).__name__
+
+
+#: How a sum and a product of kernels are written.
+_JOINED = {Sum: " + ", FieldSum: " + ", Product: " * ", FieldProduct: " * "}
+
+
+def _kernel(kernel: Any, inside: bool = False) -> str:
+    """A kernel as it is written, without numbers other than smoothness and period; inside: of a larger expression."""
+    if isinstance(kernel, On):
+        dims = [*kernel.dims, *([] if kernel.metric is None else [f"metric={kernel.metric}"])]
+        return f"{_kernel(kernel.kernel, inside=True)}.on({', '.join(dims)})"
+    if isinstance(kernel, FieldSum | FieldProduct | Sum | Product):
+        text = _JOINED[type(kernel)].join(_kernel(part, inside=True) for part in kernel.parts)
+        return f"({text})" if inside else text
+    name = type(kernel).__name__
+    if isinstance(kernel, Matern):
+        return f"{name}({round(2 * kernel.nu)}/2)"
+    period = getattr(kernel, "period", None)
+    return f"{name}({getattr(period, 'value', period)})" if period is not None else name
 
 
 def _name(mode: Any) -> str:
@@ -64,12 +90,18 @@ def summary(facts: Mapping[str, Any]) -> str:
         f"  noise sd     {facts['noise_sd']:.4g}{unit}",
         f"  objective    {facts['objective'][-1]:.6g} nats after {len(facts['objective'])} sweeps",
         f"  stopped      {facts['reason']}",
-        f"  power        {facts['power']:g} (exponent on the likelihood; 1 = independent noise)",
+        f"  power        {facts['power']:g} ({_meaning(facts['model'])})",
         f"  time         {facts['compile_seconds']:.1f} s compiling, {facts['run_seconds']:.1f} s running",
     ]
     if len(facts["restarts"]) > 1:
         lines.append(f"  restarts     objectives {', '.join(f'{o:.6g}' for o in facts['restarts'])}; the best was kept")
     return "\n".join(lines + _choice(facts["choice"]))
+
+
+def _meaning(model: base.Sum) -> str:
+    if any(isinstance(term, Local) for term in model.terms):
+        return "exponent on the likelihood, of the start only: the local term knows the correlations"
+    return "exponent on the likelihood; 1 = independent noise"
 
 
 def _choice(choice: Any) -> list[str]:

@@ -147,13 +147,12 @@ class MessagePassing:
                 fit = engine._go_on(state, observations, progress, fresh=True)
                 fits.append(fit._replace(compile_seconds=fit.compile_seconds + starting))
         best = max(fits, key=lambda f: f.objective[-1])
-        if collapsed.positions(model):
-            best = self._with_local(best, observations, key, gaps, progress)
-        return best._replace(
+        best = best._replace(
             restarts=tuple(float(f.objective[-1]) for f in fits),
             compile_seconds=sum(f.compile_seconds for f in fits),
             run_seconds=sum(f.run_seconds for f in fits),
         )
+        return self._with_local(best, observations, key, gaps, progress) if collapsed.positions(model) else best
 
     def _with_local(
         self, fit: Fit, observations: Observations, key: Key, gaps: np.ndarray | None, progress: Progress | None

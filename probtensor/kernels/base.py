@@ -69,10 +69,14 @@ class AbstractKernel(eqx.Module):
 
     def __add__(self, other: AbstractKernel) -> Sum:
         """The kernel of a sum of independent functions."""
+        if not isinstance(other, AbstractKernel):
+            return NotImplemented
         return Sum(tuple(part for k in (self, other) for part in (k.parts if isinstance(k, Sum) else (k,))))
 
     def __mul__(self, other: AbstractKernel) -> Product:
         """The product of covariances, such as a cycle that changes its shape slowly: periodic times Matern."""
+        if not isinstance(other, AbstractKernel):
+            return NotImplemented
         return Product(tuple(part for k in (self, other) for part in (k.parts if isinstance(k, Product) else (k,))))
 
     def on(self, *dims: str, metric: str | None = None) -> On:

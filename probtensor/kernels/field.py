@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -62,11 +63,19 @@ class AbstractFieldKernel(eqx.Module):
         """The kernel of a product of independent functions."""
         return FieldProduct((*_parts(self, FieldProduct), *_parts(other, FieldProduct)))
 
+    def __radd__(self, other: Any) -> FieldSum:
+        """A sum with something that does not say which coordinates it reads. Raises ModelError."""
+        return FieldSum((*_parts(other, FieldSum), *_parts(self, FieldSum)))
 
-def _parts(kernel: AbstractFieldKernel, kind: type) -> tuple[AbstractFieldKernel, ...]:
+    def __rmul__(self, other: Any) -> FieldProduct:
+        """A product with something that does not say which coordinates it reads. Raises ModelError."""
+        return FieldProduct((*_parts(other, FieldProduct), *_parts(self, FieldProduct)))
+
+
+def _parts(kernel: Any, kind: type[FieldSum] | type[FieldProduct]) -> tuple[AbstractFieldKernel, ...]:
     if not isinstance(kernel, AbstractFieldKernel):
         raise ModelError(f"{kernel!r} does not say which coordinates it reads; write kernel.on('time')")
-    return kernel.parts if isinstance(kernel, kind) else (kernel,)  # type: ignore[attr-defined]
+    return kernel.parts if isinstance(kernel, kind) else (kernel,)
 
 
 class On(AbstractFieldKernel):
@@ -79,6 +88,8 @@ class On(AbstractFieldKernel):
             ``"euclidean"``: one for all; ``"sphere"``: chordal distance in km between latitude and longitude in
             degrees, the default for dimensions with these names. A kernel of great-circle distance would not be
             positive definite (Guinness and Fuentes 2016).
+        columns: where the coordinates stand, once bound.
+        ratios: lengthscales of the second and further coordinates relative to that of the first, once bound.
     """
 
     kernel: AbstractKernel
@@ -115,7 +126,7 @@ class On(AbstractFieldKernel):
         for name in self.own_dims:
             if axes[name].kind == "category":
                 raise ModelError(
-                    f"Local: coordinate {name!r} holds names, which have no distance; use CP(rank, modes=[{name!r}, "
+                    f"Local: coordinate {name!r} is a category, which has no distances; use CP(rank, modes=[{name!r}, "
                     "...]) for it"
                 )
         scales = [_start_of(axes[n], start.fraction) for n in self.own_dims]
@@ -126,7 +137,7 @@ class On(AbstractFieldKernel):
         elif self._metric == "ard" and len(scales) > 1:
             declared = getattr(self.kernel, "lengthscale", None)
             if declared is None:
-                relative = np.array([scales[0] / s for s in scales[1:]])
+                relative = np.array([s / scales[0] for s in scales[1:]])
                 ratios = hyperparameters.bind(None, relative, "relative lengthscale")
             else:
                 ratios = hyperparameters.bind(
@@ -147,7 +158,7 @@ class On(AbstractFieldKernel):
             return EARTH_RADIUS * unit
         if self.ratios is None:
             return chosen
-        return chosen * jnp.concatenate([jnp.ones(1, chosen.dtype), self.ratios.value])
+        return chosen / jnp.concatenate([jnp.ones(1, chosen.dtype), self.ratios.value])
 
     def covariance(self, a: Float[Array, "... D"], b: Float[Array, "... D"]) -> Float[Array, "..."]:
         """The kernel at the distance of the places."""

@@ -15,6 +15,8 @@ from probtensor.typing import Array, Float
 
 #: Harmonics beyond the order at which the recurrence for Bessel functions starts, and those that `truncated` counts.
 _BEYOND, _COUNTED = 30, 100
+#: A period may be this many times the record, the last level's own share included: twelve months are a year.
+_SLACK = 1.05
 
 
 class Periodic(AbstractKernel):
@@ -36,7 +38,8 @@ class Periodic(AbstractKernel):
         shared: one period and one lengthscale for all components of a term instead of one each.
 
     Raises:
-        ModelError: the order is not a positive integer, or a hyper-parameter is not positive.
+        ModelError: the order is not a positive integer, a hyper-parameter is not positive, or the period is longer than
+            the record, which then says nothing of a cycle.
 
     Source: MacKay 1998, eq. 47; Solin and Sarkka 2014, eqs. 24-27 (state-space form).
     """
@@ -56,13 +59,24 @@ class Periodic(AbstractKernel):
         """Numbers for the hyper-parameters; the variance is held at its start unless this mode carries it."""
         periods = np.exp(np.log(start.lengthscales).mean(keepdims=True)) if self.shared else start.lengthscales
         scales = np.geomspace(2.0, 0.5, len(periods)) if len(periods) > 1 else np.ones(1)
+        period = hyperparameters.bind(self.period, periods, "period", axis)
+        self._check(float(np.exp(np.max(period.raw))), axis)
         return Periodic(
-            hyperparameters.bind(self.period, periods, "period", axis),
+            period,
             hyperparameters.bind(self.lengthscale, scales, "lengthscale"),
             hyperparameters.bind(self.variance, start.variances, "variance", held=not start.carries_variance),
             self.order,
             self.shared,
         )
+
+    def _check(self, period: float, axis: Axis) -> None:
+        record = axis.range + axis.spacing
+        if self.period is not None and axis.size > 1 and period > _SLACK * record:
+            unit = f" {axis.unit}" if axis.unit else ""
+            raise ModelError(
+                f"mode {axis.name!r}: Periodic(period={self.period!r}) repeats itself after {period:g}{unit}, and the "
+                f"record is only {record:g}{unit} long; use a Matern kernel"
+            )
 
     def _values(self) -> list[Float[Array, "R"]]:
         return jnp.broadcast_arrays(self.period.value, self.lengthscale.value, self.variance.value)

@@ -23,6 +23,7 @@ from probtensor.model import BoundModel, as_sum, bind
 from probtensor.observations.domain import Observations
 from probtensor.selection import automatic
 from probtensor.selection.hold_out import hold_out
+from probtensor.terms.local import Local
 
 #: From fewer observations no gaps are made.
 _FEW = 50
@@ -96,6 +97,9 @@ def _fit(
         _warn_of_unread(modes, encoded)
     axes = encoded.axes(modes)
     observations = encoded.observations(modes)
+    for term in declared.terms:
+        if isinstance(term, Local):
+            term.check(int(encoded.seen.sum()))
     bound = bind(declared, axes, likelihood, automatic.scale_of(observations))
     engine = engine.resolved_for(bound)
     with _progress(progress) as report:

@@ -14,10 +14,13 @@ from probtensor.axes import JOIN
 from probtensor.engines.sweep import State
 from probtensor.errors import ModelError
 from probtensor.hyperparameters import is_parameter
+from probtensor.kernels.field import AbstractFieldKernel, FieldSum
+from probtensor.kernels.periodic import Periodic
 from probtensor.labelled.encode import Encoded
 from probtensor.priors.base import Belief
 from probtensor.terms import gauges
 from probtensor.terms.cp import BoundCP
+from probtensor.terms.local import BoundLocal
 from probtensor.terms.tensor_train import BoundTensorTrain
 from probtensor.terms.tucker import BoundTucker
 
@@ -55,12 +58,14 @@ def _term(state: State, term: int | None, gauge: str) -> tuple[Any, Sequence[Bel
         k for k, t in enumerate(state.model.terms) if isinstance(t, BoundCP | BoundTucker | BoundTensorTrain)
     ]
     if term is None and not with_factors:
-        raise ModelError("the model has no term with factors, only offsets")
+        raise ModelError("the model has no term with factors, only offsets and local terms")
     term = with_factors[0] if term is None else term
     if not 0 <= term < len(state.model.terms):
         raise ModelError(f"term={term}: the model has the terms 0 to {len(state.model.terms) - 1}")
     if term not in with_factors:
-        raise ModelError(f"term {term} is an offset, which has no factors; terms with factors: {with_factors}")
+        local = isinstance(state.model.terms[term], BoundLocal)
+        what = "a local Gaussian process" if local else "an offset"
+        raise ModelError(f"term {term} is {what}, which has no factors; terms with factors: {with_factors or 'none'}")
     return state.model.terms[term], state.beliefs[term]
 
 
@@ -171,9 +176,13 @@ def _canonical(mean: dict, sd: dict, explained: np.ndarray) -> tuple[dict, dict,
 def hyperparameters(state: State, units: dict[str, str], data_unit: str) -> pd.DataFrame:
     """One row for each value of each hyper-parameter, see `Posterior.hyperparameters`."""
     rows: list[dict[str, Any]] = []
+    variance_unit = f"({data_unit})^2" if data_unit else ""
     for j, term in enumerate(state.model.terms):
+        if isinstance(term, BoundLocal):
+            rows += _rows_of_field(term.kernel, j, units, variance_unit)
+            continue
         for mode, block in zip(_block_names(term), term.blocks, strict=True):
-            rows += _rows(block.prior, j, mode, units.get(mode, ""), f"({data_unit})^2" if data_unit else "")
+            rows += _rows(block.prior, j, mode, units.get(mode, ""), variance_unit)
     noise = state.model.likelihood.sd
     rows.append(_row("noise", "", 0, "sd", float(noise.value[0]), data_unit, noise.learned))
     return pd.DataFrame(rows)
@@ -183,6 +192,25 @@ def _block_names(term: Any) -> tuple[str, ...]:
     if isinstance(term, BoundTucker):
         return (*term.names, "core")
     return term.names if isinstance(term, BoundCP | BoundTensorTrain) else (" x ".join(getattr(term, "over", ())),)
+
+
+def _rows_of_field(
+    kernel: AbstractFieldKernel, term: int, units: dict[str, str], variance_unit: str
+) -> list[dict[str, Any]]:
+    """Of a local term's kernel: each part's own, its summand as the component."""
+    rows = []
+    for k, summand in enumerate(kernel.parts if isinstance(kernel, FieldSum) else (kernel,)):
+        for part in {id(part): part for product in summand.products() for part in product}.values():
+            mode, first = " x ".join(part.dims), units.get(part.dims[0], "")
+            own = _rows(part.kernel, term, mode, "km" if part.metric == "sphere" else first, variance_unit)
+            rows += [row | {"component": k + 1} for row in own]
+            if part.ratios is not None:
+                for name, value in zip(part.dims[1:], np.asarray(part.ratios.value), strict=True):
+                    unit = units.get(name, "")
+                    unit = "" if unit == first else f"{unit or '1'}/{first or '1'}"
+                    label = f"relative lengthscale of {name}"
+                    rows.append(_row(term, mode, k + 1, label, float(value), unit, part.ratios.learned))
+    return rows
 
 
 def _rows(prior: Any, term: int, mode: str, unit: str, variance_unit: str) -> list[dict[str, Any]]:
@@ -198,10 +226,19 @@ def _rows(prior: Any, term: int, mode: str, unit: str, variance_unit: str) -> li
                 rows += [_row(term, mode, 0, f"stretch of {d}", float(v), "", node.learned) for d, v in named]
                 continue
             own = variance_unit if name.endswith("variance") else unit
+            if isinstance(_owner(prior, path), Periodic) and name.endswith("lengthscale"):
+                own = ""  # an angle in the cycle
             rows += [_row(term, mode, r + 1, name, float(v), own, node.learned) for r, v in enumerate(values)]
     if getattr(prior, "mean", None) is not None:
         rows.append(_row(term, mode, 1, "mean", float(prior.mean[0]), "", True))
     return rows
+
+
+def _owner(tree: Any, path: Sequence[Any]) -> Any:
+    """The node that holds the last of a path."""
+    for key in path[:-1]:
+        tree = getattr(tree, key.name) if hasattr(key, "name") else tree[key.idx]
+    return tree
 
 
 def _row(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from probtensor.compilation import compiled
@@ -30,9 +31,9 @@ class Entries(NamedTuple):
 
 
 class Conditionals(NamedTuple):
-    """Weights B and variances D of each target given its neighbours; index -1 is no neighbour, its weight 0."""
+    """Weights B and variances D of each target given its neighbours; neighbour -1 is none, its weight 0."""
 
-    index: Int[np.ndarray, "n k"]
+    neighbours: Int[np.ndarray, "n k"]
     weights: Float[np.ndarray, "n k"]
     variance: Float[np.ndarray, "n"]
 
@@ -68,8 +69,10 @@ class Solved(NamedTuple):
 
 def gather(targets: Entries, sources: Entries, index: Int[np.ndarray, "n k"]) -> Neighbourhood:
     """The neighbours' places and noise; missing neighbours have no covariance with anything."""
-    near = sources.unit_noise[index]
-    return Neighbourhood(*targets, sources.points[index], near, (index >= 0).astype(near.dtype))
+    live = jnp.asarray((index >= 0).astype(sources.points.dtype))
+    points, near = jnp.asarray(targets.points), jnp.asarray(sources.points[index])
+    unit_noise, near_unit_noise = jnp.asarray(targets.unit_noise), jnp.asarray(sources.unit_noise[index])
+    return Neighbourhood(points, unit_noise, near, near_unit_noise, live)
 
 
 def covariances(kernel: AbstractFieldKernel, part: AbstractFieldKernel, hood: Neighbourhood) -> Covariances:

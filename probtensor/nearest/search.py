@@ -1,20 +1,57 @@
-"""Which entries to condition on: those with the largest prior correlation, found by trees."""
+"""Which entries to condition on: candidates with a large prior correlation from trees, the most informative of them."""
 
 from __future__ import annotations
 
 import itertools
 
+import jax.numpy as jnp
 import numpy as np
 from scipy.spatial import cKDTree
 
-from probtensor.compilation import compiled
 from probtensor.kernels.field import AbstractFieldKernel, On
-from probtensor.typing import Array, Float, Int
+from probtensor.nearest.conditionals import Entries
+from probtensor.nearest.informative import most_informative
+from probtensor.typing import Float, Int
 
 #: How much a coordinate that one product of kernels does not read counts among entries that are equally near to it.
 _TIE = 1e-3
+#: Candidates from a tree as a multiple of the neighbours chosen from them; twice gives most of what four times gives.
+_CANDIDATES = 2
 #: A batch of targets ends this much further than it begins.
 _GROWTH = 1.25
+
+
+def before(
+    kernel: AbstractFieldKernel,
+    noise: float,
+    entries: Entries,
+    targets: Int[np.ndarray, "n"],
+    number: int,
+) -> Int[np.ndarray, "n k"]:
+    """For each target, neighbours among the entries before it, -1 where there are fewer.
+
+    noise: variance of an entry with unit noise 1; it says when a second entry at one place is worth having.
+    """
+    number = min(number, len(entries.points) - 1) or 1
+    candidates = [earlier(place, targets, _CANDIDATES * number) for place in embeddings(kernel, entries.points)]
+    return most_informative(kernel, noise, entries, entries.points[targets], np.concatenate(candidates, axis=1), number)
+
+
+def among(
+    kernel: AbstractFieldKernel,
+    noise: float,
+    entries: Entries,
+    sources: Int[np.ndarray, "m"],
+    targets: Float[np.ndarray, "n D"],
+    number: int,
+) -> Int[np.ndarray, "n k"]:
+    """For each target place, neighbours among some of the entries, -1 where there are fewer."""
+    places = embeddings(kernel, np.concatenate([entries.points[sources], targets]))
+    candidates = []
+    for place in places:
+        found = nearest(place[: len(sources)], place[len(sources) :], _CANDIDATES * number)
+        candidates.append(np.where(found >= 0, sources[found], -1))
+    return most_informative(kernel, noise, entries, targets, np.concatenate(candidates, axis=1), number)
 
 
 def embeddings(kernel: AbstractFieldKernel, points: Float[np.ndarray, "N D"]) -> list[Float[np.ndarray, "N E"]]:
@@ -37,7 +74,7 @@ def embeddings(kernel: AbstractFieldKernel, points: Float[np.ndarray, "N D"]) ->
 
 
 def _scaled(part: On, points: np.ndarray) -> np.ndarray:
-    place = np.asarray(part.place(points))
+    place = np.asarray(part.place(jnp.asarray(points)))
     extent = float(np.linalg.norm(np.ptp(place, axis=0))) or 1.0
     return place / part.reach(extent)
 
@@ -78,34 +115,3 @@ def _query(places: np.ndarray, targets: np.ndarray, number: int) -> np.ndarray:
     out = np.full((len(targets), number), -1)
     out[:, :found] = cKDTree(places).query(targets, k=found)[1].reshape(len(targets), found)
     return out
-
-
-def most_correlated(
-    kernel: AbstractFieldKernel,
-    points: Float[np.ndarray, "N D"],
-    targets: Float[np.ndarray, "M D"],
-    candidates: list[Int[np.ndarray, "M C"]],
-    number: int,
-) -> Int[np.ndarray, "M k"]:
-    """Of the candidates found for each product, the ones with the largest covariance under the whole kernel."""
-    if len(candidates) == 1:
-        return candidates[0][:, :number]
-    merged = np.sort(np.concatenate(candidates, axis=1), axis=1)
-    merged[:, 1:][merged[:, 1:] == merged[:, :-1]] = -1
-    chunk = 1024
-    out = np.empty((len(targets), number), dtype=int)
-    for at in range(0, len(targets), chunk):
-        some = merged[at : at + chunk]
-        padded = np.pad(some, ((0, chunk - len(some)), (0, 0)), constant_values=-1)
-        where = np.zeros((chunk, targets.shape[1]))
-        where[: len(some)] = targets[at : at + chunk]
-        cov = np.asarray(_cross(kernel, where, points[padded]))[: len(some)]
-        cov = np.where(some >= 0, cov, -np.inf)
-        best = np.argsort(-cov, axis=1, kind="stable")[:, :number]
-        out[at : at + chunk] = np.take_along_axis(some, best, axis=1)
-    return out
-
-
-@compiled
-def _cross(kernel: AbstractFieldKernel, targets: Float[Array, "n D"], near: Float[Array, "n C D"]) -> Array:
-    return kernel.covariance(targets[:, None], near)

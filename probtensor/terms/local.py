@@ -17,6 +17,8 @@ from probtensor.priors.base import AbstractModePrior, Belief, Marginals, Sites
 from probtensor.terms.base import AbstractBoundTerm, AbstractTerm, Block, DataScale, axis_of
 from probtensor.typing import Array, Float, Key
 
+#: What ``neighbours=None`` means, where there are so many observations.
+_NEIGHBOURS = 30
 #: Share of the data's variance that the local term starts with.
 _SHARE = 0.5
 #: Lengthscales that learning starts from, as fractions of every range.
@@ -32,7 +34,8 @@ class Local(AbstractTerm):
     Args:
         kernel: kernels of chosen coordinates, ``Matern(1/2).on("time") * Matern(3/2).on("lat", "lon")``, their sums and
             products; a plain kernel is one factor for each mode of the data.
-        neighbours: how many entries each is conditioned on: cost grows with its third power, accuracy with it.
+        neighbours: how many entries each is conditioned on: cost grows with its third power, accuracy with it. None:
+            30, or all earlier ones where there are fewer.
 
     Raises:
         ModelError: the number of neighbours is not a positive integer, or the kernel is not one.
@@ -41,22 +44,41 @@ class Local(AbstractTerm):
     """
 
     kernel: AbstractFieldKernel | AbstractKernel
-    neighbours: int = eqx.field(static=True, default=30)
+    neighbours: int | None = eqx.field(static=True, default=None)
 
     def __check_init__(self) -> None:
         """Raises ModelError for a bad number of neighbours or kernel."""
-        if isinstance(self.neighbours, bool) or not isinstance(self.neighbours, int | np.integer):
-            raise ModelError(f"Local(neighbours={self.neighbours!r}): expected a positive integer")
-        if self.neighbours < 1:
-            raise ModelError(f"Local(neighbours={self.neighbours}): at least one neighbour")
+        number = 1 if self.neighbours is None else self.neighbours
+        if isinstance(number, bool) or not isinstance(number, int | np.integer) or number < 1:
+            raise ModelError(
+                f"Local(neighbours={self.neighbours!r}): expected a positive integer, or None for the default"
+            )
         if not isinstance(self.kernel, AbstractFieldKernel | AbstractKernel):
             raise ModelError(
                 f"Local({self.kernel!r}): expected a kernel of chosen coordinates, as in Matern(3/2).on('time')"
             )
 
     def mode_names(self, available: Sequence[str]) -> tuple[str, ...]:
-        """The coordinates that the kernel reads; all of the data's for a plain kernel."""
-        return self.kernel.dims if isinstance(self.kernel, AbstractFieldKernel) else tuple(available)
+        """The coordinates that the kernel reads; all of the data's for a plain kernel.
+
+        Raises ModelError for one that the data do not have.
+        """
+        if not isinstance(self.kernel, AbstractFieldKernel):
+            return tuple(available)
+        for name in self.kernel.dims:
+            if name not in available:
+                raise ModelError(
+                    f"Local: its kernel reads the coordinate {name!r}, which the data do not have; they have "
+                    f"{', '.join(available)}"
+                )
+        return self.kernel.dims
+
+    def check(self, observations: int) -> None:
+        """Raises ModelError for a given number of neighbours that is larger than the number of observations."""
+        if self.neighbours is not None and self.neighbours > observations:
+            raise ModelError(
+                f"Local(neighbours={self.neighbours}): there are only {observations} observations; leave neighbours out"
+            )
 
     def bind(self, axes: Mapping[str, Axis], scale: DataScale) -> BoundLocal:
         """Starts at several fractions of every range. Raises ModelError for a mode that it cannot read."""
@@ -66,7 +88,8 @@ class Local(AbstractTerm):
         kernel = _on_each(self.kernel, varying or list(names[:1]))
         start = _SHARE * scale.variance
         first, *others = (kernel.bind(axes, available, FieldStart(f, start), True) for f in _FRACTIONS)
-        return BoundLocal(first, tuple(available), self.neighbours, tuple(others))
+        neighbours = _NEIGHBOURS if self.neighbours is None else int(self.neighbours)
+        return BoundLocal(first, tuple(available), neighbours, tuple(others))
 
 
 def _on_each(kernel: AbstractFieldKernel | AbstractKernel, names: Sequence[str]) -> AbstractFieldKernel:
@@ -85,7 +108,7 @@ class BoundLocal(AbstractBoundTerm):
     Attributes:
         kernel: where learning starts, or what it found.
         names: of all modes of the data, in the order of the columns that the kernel reads.
-        neighbours: how many entries each is conditioned on.
+        neighbours: how many entries each is conditioned on, or fewer.
         starts: the same kernel at other scales, where learning starts as well.
     """
 

@@ -192,7 +192,7 @@ def test_who_carries_the_variance_of_a_product():
 @pytest.mark.parametrize(("period", "days"), [("365.25D", 365.25), ("24 h", 1.0), (7, 7.0), (fixed("24 h"), 1.0)])
 def test_a_period_has_the_unit_of_its_coordinate(period, days):
     units = {"D": 1.0, "h": 1 / 24}
-    axis = Axis("t", "time", np.arange(9.0), "days", parse=lambda text: float(text[:-1]) * units[text[-1]])
+    axis = Axis("t", "time", np.arange(400.0), "days", parse=lambda text: float(text[:-1]) * units[text[-1]])
     kernel = Periodic(period).bind(axis, Start(np.ones(R), np.ones(R), True))
     np.testing.assert_allclose(kernel.period.value, days, rtol=1e-6)
     shared = Periodic(period, shared=True).bind(axis, Start(np.ones(R), np.ones(R), True))

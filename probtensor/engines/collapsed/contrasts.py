@@ -13,7 +13,7 @@ from scipy import sparse
 from probtensor.kernels.field import AbstractFieldKernel
 from probtensor.nearest import search
 from probtensor.nearest.conditionals import Conditionals, Entries, condition
-from probtensor.typing import Float, Int
+from probtensor.typing import Float
 
 
 class Contrasts(NamedTuple):
@@ -31,39 +31,14 @@ class Contrasts(NamedTuple):
 def contrasts(kernel: AbstractFieldKernel, noise: float, entries: Entries, neighbours: int) -> Contrasts:
     """Contrasts of all entries with their neighbours among those before them."""
     targets = np.arange(len(entries.points))
-    index = neighbours_before(kernel, entries.points, targets, neighbours)
+    index = search.before(kernel, noise, entries, targets, neighbours)
     found = condition(kernel, noise, entries, entries, index)
     return Contrasts(sparse.identity(len(targets), format="csr") - weights(found, len(targets)), found.variance)
 
 
-def neighbours_before(
-    kernel: AbstractFieldKernel, points: Float[np.ndarray, "N D"], targets: Int[np.ndarray, "n"], number: int
-) -> Int[np.ndarray, "n k"]:
-    """The entries before each target with the largest prior correlation, -1 where there are fewer."""
-    number = min(number, len(points) - 1) or 1
-    candidates = [search.earlier(place, targets, number) for place in search.embeddings(kernel, points)]
-    return search.most_correlated(kernel, points, points[targets], candidates, number)
-
-
-def neighbours_among(
-    kernel: AbstractFieldKernel,
-    points: Float[np.ndarray, "N D"],
-    targets: Int[np.ndarray, "n"],
-    sources: Int[np.ndarray, "m"],
-    number: int,
-) -> Int[np.ndarray, "n k"]:
-    """The entries among the sources with the largest prior correlation with each target."""
-    places = search.embeddings(kernel, points)
-    candidates = []
-    for place in places:
-        found = search.nearest(place[sources], place[targets], number)
-        candidates.append(np.where(found >= 0, sources[found], -1))
-    return search.most_correlated(kernel, points, points[targets], candidates, number)
-
-
 def weights(found: Conditionals, sources: int) -> sparse.csr_matrix:
     """B as a sparse matrix, targets x sources."""
-    n, k = found.index.shape
-    live = found.index.ravel() >= 0
+    n, k = found.neighbours.shape
+    live = found.neighbours.ravel() >= 0
     rows = np.repeat(np.arange(n), k)[live]
-    return sparse.csr_matrix((found.weights.ravel()[live], (rows, found.index.ravel()[live])), shape=(n, sources))
+    return sparse.csr_matrix((found.weights.ravel()[live], (rows, found.neighbours.ravel()[live])), shape=(n, sources))

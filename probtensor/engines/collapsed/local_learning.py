@@ -13,9 +13,9 @@ from jax.flatten_util import ravel_pytree
 from scipy.optimize import minimize
 
 from probtensor.compilation import compiled
-from probtensor.engines.collapsed.contrasts import neighbours_among, neighbours_before
 from probtensor.hyperparameters import Parameter, learned_mask, log_prior
 from probtensor.kernels.field import AbstractFieldKernel
+from probtensor.nearest import search
 from probtensor.nearest.conditionals import (
     Entries,
     Neighbourhood,
@@ -60,18 +60,18 @@ class Residuals(NamedTuple):
     neighbours: int
     gaps: Bool[np.ndarray, "N"]
 
-    def sampled(self, kernel: AbstractFieldKernel, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    def sampled(self, kernel: AbstractFieldKernel, noise: float, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Entries and their neighbours: among the entries before them, and for some in gaps, those outside of any."""
         rng = np.random.default_rng(seed)
-        points, number = self.entries.points, len(self.entries.points)
+        number = len(self.entries.points)
         before = np.sort(rng.choice(number, min(size, number), replace=False))
-        index = neighbours_before(kernel, points, before, self.neighbours)
+        index = search.before(kernel, noise, self.entries, before, self.neighbours)
         inside = np.flatnonzero(self.gaps)
         if not inside.size:
             return before, index
         inside = np.sort(rng.choice(inside, min(size, inside.size), replace=False))
         outside = np.flatnonzero(~self.gaps)
-        near = neighbours_among(kernel, points, inside, outside, index.shape[1])
+        near = search.among(kernel, noise, self.entries, outside, self.entries.points[inside], index.shape[1])
         return np.concatenate([before, inside]), np.concatenate([index, near])
 
 
@@ -108,13 +108,14 @@ def glance(starts: Sequence[AbstractFieldKernel], noise_sd: Parameter, floor: fl
 def _ascend(start: Learned, floor: float, residuals: Residuals, size: int, iterations: int) -> Learned:
     """L-BFGS with the neighbours held."""
     entries, draws = residuals.entries, residuals.draws
-    targets, index = residuals.sampled(start.kernel, size, _SEED)
+    targets, index = residuals.sampled(start.kernel, float(start.noise_sd.value[0]) ** 2, size, _SEED)
     hood = gather(Entries(*(a[targets] for a in entries)), entries, index)
     near, own = draws[:, index] * (index >= 0), draws[:, targets]
     tree = (start.kernel, start.noise_sd)
     learned, held = eqx.partition(tree, learned_mask(tree))
-    share = np.asarray(len(targets) / len(entries.points))
-    flat, unravel = ravel_pytree(learned)
+    share = jnp.asarray(len(targets) / len(entries.points))
+    begun, unravel = ravel_pytree(learned)
+    flat = np.asarray(begun)
 
     def loss(vector: np.ndarray) -> tuple[float, np.ndarray]:
         here = unravel(jnp.asarray(vector))
@@ -129,7 +130,6 @@ def _ascend(start: Learned, floor: float, residuals: Residuals, size: int, itera
 
     if not flat.size:
         return start._replace(score=-loss(np.zeros(0))[0] / len(targets))
-    flat = np.asarray(flat)
     low, high = flat - _REACH, flat + _REACH
     if start.noise_sd.learned:
         low[-1], high[-1] = np.log(floor), max(high[-1], np.log(floor))

@@ -26,7 +26,7 @@ from probtensor.terms.base import AbstractBoundTerm, Block
 from probtensor.typing import Array, Float, Int, Key
 
 #: Neighbours of a place to predict at, as a multiple of those of a training entry.
-_MORE = 3
+_MORE = 1.5
 #: Precision of function values that are known, relative to that of the prior's typical values.
 _PINNED = 1e8
 
@@ -128,7 +128,7 @@ class _Placed(NamedTuple):
         blocks = zip(self.term.blocks, values, self.levels, self.others, strict=True)
         for (block, value, levels, others), one in zip(blocks, jax.random.split(key, len(values)), strict=True):
             if len(others):
-                value = jnp.concatenate([value, _extended(block, value, others, one)])
+                value = jnp.concatenate([value, _extended(block, value, jnp.asarray(others), one)])
             out.append(value[levels])
         return tuple(out)
 
@@ -162,17 +162,14 @@ def _kriging(local: Local, kernel: AbstractFieldKernel, domain: Domain) -> _Krig
     """kernel: of the part that is asked for; the whole one says what the residuals are."""
     data = local.training.entries
     places = coordinates(domain, local.names, np.arange(int(np.prod(domain.shape))))
-    index = _near(local, data.points, places)
+    index = _near(local, data, places)
     found = condition(local.kernel, local.noise, Entries(places, np.zeros(len(places))), data, index, kernel)
     return _Kriging(weights(found, len(data.points)), found.variance)
 
 
-def _near(local: Local, points: np.ndarray, places: np.ndarray) -> Int[np.ndarray, "E k"]:
-    number = min(_MORE * local.neighbours, len(points))
-    kernel = local.kernel
-    embedded = search.embeddings(kernel, np.concatenate([points, places]))
-    candidates = [search.nearest(e[: len(points)], e[len(points) :], number) for e in embedded]
-    return search.most_correlated(kernel, points, places, candidates, number)
+def _near(local: Local, data: Entries, places: np.ndarray) -> Int[np.ndarray, "E k"]:
+    number = min(int(_MORE * local.neighbours), len(data.points))
+    return search.among(local.kernel, local.noise, data, np.arange(len(data.points)), places, number)
 
 
 class _Joint(NamedTuple):
@@ -196,11 +193,8 @@ def _joint(local: Local, domain: Domain) -> _Joint:
     points = np.concatenate([data.points, places])
     sources = Entries(points, np.concatenate([data.unit_noise, np.zeros(len(places))]))
     n = len(data.points)
-    number = min(2 * local.neighbours, len(points) - 1)
     targets = np.arange(n, len(points))
-    embedded = search.embeddings(local.kernel, points)
-    candidates = [search.earlier(e, targets, number) for e in embedded]
-    index = search.most_correlated(local.kernel, points, places, candidates, number)
+    index = search.before(local.kernel, local.noise, sources, targets, int(_MORE * local.neighbours))
     found = condition(local.kernel, local.noise, Entries(places, np.zeros(len(places))), sources, index)
     whole = weights(found, len(points)).tocsc()
     lower = (sparse.identity(len(places), format="csr") - whole[:, n:]).tocsr()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import equinox as eqx
@@ -78,13 +79,17 @@ def _misfit(white: Any, colourings: Any, means: Values, spreads: Any) -> tuple[A
     return jax.value_and_grad(loss)(white)
 
 
+def _common_mean(j: int, k: int, terms: Any) -> Any:
+    return terms[j].blocks[k].prior.mean
+
+
 def movable(terms: Terms) -> Any:
     """A tree of bools: hyper-parameters that learning may move, common means of offsets among them."""
     mask = learned_mask(terms)
     for j, term in enumerate(terms):
         for k, block in enumerate(term.blocks):
             if isinstance(block.prior, Categorical) and block.prior.mean is not None:
-                mask = eqx.tree_at(lambda m, j=j, k=k: m[j].blocks[k].prior.mean, mask, True)
+                mask = eqx.tree_at(functools.partial(_common_mean, j, k), mask, True)
     return mask
 
 
@@ -143,10 +148,10 @@ class Signal:
         """Function values at the blocks' points."""
         return _values(self._colourings, self.unpack(white))
 
-    def _everywhere(self, cotangent: Float[np.ndarray, "N"]) -> np.ndarray:
+    def _everywhere(self, cotangent: Float[np.ndarray, "N"]) -> Array:
         whole = np.zeros(int(np.prod(self._domain.shape)))
         whole[self._rows] = cotangent
-        return whole
+        return jnp.asarray(whole)
 
     def whitened(self, beliefs: Beliefs, iterations: int) -> Float[np.ndarray, "P"]:
         """White noise whose functions are close to the beliefs' means, in units of the beliefs' spread."""

@@ -47,8 +47,8 @@ def learn(
     learned, held = eqx.partition(signal.terms, mask)
     if not draws or not jax.tree.leaves(learned):
         return signal.terms
-    flat, unravel = ravel_pytree(learned)
-    flat = np.asarray(flat)
+    start, unravel = ravel_pytree(learned)
+    flat = np.asarray(start)
     widths = jax.tree.map(
         lambda value, logarithm: jnp.full(value.shape, _REACH if logarithm else np.inf),
         learned,

@@ -1,0 +1,39 @@
+"""Kernels with numbers and entries for the tests of nearest-neighbour conditioning, and the dense Gaussian."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from probtensor.axes import Axis
+from probtensor.hyperparameters import fixed
+from probtensor.kernels.field import FieldStart
+from probtensor.kernels.matern import Matern
+from probtensor.nearest.conditionals import Entries
+
+NAMES = ("t", "x", "y")
+TIME = Matern(1 / 2, lengthscale=fixed(3.0), variance=fixed(1.4)).on("t")
+SPACE = Matern(3 / 2, lengthscale=fixed(4.0)).on("x", "y", metric="euclidean")
+KERNELS = {
+    "space": Matern(3 / 2, lengthscale=fixed(4.0), variance=fixed(1.4)).on("x", "y", metric="euclidean"),
+    "product": TIME * SPACE,
+    "sum": TIME * SPACE + Matern(1 / 2, lengthscale=fixed(8.0), variance=fixed(0.7)).on("y"),
+}
+
+
+def bind(kernel):
+    axes = {n: Axis(n, "numeric", np.linspace(0, 10, 11)) for n in NAMES}
+    return kernel.bind(axes, NAMES, FieldStart(0.1, 1.0), True)
+
+
+def entries(number, seed=0):
+    """At random places, with unequal noise."""
+    rng = np.random.default_rng(seed)
+    return Entries(rng.uniform(0, 10, size=(number, 3)), rng.uniform(0.5, 2.0, size=number))
+
+
+def dense(kernel, a, b):
+    """The covariance matrix, row by row."""
+    return np.stack([np.asarray(kernel.covariance(jnp.asarray(row)[None], jnp.asarray(b))) for row in a])
+
+
+def noisy(kernel, noise, found):
+    return dense(kernel, found.points, found.points) + noise * np.diag(found.unit_noise)
