@@ -40,9 +40,10 @@ def most_informative(
 
     Cost O(M C k^2). Source: the greedy criterion of Gramacy and Apley 2015, section 3.
     """
-    candidates = np.sort(candidates, axis=1)
-    candidates[:, 1:][candidates[:, 1:] == candidates[:, :-1]] = -1
+    candidates = _distinct(candidates)
     wanted = min(number, candidates.shape[1])
+    if wanted == candidates.shape[1]:
+        return np.pad(candidates, ((0, 0), (0, number - wanted)), constant_values=-1)
     batch = max(1, min(len(targets), _BATCH_NUMBERS // (candidates.shape[1] * wanted)))
     out = np.full((len(targets), number), -1)
     steps = jnp.zeros(wanted)
@@ -55,6 +56,14 @@ def most_informative(
         kept = np.take_along_axis(index, np.maximum(chosen, 0), axis=1)
         out[some, :wanted] = np.where(chosen >= 0, kept, -1)
     return out
+
+
+def _distinct(candidates: Int[np.ndarray, "M C"]) -> Int[np.ndarray, "M c"]:
+    """Without repeats, missing ones last, as few columns as hold them all."""
+    found = -np.sort(-candidates, axis=1)
+    found[:, 1:][found[:, 1:] == found[:, :-1]] = -1
+    found = -np.sort(-found, axis=1)
+    return found[:, : max(1, int(np.max(np.sum(found >= 0, axis=1), initial=0)))]
 
 
 @compiled

@@ -1,0 +1,95 @@
+"""Draws of some blocks given the others against one dense Gaussian."""
+
+import numpy as np
+import pytest
+
+import probtensor as pt
+from probtensor.engines.collapsed.conditional import Perturbation, draw, groups
+from probtensor.engines.collapsed.contrasts import contrasts
+from tests.engines.collapsed.problems import problem
+
+NOISE, ITERATIONS = 0.05, 400
+LOCAL = pt.Local(pt.Matern(1 / 2, lengthscale=pt.fixed(0.7), variance=pt.fixed(0.3)).on("x", "y", metric="euclidean"))
+
+
+def make(model):
+    """Thirty values on four by five levels, some of them twice."""
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 4, 30).astype(float), rng.integers(0, 5, 30).astype(float)
+    values = np.sin(x) * np.cos(y) + 2 + 0.3 * rng.normal(size=30)
+    case = problem(pt.points({"x": x, "y": y}, values), model + LOCAL)
+    return case, contrasts(case.kernel, NOISE, case.data.entries, 29)
+
+
+def exact(case, white, free):
+    """Mean and covariance of the free white numbers given the rest, by dense linear algebra."""
+    base = np.where(free, 0.0, white)
+    constant = case.signal(base)
+    J = np.stack([case.signal(base + unit) - constant for unit in np.eye(len(white))[free]], axis=1)
+    points, unit_noise = case.data.entries
+    K = case.dense(points, points) + NOISE * np.diag(unit_noise)
+    precision = np.eye(J.shape[1]) + J.T @ np.linalg.solve(K, J)
+    covariance = np.linalg.inv(precision)
+    return covariance @ (J.T @ np.linalg.solve(K, case.data.values - constant)), covariance
+
+
+MODELS = {
+    "offset": pt.Offset(),
+    "offset and main effects": pt.Offset() + pt.CP(1, modes=["x"]) + pt.CP(1, modes=["y"]),
+    "component": pt.Offset() + pt.CP(1),
+    "levels": pt.Offset(over="y"),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_mirrored_pair_has_the_exact_mean(name):
+    case, noise = make(MODELS[name])
+    rng = np.random.default_rng(1)
+    white = rng.normal(size=case.signal.size)
+    for free in groups(case.signal):
+        mean, covariance = exact(case, white, free)
+        one = Perturbation(rng.normal(size=30), rng.normal(size=case.signal.size))
+        pair = [draw(case.signal, noise, case.data.values, white, free, p, ITERATIONS) for p in (one, one.mirrored())]
+        assert all((p[~free] == white[~free]).all() for p in pair)
+        away = 0.5 * (pair[0] + pair[1])[free] - mean
+        # Of posterior standard deviations: what the optimiser's stopping rule leaves.
+        assert np.sqrt(away @ np.linalg.solve(covariance, away)) < 0.05
+        apart = (pair[0] - pair[1])[free]
+        assert np.sqrt(apart @ np.linalg.solve(covariance, apart)) > 0.2
+
+
+@pytest.mark.parametrize("name", ["offset and main effects", "component"])
+def test_draws_have_the_exact_covariance(name):
+    case, noise = make(MODELS[name])
+    rng = np.random.default_rng(2)
+    white = rng.normal(size=case.signal.size)
+    free = groups(case.signal)[-1]
+    mean, covariance = exact(case, white, free)
+    number, size = 400, int(free.sum())
+    found = []
+    for _ in range(number):
+        one = Perturbation(rng.normal(size=30), rng.normal(size=case.signal.size))
+        found.append(draw(case.signal, noise, case.data.values, white, free, one, ITERATIONS)[free])
+    whitened = np.linalg.solve(np.linalg.cholesky(covariance), (np.array(found) - mean).T)
+    # The mean of n draws is off by sqrt(P / n), their covariance by sqrt(P (P + 1) / n); half as much again at most.
+    assert np.linalg.norm(whitened.mean(axis=1)) < 1.5 * np.sqrt(size / number)
+    assert np.linalg.norm(whitened @ whitened.T / number - np.eye(size)) < 1.5 * np.sqrt(size * (size + 1) / number)
+
+
+def test_groups_move_every_number_and_the_signal_is_linear_in_each():
+    case, _ = make(pt.Offset() + pt.CP(2) + pt.CP(1, modes=["x"]))
+    found = groups(case.signal)
+    assert np.any(found, axis=0).all()
+    rng = np.random.default_rng(3)
+    white = rng.normal(size=case.signal.size)
+    for free in found:
+        a, b = (np.where(free, rng.normal(size=len(white)), white) for _ in range(2))
+        middle = case.signal(0.5 * (a + b))
+        np.testing.assert_allclose(middle, 0.5 * (case.signal(a) + case.signal(b)), rtol=0, atol=1e-10)
+
+
+def test_without_blocks():
+    case, _ = make(LOCAL)
+    assert groups(case.signal) == []
+    assert case.signal.size == 0
+    assert (case.signal(np.zeros(0)) == 0).all()
