@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import abc
+import functools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -21,6 +22,10 @@ from probtensor.typing import Array, Float
 EARTH_RADIUS = 6371.0
 _LATITUDES, _LONGITUDES = ("lat", "latitude"), ("lon", "longitude")
 _METRICS = ("ard", "euclidean", "sphere")
+
+
+#: Arrays (..., E), nested in tuples like the kernel's sums and products.
+Places: TypeAlias = Any
 
 
 class FieldStart(eqx.Module):
@@ -48,8 +53,16 @@ class AbstractFieldKernel(eqx.Module):
         """
 
     @abc.abstractmethod
+    def places(self, x: Float[Array, "... D"]) -> Places:
+        """What the kernel reads of coordinates: for each `On` in it, their place in its Euclidean space."""
+
+    @abc.abstractmethod
+    def between(self, a: Places, b: Places) -> Float[Array, "..."]:
+        """Covariance of the function at two sets of places, broadcast against each other."""
+
     def covariance(self, a: Float[Array, "... D"], b: Float[Array, "... D"]) -> Float[Array, "..."]:
         """Covariance of the function at ``a`` and at ``b``, broadcast against each other."""
+        return self.between(self.places(a), self.places(b))
 
     @abc.abstractmethod
     def products(self) -> tuple[tuple[On, ...], ...]:
@@ -160,12 +173,13 @@ class On(AbstractFieldKernel):
             return chosen
         return chosen / jnp.concatenate([jnp.ones(1, chosen.dtype), self.ratios.value])
 
-    def covariance(self, a: Float[Array, "... D"], b: Float[Array, "... D"]) -> Float[Array, "..."]:
+    def places(self, x: Float[Array, "... D"]) -> Places:
+        """One array."""
+        return self.place(x)
+
+    def between(self, a: Places, b: Places) -> Float[Array, "..."]:
         """The kernel at the distance of the places."""
-        square = jnp.sum((self.place(a) - self.place(b)) ** 2, axis=-1)
-        apart = square > 0
-        distance = jnp.where(apart, jnp.sqrt(jnp.where(apart, square, 1.0)), 0.0)
-        return self.kernel.covariance(distance)[0]
+        return self.kernel.covariance(_distance(a, b))[0]
 
     def reach(self, extent: float) -> float:
         """The distance at which half of the correlation is left, looked for up to ten extents."""
@@ -195,12 +209,15 @@ class FieldProduct(AbstractFieldKernel):
         rest = [p.bind(axes, names, FieldStart(start.fraction, 1.0), False) for p in others]
         return FieldProduct((first.bind(axes, names, start, carries), *rest))
 
-    def covariance(self, a: Float[Array, "... D"], b: Float[Array, "... D"]) -> Float[Array, "..."]:
+    def places(self, x: Float[Array, "... D"]) -> Places:
+        """The factors'."""
+        return tuple(part.places(x) for part in self.parts)
+
+    def between(self, a: Places, b: Places) -> Float[Array, "..."]:
         """Product of the factors' covariances."""
-        total = self.parts[0].covariance(a, b)
-        for part in self.parts[1:]:
-            total = total * part.covariance(a, b)
-        return total
+        return functools.reduce(
+            jnp.multiply, [part.between(*pair) for part, *pair in zip(self.parts, a, b, strict=True)]
+        )
 
     def products(self) -> tuple[tuple[On, ...], ...]:
         """Every choice of one product from each factor."""
@@ -225,16 +242,26 @@ class FieldSum(AbstractFieldKernel):
         share = FieldStart(start.fraction, start.variance / len(self.parts))
         return FieldSum(tuple(p.bind(axes, names, share, carries or k > 0) for k, p in enumerate(self.parts)))
 
-    def covariance(self, a: Float[Array, "... D"], b: Float[Array, "... D"]) -> Float[Array, "..."]:
+    def places(self, x: Float[Array, "... D"]) -> Places:
+        """The parts'."""
+        return tuple(part.places(x) for part in self.parts)
+
+    def between(self, a: Places, b: Places) -> Float[Array, "..."]:
         """Sum of the parts' covariances."""
-        total = self.parts[0].covariance(a, b)
-        for part in self.parts[1:]:
-            total = total + part.covariance(a, b)
-        return total
+        return functools.reduce(jnp.add, [part.between(*pair) for part, *pair in zip(self.parts, a, b, strict=True)])
 
     def products(self) -> tuple[tuple[On, ...], ...]:
         """The parts' products."""
         return tuple(product for part in self.parts for product in part.products())
+
+
+def _distance(a: Float[Array, "... E"], b: Float[Array, "... E"]) -> Float[Array, "..."]:
+    """Euclidean distance, safe to differentiate where it is zero."""
+    if a.shape[-1] == 1:
+        return jnp.abs(a[..., 0] - b[..., 0])
+    square = jnp.sum((a - b) ** 2, axis=-1)
+    apart = square > 0
+    return jnp.where(apart, jnp.sqrt(jnp.where(apart, square, 1.0)), 0.0)
 
 
 def _start_of(axis: Axis, fraction: float) -> float:

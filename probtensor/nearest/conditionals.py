@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -81,7 +82,9 @@ def covariances(kernel: AbstractFieldKernel, part: AbstractFieldKernel, hood: Ne
     part: the target is the function with this kernel, which is one in the sum ``kernel``, or all of it.
     """
     i, j = np.tril_indices(hood.near.shape[1], -1)
-    pairs = kernel.covariance(hood.near[:, i], hood.near[:, j]) * hood.live[:, i] * hood.live[:, j]
+    near = kernel.places(hood.near)  # once, and not for every pair
+    first, second = (jax.tree.map(lambda place, of=of: place[:, of], near) for of in (i, j))
+    pairs = kernel.between(first, second) * hood.live[:, i] * hood.live[:, j]
     cross = part.covariance(hood.target[:, None], hood.near) * hood.live
     own = part.covariance(hood.target, hood.target)
     return Covariances(pairs, cross, kernel.covariance(hood.target, hood.target), own)

@@ -83,15 +83,16 @@ def learn(starts: Sequence[AbstractFieldKernel], noise_sd: Parameter, floor: flo
     kind then gets a range that is wrong across a gap.
 
     Args:
-        starts: kernels with numbers.
+        starts: kernels with numbers; a single one is taken to be close.
         noise_sd: of an entry with unit noise.
         floor: the noise is not learned below it.
         residuals: what to learn from.
 
     Source: Gneiting and Raftery 2007, section 9 (scores as estimators); Varin et al. 2011 (composite likelihoods).
     """
-    several = len(starts) > 1
-    best = glance(starts, noise_sd, floor, residuals) if several else Learned(starts[0], noise_sd, -np.inf)
+    if len(starts) == 1:
+        return _ascend(Learned(starts[0], noise_sd, -np.inf), floor, residuals, _MANY, _SHORT)
+    best = glance(starts, noise_sd, floor, residuals)
     for _ in range(2):
         best = _ascend(best, floor, residuals, _MANY, _LONG)
     return best
@@ -134,7 +135,7 @@ def _ascend(start: Learned, floor: float, residuals: Residuals, size: int, itera
     if start.noise_sd.learned:
         low[-1], high[-1] = np.log(floor), max(high[-1], np.log(floor))
     bounds = list(zip(low, high, strict=True))
-    options = {"maxiter": iterations, "ftol": 1e-7}
+    options = {"maxiter": iterations, "ftol": 1e-6}
     result = minimize(loss, np.clip(flat, low, high), jac=True, method="L-BFGS-B", bounds=bounds, options=options)
     kernel, sd = eqx.combine(unravel(jnp.asarray(result.x)), held)
     return Learned(kernel, sd, -float(result.fun) / len(targets))
