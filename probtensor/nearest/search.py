@@ -38,6 +38,28 @@ def before(
     return most_informative(kernel, noise, entries, entries.points[targets], np.concatenate(candidates, axis=1), number)
 
 
+def around(
+    kernel: AbstractFieldKernel,
+    noise: float,
+    entries: Entries,
+    places: Float[np.ndarray, "M D"],
+    number: int,
+) -> Int[np.ndarray, "M k"]:
+    """For each place, neighbours among all entries, -1 where there are fewer.
+
+    Inside a gap the nearest lie on its nearest edge, so candidates also come from thinned entries: the first quarter
+    and the first sixteenth of them, which are in random order.
+    """
+    total = len(entries.points)
+    number = min(number, total)
+    candidates = []
+    for place in embeddings(kernel, np.concatenate([entries.points, places])):
+        candidates.append(nearest(place[:total], place[total:], _CANDIDATES * number))
+        for thinned in (-(-total // 4), -(-total // 16)):
+            candidates.append(nearest(place[:thinned], place[total:], number // 2 + 1))
+    return most_informative(kernel, noise, entries, places, np.concatenate(candidates, axis=1), number)
+
+
 def embeddings(kernel: AbstractFieldKernel, points: Float[np.ndarray, "N D"]) -> list[Float[np.ndarray, "N E"]]:
     """For each product of the kernel, coordinates in which near means correlated under that product.
 
