@@ -1,8 +1,8 @@
 """How close neighbours bring the approximation to a dense Gaussian process on thousands of entries.
 
 Bounds are about a third above what was measured; they say for which number of neighbours each promise holds. On the
-plane 30 give the mean to 1% of the predictive sd and the log density to 0.1%; in space-time, where more entries are equally
-near, 60 give the mean to 2% and the log density to 0.2%, and 30 to 5% and 0.5%. The sd is good to 1% from 15 on.
+plane 30 give the mean to 1% of the predictive sd and the log density to 0.1%; in space-time, where more entries are
+equally near, 60 give the mean to 2% and the log density to 0.2%, and 30 to 5% and 0.5%. The sd is good to 1% from 15.
 """
 
 import functools
