@@ -15,6 +15,8 @@ from probtensor.typing import Array, Bool, Float, Int
 _BATCH_NUMBERS = 2**20
 #: A candidate's variance given the chosen ones counts as at least this share of its own.
 _KNOWN = 1e-8
+#: How much a later candidate counts less: on a grid many are equal, and rounding must not decide between them.
+_TILT = 1e-5
 
 
 def most_informative(
@@ -84,10 +86,11 @@ def _choose(
     rows = jnp.arange(n)
     own = kernel.covariance(near, near)
     floor = _KNOWN * own
+    tilt = 1 - _TILT * jnp.arange(C, dtype=own.dtype) / C
 
     def step(j: Array, state: tuple[Array, ...]) -> tuple[Array, ...]:
         cross, variance, factor, free, chosen = state
-        gain = jnp.where(free, cross**2 / jnp.maximum(variance, floor), -1.0)
+        gain = jnp.where(free, tilt * cross**2 / jnp.maximum(variance, floor), -1.0)
         best = jnp.argmax(gain, axis=1)
         some = gain[rows, best] > 0
         root = jnp.sqrt(jnp.maximum(variance, floor)[rows, best])

@@ -37,21 +37,30 @@ def before(
     return most_informative(kernel, noise, entries, entries.points[targets], np.concatenate(candidates, axis=1), number)
 
 
-def among(
+def around(
     kernel: AbstractFieldKernel,
     noise: float,
     entries: Entries,
-    sources: Int[np.ndarray, "m"],
-    targets: Float[np.ndarray, "n D"],
+    places: Float[np.ndarray, "M D"],
     number: int,
-) -> Int[np.ndarray, "n k"]:
-    """For each target place, neighbours among some of the entries, -1 where there are fewer."""
-    places = embeddings(kernel, np.concatenate([entries.points[sources], targets]))
+    sources: Int[np.ndarray, "m"] | None = None,
+) -> Int[np.ndarray, "M k"]:
+    """For each place, neighbours among all entries or among some sources, -1 where there are fewer.
+
+    Inside a gap the nearest lie on its nearest edge, so candidates also come from thinned entries: the first quarter
+    and the first sixteenth of them, which are in random order.
+    """
+    sources = np.arange(len(entries.points)) if sources is None else sources
+    total = len(sources)
+    number = min(number, total)
     candidates = []
-    for place in places:
-        found = nearest(place[: len(sources)], place[len(sources) :], _CANDIDATES * number)
-        candidates.append(np.where(found >= 0, sources[found], -1))
-    return most_informative(kernel, noise, entries, targets, np.concatenate(candidates, axis=1), number)
+    for place in embeddings(kernel, np.concatenate([entries.points[sources], places])):
+        candidates.append(nearest(place[:total], place[total:], _CANDIDATES * number))
+        for thinned in (-(-total // 4), -(-total // 16)):
+            candidates.append(nearest(place[:thinned], place[total:], number // 2 + 1))
+    found = np.concatenate(candidates, axis=1)
+    found = np.where(found >= 0, sources[found], -1)
+    return most_informative(kernel, noise, entries, places, found, number)
 
 
 def embeddings(kernel: AbstractFieldKernel, points: Float[np.ndarray, "N D"]) -> list[Float[np.ndarray, "N E"]]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,16 +20,13 @@ from probtensor.engines.message_passing import MessagePassing
 from probtensor.engines.sweep import State
 from probtensor.errors import ModelError
 from probtensor.evaluation import scores
-from probtensor.kernels.matern import Matern
 from probtensor.likelihoods.gaussian import Gaussian
-from probtensor.model import BoundModel, as_sum, bind
+from probtensor.model import BoundModel, bind
 from probtensor.observations import variogram
 from probtensor.observations.domain import Observations
-from probtensor.selection import local
 from probtensor.selection.hold_out import hold_out
 from probtensor.terms.base import DataScale, Sum
 from probtensor.terms.cp import CP
-from probtensor.terms.local import Local
 from probtensor.terms.offset import Climatology, Offset
 
 #: Ranks tried in turn, from low to high; the search stops at the first that does not gain.
@@ -48,9 +44,6 @@ _SWEEPS, _SWEEPS_IF_FEW, _SWEEPS_ON = 20, 60, 10
 _FINAL_SWEEPS = 20
 #: A candidate must be better by this share of the score to be preferred to a simpler one.
 _GAIN = 0.005
-#: A local term is tried for at most this many observations, with so many draws; ranks of factor models beside it.
-_LOCAL_MOST, _DRAWS = 100_000, 8
-_CROSSED = (3, 10)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,14 +64,9 @@ class Automatic:
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """A model and a power with its score on the held-out gaps (CRPS and RMSE in data units), and what it cost.
+    """A rank and a power with its score on the held-out gaps (CRPS and RMSE in data units), and what it cost."""
 
-    rank: of its CP, 0 without one; local: the form of its local term, empty without one.
-    """
-
-    model: Sum = dataclasses.field(repr=False)
     rank: int
-    local: str
     power: float
     crps: float
     rmse: float
@@ -87,17 +75,10 @@ class Candidate:
     run_seconds: float
     state: State = dataclasses.field(repr=False)
 
-    @property
-    def name(self) -> str:
-        """What it is, in a few words."""
-        if self.local:
-            return f"rank {self.rank:>3}, local {self.local}"
-        return f"rank {self.rank:>3}, power {self.power:<5g}"
-
     def __str__(self) -> str:
         """One line of the evidence."""
         return (
-            f"{self.name} CRPS {self.crps:<8.4g} RMSE {self.rmse:<8.4g} "
+            f"rank {self.rank:>3}, power {self.power:<5g} CRPS {self.crps:<8.4g} RMSE {self.rmse:<8.4g} "
             f"{self.sweeps} sweeps in {self.run_seconds:.1f} s + {self.compile_seconds:.1f} s compiling"
         )
 
@@ -111,12 +92,11 @@ class Choice:
     candidates: tuple[Candidate, ...]
     protocol: str
     best: Candidate | None = None
-    forms: tuple[local.Evidence, ...] = ()
 
     @property
     def start(self) -> State | None:
-        """The state of the best candidate; one with a local term starts afresh."""
-        return None if self.best is None or self.best.local else self.best.state
+        """The state of the best candidate."""
+        return None if self.best is None else self.best.state
 
     @property
     def compile_seconds(self) -> float:
@@ -132,7 +112,6 @@ class Choice:
         """What was held out, and a line for each candidate in the order in which they were tried."""
         lines = [f"chosen on held-out gaps: {self.protocol}"]
         lines += [f"  {c}{', chosen' if c is self.best else ''}" for c in self.candidates]
-        lines += [f"  {form}" for form in self.forms]
         return "\n".join(lines)
 
     def __str__(self) -> str:
@@ -188,17 +167,11 @@ def choose(
 
     def judge(rank: int, power: float, init: State | None = None) -> Candidate:
         note(f"trying rank {rank}, power {power:g}")
-        model = offset(axes) + CP(rank, modes=varying)
+        model = bind(offset(axes) + CP(rank, modes=varying), axes, likelihood, scale)
         sweeps = _SWEEPS_IF_FEW if few else _SWEEPS if init is None else _SWEEPS_ON
         sweeps = sweeps if engine.max_sweeps is None else min(engine.max_sweeps, sweeps)
         short = dataclasses.replace(engine, power=power, max_sweeps=sweeps, restarts=1)
-        return score(model, rank, "", short, init)
-
-    def score(model: Sum, rank: int, form: str, engine: MessagePassing, init: State | None = None) -> Candidate:
-        bound = bind(model, axes, likelihood, scale)
-        gaps = hold_out(base, _without(observations, held), seed + 1).mask if form else None
-        judged = _judge(engine, bound, observations, held, seed, init, gaps)
-        tried.append(Candidate(model, rank, form, *judged))
+        tried.append(_judge(short, model, rank, observations, held, seed, init))
         return tried[-1]
 
     def climb(best: Candidate, candidates: Iterator[Candidate]) -> Candidate:
@@ -222,65 +195,29 @@ def choose(
         best = climb(usual, (judge(usual.rank, power, usual.state) for power in POWERS[place + 1 :]))
         if best is usual:
             best = climb(usual, (judge(usual.rank, power, usual.state) for power in reversed(POWERS[:place])))
-    forms: list[local.Evidence] = []
-    if count <= _LOCAL_MOST:
-        bound = bind(as_sum(offset(axes)), axes, likelihood, scale)
-        flat = engine.resolved().run(bound, observations, jax.random.key(seed)).state
-        residual = np.asarray(observations.values - arrays.fitted(flat, observations.domain).mean)
-        forms = local.propose(axes, observations, residual, flat.model.likelihood, held, note)
-    if forms:
-        form = forms[-1].form
-        short = dataclasses.replace(engine, restarts=1, draws=min(engine.draws, _DRAWS))
-        low_rank = dict.fromkeys(varying)
-        for rank, modes in [(0, low_rank), (best.rank, low_rank), *_crossed(axes)]:
-            note(f"trying rank {rank} with local {form}")
-            model = as_sum(offset(axes))
-            model = model + CP(rank, modes=modes) if rank else model
-            found = score(model + Local(form.kernel), rank, str(form), short)
-            best = found if found.crps < best.crps * (1 - _GAIN) else best
-    if best.local:
-        return Choice(best.model, engine, tuple(tried), protocol, best, tuple(forms))
     final = engine.resolved(best.power) if few else engine.resolved(best.power, _FINAL_SWEEPS)
-    return Choice(best.model, final, tuple(tried), protocol, best, tuple(forms))
-
-
-def _crossed(axes: Mapping[str, Axis]) -> list[tuple[int, dict[str, Any]]]:
-    """For names beside numbers: factor models of the names' levels along each long coordinate, rough as days are."""
-    names = [n for n, a in axes.items() if not a.parent and a.kind == "category" and a.size > 1]
-    lines = [n for n, a in axes.items() if not a.parent and a.kind in ("numeric", "time") and a.size > 1]
-    if not names or not lines:
-        return []
-    longest = max(lines, key=lambda n: axes[n].size)
-    rough = Matern(1 / 2, shared=True)
-    return [(rank, {longest: rough, **dict.fromkeys(names)}) for rank in _CROSSED]
-
-
-def _without(observations: Observations, held: np.ndarray) -> Observations:
-    """The observations that are not held out."""
-    weights = jnp.where(jnp.asarray(held), 0.0, observations.weights)
-    return Observations(observations.domain, jnp.where(weights > 0, observations.values, 0.0), weights)
+    return Choice(offset(axes) + CP(best.rank, modes=varying), final, tuple(tried), protocol, best)
 
 
 def _judge(
     engine: MessagePassing,
     model: BoundModel,
+    rank: int,
     observations: Observations,
     held: np.ndarray,
     seed: int,
     init: State | None,
-    gaps: np.ndarray | None,
-) -> tuple[float, float, float, int, float, float, State]:
-    """Fits to what is not held out and scores what is: what a `Candidate` has behind its name."""
-    inner = _without(observations, held)
-    fit = engine.run(model, inner, jax.random.key(seed), init=init, gaps=gaps)
+) -> Candidate:
+    weights = jnp.where(jnp.asarray(held), 0.0, observations.weights)
+    inner = Observations(observations.domain, jnp.where(weights > 0, observations.values, 0.0), weights)
+    fit = engine.run(model, inner, jax.random.key(seed), init=init)
     signal = arrays.fitted(fit.state, inner.domain)
     noise = float(fit.state.model.likelihood.variance) / np.asarray(observations.weights)[held]
     mean, truth = np.asarray(signal.mean)[held], np.asarray(observations.values)[held]
     crps = scores.crps_gaussian(mean, np.sqrt(np.asarray(signal.variance)[held] + noise), truth)
     rmse = scores.rmse(mean, truth)
     power, made = float(fit.state.power), len(fit.objective)
-
-    return power, crps, rmse, made, fit.compile_seconds, fit.run_seconds, fit.state
+    return Candidate(rank, power, crps, rmse, made, fit.compile_seconds, fit.run_seconds, fit.state)
 
 
 def scale_of(observations: Observations) -> DataScale:

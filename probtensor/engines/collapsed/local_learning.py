@@ -71,7 +71,8 @@ class Residuals(NamedTuple):
             return before, index
         inside = np.sort(rng.choice(inside, min(size, inside.size), replace=False))
         outside = np.flatnonzero(~self.gaps)
-        near = search.among(kernel, noise, self.entries, outside, self.entries.points[inside], index.shape[1])
+        near = search.around(kernel, noise, self.entries, self.entries.points[inside], index.shape[1], outside)
+        near = np.pad(near, ((0, 0), (0, index.shape[1] - near.shape[1])), constant_values=-1)
         return np.concatenate([before, inside]), np.concatenate([index, near])
 
 

@@ -91,7 +91,8 @@ def _signals(
         elif known:
             yield np.asarray(_at_training(chosen, own, domain))
         else:
-            parts = zip(places, own, jax.random.split(one, len(keep)), strict=True)
+            keys = jax.random.split(one, len(model.terms))  # the same functions whichever terms are asked for
+            parts = zip(places, own, [keys[j] for j in keep], strict=True)
             yield np.asarray(_elsewhere(chosen, tuple(p.values(v, k) for p, v, k in parts), domain))
 
 
@@ -169,7 +170,7 @@ def _kriging(local: Local, kernel: AbstractFieldKernel, domain: Domain) -> _Krig
 
 def _near(local: Local, data: Entries, places: np.ndarray) -> Int[np.ndarray, "E k"]:
     number = min(int(_MORE * local.neighbours), len(data.points))
-    return search.among(local.kernel, local.noise, data, np.arange(len(data.points)), places, number)
+    return search.around(local.kernel, local.noise, data, places, number)
 
 
 class _Joint(NamedTuple):
