@@ -51,9 +51,13 @@ class Posterior:
 
     @property
     def objective(self) -> xr.DataArray:
-        """(sweep,) evidence lower bound with the log prior of the hyper-parameters, in nats; never decreasing."""
+        """(sweep,) evidence lower bound with the log prior of the hyper-parameters, in nats; never decreasing.
+
+        With a local term: log density of the data and of the drawn functions, which goes up and down.
+        """
         values = self._result.objective
-        attrs = {"long_name": "evidence lower bound", "units": "nats"}
+        bound = self._result.state.local is None
+        attrs = {"long_name": "evidence lower bound" if bound else "log density of the draws", "units": "nats"}
         return xr.DataArray(values, {"sweep": np.arange(1, len(values) + 1)}, ["sweep"], name="objective", attrs=attrs)
 
     @property

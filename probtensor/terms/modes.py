@@ -159,7 +159,8 @@ def bind(term: str, prior: AbstractModePrior | AbstractKernel | None, axis: Axis
             )
         return chosen.bind(axis, start)
     except ModelError as error:
-        raise ModelError(f"{term}: mode {axis.name!r}: {error}") from error
+        where = f"mode {axis.name!r}: "
+        raise ModelError(f"{term}: {where}{str(error).removeprefix(where)}") from error
 
 
 def _by_size(kernel: AbstractKernel | None, axis: Axis, rank: int) -> AbstractModePrior:

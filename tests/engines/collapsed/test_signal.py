@@ -8,12 +8,12 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 import probtensor as pt
-from probtensor.engines.collapsed.signal import coloured, movable
+from probtensor.engines.collapsed.signal import movable
 from probtensor.engines.sweep import start
 from tests.engines.collapsed.problems import problem
 from tests.labelled.fields import field
 from tests.oracles import gaussian_process as oracle
-from tests.priors.cases import CASES, R, raw_of
+from tests.priors.cases import CASES, R, on_curve, raw_of
 
 POINTS = np.array([4.0, 0.5, 9.5, 1.25, 3.0])
 
@@ -21,7 +21,8 @@ POINTS = np.array([4.0, 0.5, 9.5, 1.25, 3.0])
 def distribution(prior, points, rank=R):
     """Mean and covariance of coloured noise, from what each unit of it becomes; component by component in a level."""
     shape = prior.white_shape(len(points), rank)
-    colour = jax.jit(lambda w: prior.colour(jnp.asarray(points), w.reshape(shape)).ravel())
+    colouring = prior.colouring(jnp.asarray(points))
+    colour = jax.jit(lambda w: colouring(w.reshape(shape)).ravel())
     size = int(np.prod(shape))
     mean = np.asarray(colour(jnp.zeros(size)))
     root = (
@@ -36,7 +37,7 @@ def distribution(prior, points, rank=R):
 def test_colour_has_the_priors_distribution(name):
     case = CASES[name]
     prior = case.bind(3)
-    mean, covariance = distribution(prior, POINTS)
+    mean, covariance = distribution(prior, on_curve(POINTS) if case.joined else POINTS)
     expected_mean, expected = case.gaussian(raw_of(prior), POINTS)
     # Common means are stored in the precision of the run, a dense root has a jitter.
     np.testing.assert_allclose(mean, expected_mean, rtol=0, atol=1e-6)
@@ -120,7 +121,7 @@ def test_whitened_goes_back_to_the_functions():
     case = some("cp", False)
     rng = np.random.default_rng(3)
     beliefs = start(case.model, jnp.asarray(1.0), case.observations, jax.random.key(0)).beliefs
-    smooth = coloured(case.model.terms, case.signal.unpack(0.5 * rng.normal(size=case.signal.size)))
+    smooth = case.signal.values(0.5 * rng.normal(size=case.signal.size))
     beliefs = tuple(
         tuple(
             eqx.tree_at(lambda b: (b.mean, b.cov), belief, (value, 1e-6 * jnp.ones_like(belief.cov)))
