@@ -165,8 +165,10 @@ class MessagePassing:
         return fit._replace(
             state=state,
             objective=found.objective,
-            converged=found.converged,
-            reason=f"{'converged' if found.converged else 'stopped'} after {len(found.objective)} joint steps",
+            reason=(
+                f"after {len(found.objective)} sweeps of draws, the last {len(found.local.values)} draws kept; they "
+                f"began where message passing {fit.reason}"
+            ),
             run_seconds=fit.run_seconds + found.seconds,
         )
 

@@ -20,7 +20,6 @@ from probtensor.hyperparameters import Parameter
 from probtensor.kernels.field import AbstractFieldKernel, FieldSum
 from probtensor.model import BoundModel
 from probtensor.observations.domain import Observations
-from probtensor.priors.base import Belief
 from probtensor.terms.local import BoundLocal
 from probtensor.typing import Bool, Float
 
@@ -68,7 +67,6 @@ class Collapsed(NamedTuple):
     beliefs: Beliefs
     local: Local
     objective: np.ndarray
-    converged: bool
     seconds: float
 
 
@@ -171,7 +169,6 @@ def fit(
         _summaries(beliefs, values),
         local,
         np.array(trace),
-        True,
         time.perf_counter() - begun,
     )
 
@@ -196,10 +193,6 @@ def _summaries(beliefs: Beliefs, values: tuple[Values, ...]) -> Beliefs:
             stack = np.stack([np.asarray(draw[j][k]) for draw in values])
             mean = stack.mean(axis=0)
             cov = np.einsum("str,stq->trq", stack - mean, stack - mean) / max(len(stack) - 1, 1)
-            own.append(
-                Belief(
-                    jnp.asarray(mean), jnp.asarray(cov), belief.log_normaliser, belief.kl, belief.points, belief.sites
-                )
-            )
+            own.append(belief._replace(mean=jnp.asarray(mean), cov=jnp.asarray(cov)))
         out.append(tuple(own))
     return tuple(out)
