@@ -16,11 +16,9 @@ from probtensor.axes import Axis
 from probtensor.errors import ModelError
 from probtensor.hyperparameters import Fixed, Parameter
 from probtensor.kernels.base import AbstractKernel, Start
+from probtensor.kernels.metric import EARTH_RADIUS, LATITUDES, LONGITUDES, euclidean, sphere_places
 from probtensor.typing import Array, Float
 
-#: Mean radius of the Earth in km.
-EARTH_RADIUS = 6371.0
-_LATITUDES, _LONGITUDES = ("lat", "latitude"), ("lon", "longitude")
 _METRICS = ("ard", "euclidean", "sphere")
 
 
@@ -165,10 +163,7 @@ class On(AbstractFieldKernel):
         """Coordinates in a Euclidean space whose distance is what the kernel reads."""
         chosen = x[..., jnp.asarray(self.columns)]
         if self.metric == "sphere":
-            lat, lon = jnp.deg2rad(chosen[..., 0]), jnp.deg2rad(chosen[..., 1])
-            across = jnp.cos(lat)
-            unit = jnp.stack([across * jnp.cos(lon), across * jnp.sin(lon), jnp.sin(lat)], axis=-1)
-            return EARTH_RADIUS * unit
+            return sphere_places(chosen[..., 0], chosen[..., 1])
         if self.ratios is None:
             return chosen
         return chosen / jnp.concatenate([jnp.ones(1, chosen.dtype), self.ratios.value])
@@ -179,7 +174,7 @@ class On(AbstractFieldKernel):
 
     def between(self, a: Places, b: Places) -> Float[Array, "..."]:
         """The kernel at the distance of the places."""
-        return self.kernel.covariance(_distance(a, b))[0]
+        return self.kernel.covariance(euclidean(a, b))[0]
 
     def reach(self, extent: float) -> float:
         """The distance at which half of the correlation is left, looked for up to ten extents."""
@@ -255,15 +250,6 @@ class FieldSum(AbstractFieldKernel):
         return tuple(product for part in self.parts for product in part.products())
 
 
-def _distance(a: Float[Array, "... E"], b: Float[Array, "... E"]) -> Float[Array, "..."]:
-    """Euclidean distance, safe to differentiate where it is zero."""
-    if a.shape[-1] == 1:
-        return jnp.abs(a[..., 0] - b[..., 0])
-    square = jnp.sum((a - b) ** 2, axis=-1)
-    apart = square > 0
-    return jnp.where(apart, jnp.sqrt(jnp.where(apart, square, 1.0)), 0.0)
-
-
 def _start_of(axis: Axis, fraction: float) -> float:
     return max(axis.range * fraction, 0.5 * axis.spacing)
 
@@ -276,8 +262,8 @@ def is_sphere(dims: Sequence[str]) -> bool:
 def _sphere_order(dims: Sequence[str]) -> tuple[int, int] | None:
     """Places of the latitude and the longitude, if these two are the dimensions."""
     lower = [d.lower() for d in dims]
-    lat = [k for k, d in enumerate(lower) if d in _LATITUDES]
-    lon = [k for k, d in enumerate(lower) if d in _LONGITUDES]
+    lat = [k for k, d in enumerate(lower) if d in LATITUDES]
+    lon = [k for k, d in enumerate(lower) if d in LONGITUDES]
     return (lat[0], lon[0]) if len(lower) == 2 and lat and lon else None
 
 

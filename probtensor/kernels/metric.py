@@ -17,7 +17,24 @@ from probtensor.typing import Array, Float
 #: Mean radius of the Earth in km.
 EARTH_RADIUS = 6371.0
 _KM_IN_A_DEGREE = np.pi * EARTH_RADIUS / 180
-_LATITUDES, _LONGITUDES = ("lat", "latitude"), ("lon", "longitude")
+#: Names, in lower case, by which a latitude and a longitude are known.
+LATITUDES, LONGITUDES = ("lat", "latitude"), ("lon", "longitude")
+
+
+def sphere_places(latitude: Float[Array, "..."], longitude: Float[Array, "..."]) -> Float[Array, "... 3"]:
+    """Places in km of coordinates in degrees."""
+    lat, lon = jnp.deg2rad(latitude), jnp.deg2rad(longitude)
+    across = jnp.cos(lat)
+    return EARTH_RADIUS * jnp.stack([across * jnp.cos(lon), across * jnp.sin(lon), jnp.sin(lat)], axis=-1)
+
+
+def euclidean(a: Float[Array, "... E"], b: Float[Array, "... E"]) -> Float[Array, "..."]:
+    """Distances, broadcast against each other, with gradients that are finite where places are equal."""
+    if a.shape[-1] == 1:
+        return jnp.abs(a[..., 0] - b[..., 0])
+    square = jnp.sum((a - b) ** 2, axis=-1)
+    apart = square > 0
+    return jnp.where(apart, jnp.sqrt(jnp.where(apart, square, 1.0)), 0.0)
 
 
 class Chart(eqx.Module):
@@ -74,21 +91,17 @@ class Metric(eqx.Module):
         """Places in the Euclidean space."""
         if self.sphere is None:
             return self.chart(points) * self.factors()[None]
-        lat, lon = (jnp.deg2rad(points[:, column]) for column in self.sphere)
-        across = jnp.cos(lat)
-        return EARTH_RADIUS * jnp.stack([across * jnp.cos(lon), across * jnp.sin(lon), jnp.sin(lat)], axis=-1)
+        return sphere_places(*(points[:, column] for column in self.sphere))
 
     def distance(self, a: Float[Array, "T D"], b: Float[Array, "M D"]) -> Float[Array, "T M"]:
         """Distances, with gradients that are finite where points are equal."""
-        square = jnp.sum((self.place(a)[:, None] - self.place(b)[None]) ** 2, axis=-1)
-        apart = square > 0
-        return jnp.where(apart, jnp.sqrt(jnp.where(apart, square, 1.0)), 0.0)
+        return euclidean(self.place(a)[:, None], self.place(b)[None])
 
 
 def latitude_longitude(axis: Axis) -> tuple[int, int] | None:
     """Columns of the latitude and the longitude, if a joined mode is made of these two, in degrees."""
     names = [part.name.lower() for part in axis.parts]
-    lat, lon = ([k for k, name in enumerate(names) if name in known] for known in (_LATITUDES, _LONGITUDES))
+    lat, lon = ([k for k, name in enumerate(names) if name in known] for known in (LATITUDES, LONGITUDES))
     if len(names) != 2 or not lat or not lon or any(part.kind == "category" for part in axis.parts):
         return None
     columns = (lat[0], lon[0])

@@ -102,7 +102,7 @@ def earlier(places: Float[np.ndarray, "N E"], targets: Int[np.ndarray, "n"], num
     for low, high in itertools.pairwise(edges):
         chosen = np.flatnonzero((targets >= low) & (targets < high))
         if chosen.size:
-            found = _query(places[:high], places[targets[chosen]], high if low == 0 else wider)
+            found = nearest(places[:high], places[targets[chosen]], high if low == 0 else wider)
             out[chosen] = _first(np.where(found < targets[chosen, None], found, -1), number)
     return out
 
@@ -116,10 +116,6 @@ def _first(index: Int[np.ndarray, "n C"], number: int) -> Int[np.ndarray, "n k"]
 
 def nearest(places: Float[np.ndarray, "N E"], targets: Float[np.ndarray, "M E"], number: int) -> Int[np.ndarray, "M k"]:
     """For each target place the nearest entries, -1 where there are fewer."""
-    return _query(places, targets, number)
-
-
-def _query(places: np.ndarray, targets: np.ndarray, number: int) -> np.ndarray:
     found = min(number, len(places))
     out = np.full((len(targets), number), -1)
     out[:, :found] = cKDTree(places).query(targets, k=found)[1].reshape(len(targets), found)
