@@ -109,5 +109,5 @@ def _choice(choice: Any) -> list[str]:
         return []
     lines = [f"  chosen       on held-out gaps: {choice.protocol}"]
     for c in choice.candidates:
-        lines.append(f"    rank {c.rank:>3}, power {c.power:<5g} CRPS {c.crps:.4g}  RMSE {c.rmse:.4g}")
+        lines.append(f"    {c.name} CRPS {c.crps:.4g}  RMSE {c.rmse:.4g}{', chosen' if c is choice.best else ''}")
     return lines

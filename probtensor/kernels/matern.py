@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -18,11 +20,13 @@ from probtensor.typing import Array, Float
 
 #: The smoothnesses that have a state-space form here, as numbers of states.
 _ORDERS = {0.5: 1, 1.5: 2, 2.5: 3, 3.5: 4}
+#: The covariance is exp(-s) (1 + c_1 s + c_2 s^2 + ...) with these coefficients, s = sqrt(2 nu) distance / lengthscale.
+SERIES = {0.5: (), 1.5: (1.0,), 2.5: (1.0, 1 / 3), 3.5: (1.0, 0.4, 1 / 15)}
 #: Below this scaled step the process noise comes from quadrature, above it from P_inf - F P_inf F'. There the smallest
 #: pivot of the smoothest process is large enough that the difference has all its digits (at 1 it lost two in 32 bits).
 _SHORT_STEP = 3.0
 #: A scaled step at which exp(-s) is zero; longer ones are cut to it, since their powers would overflow.
-_FORGOTTEN = 1e3
+FORGOTTEN = 1e3
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(12)
 
 
@@ -69,9 +73,8 @@ class Matern(AbstractKernel):
     def covariance(self, distance: Float[Array, "..."]) -> Float[Array, "R ..."]:
         """variance * exp(-s) * polynomial(s), with s = sqrt(2 nu) distance / lengthscale."""
         shape = (-1,) + (1,) * distance.ndim
-        s = jnp.minimum(self._rate().reshape(shape) * distance[None], _FORGOTTEN)
-        polynomial = {0.5: 1.0, 1.5: 1 + s, 2.5: 1 + s + s**2 / 3, 3.5: 1 + s + 0.4 * s**2 + s**3 / 15}[self.nu]
-        return self.variance.value.reshape(shape) * polynomial * jnp.exp(-s)
+        s = jnp.minimum(self._rate().reshape(shape) * distance[None], FORGOTTEN)
+        return self.variance.value.reshape(shape) * polynomial(SERIES[self.nu], s) * jnp.exp(-s)
 
     @property
     def state_size(self) -> int:
@@ -102,6 +105,14 @@ class Matern(AbstractKernel):
         return F, jnp.sqrt(self.variance.value)[:, None, None] * unit_root
 
 
+def polynomial(coefficients: Sequence[float | Array], s: Float[Array, "..."]) -> Float[Array, "..."] | float:
+    """1 + c_1 s + c_2 s^2 + ..., by Horner's rule."""
+    total: Any = 0.0
+    for c in reversed(coefficients):
+        total = s * (c + total)
+    return 1.0 + total
+
+
 def _stationary(nu: float) -> np.ndarray:
     """P_inf of the scaled state at unit variance: odd-even moments of the spectral density (1 + w^2)^-(nu + 1/2)."""
     return {
@@ -120,7 +131,7 @@ def _nilpotent(order: int) -> np.ndarray:
 
 
 def _transition(nu: float, s: Float[Array, "R"]) -> tuple[Float[Array, "R S S"], Float[Array, "R S S"]]:
-    order, s = _ORDERS[nu], jnp.minimum(s, _FORGOTTEN)
+    order, s = _ORDERS[nu], jnp.minimum(s, FORGOTTEN)
     taylor = np.stack([np.linalg.matrix_power(_nilpotent(order), k) / math.factorial(k) for k in range(order)])
     powers = jnp.asarray(taylor, dtype=s.dtype)
 

@@ -122,8 +122,9 @@ def _choose(
     encoded: Encoded, likelihood: Gaussian, engine: MessagePassing, seed: int, ranks: tuple[int, ...] | None
 ) -> automatic.Choice:
     base = {name: c.axis() for name, c in encoded.coordinates.items()}
-    months = tuple(f"{n}.month" for n, a in base.items() if automatic.has_seasons(a) and _has_calendar(encoded, n))
-    axes, observations = encoded.axes(months[:1]), encoded.observations(months[:1])
+    months = [f"{n}.month" for n, a in base.items() if automatic.has_seasons(a) and _has_calendar(encoded, n)]
+    modes = (*months[:1], *automatic.surfaces(base)[:1])
+    axes, observations = encoded.axes(modes), encoded.observations(modes)
     return automatic.choose(axes, observations, likelihood, engine, seed, lambda text: _LOG.info(text), ranks)
 
 

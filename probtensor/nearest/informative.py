@@ -15,6 +15,8 @@ from probtensor.typing import Array, Bool, Float, Int
 _BATCH_NUMBERS = 2**20
 #: A candidate's variance given the chosen ones counts as at least this share of its own.
 _KNOWN = 1e-8
+#: Numbers of candidates differ by as much.
+_STEP = 8
 #: How much a later candidate counts less: on a grid many are equal, and rounding must not decide between them.
 _TILT = 1e-5
 
@@ -61,11 +63,12 @@ def most_informative(
 
 
 def _distinct(candidates: Int[np.ndarray, "M C"]) -> Int[np.ndarray, "M c"]:
-    """Without repeats, missing ones last, as few columns as hold them all."""
+    """Without repeats, missing ones last, as few columns as hold them all; in steps, so that programs are shared."""
     found = -np.sort(-candidates, axis=1)
     found[:, 1:][found[:, 1:] == found[:, :-1]] = -1
     found = -np.sort(-found, axis=1)
-    return found[:, : max(1, int(np.max(np.sum(found >= 0, axis=1), initial=0)))]
+    most = int(np.max(np.sum(found >= 0, axis=1), initial=1))
+    return found[:, : -(-most // _STEP) * _STEP]
 
 
 @compiled

@@ -41,6 +41,18 @@ class Domain(eqx.Module):
         """Shape of an array with one number an entry."""
         return self.layout.shape
 
+    def at(self, rows: Int[np.ndarray, "n"]) -> Domain:
+        """Some entries as a list, with the same levels; rows: their places in the flattened domain."""
+        if isinstance(self.layout, Points):
+            return Domain(Points(self.layout.index[rows]), self.points, self.position)
+        columns, position = list(np.unravel_index(rows, self.shape)), dict(self.position)
+        for name, place in self.position:
+            if isinstance(place, tuple):
+                position[name] = len(columns)
+                sizes = tuple(self.shape[p] for p in place)
+                columns.append(np.ravel_multi_index(tuple(columns[p] for p in place), sizes))
+        return Domain(Points(jnp.asarray(np.stack(columns, axis=1))), self.points, tuple(position.items()))
+
 
 class Observations(eqx.Module):
     """Values with weights on a domain; weight 0 = not observed, and its value is never seen.

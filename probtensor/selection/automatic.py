@@ -1,32 +1,41 @@
-"""``model="auto"``: an offset and a CP over all modes, its rank and the likelihood's power chosen on held-out gaps.
+"""``model="auto"``: an offset with what earns its place beside it, chosen on held-out gaps.
 
-Candidates are judged by the continuous ranked probability score on gaps shaped like those of the data: what is asked
-of the model later. One hold-out serves all; it is drawn from the training entries, and the chosen model is fitted to
-all of them.
+Candidates are a CP over all modes, with the rank and the likelihood's power; and, unless the data are very few or very
+many, sums with a local term. They are judged by the continuous ranked probability score on gaps shaped like those of
+the data: what is asked of the model later. One hold-out serves all; it is drawn from the training entries, and the
+chosen model is fitted to all of them.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from probtensor import arrays
-from probtensor.axes import Axis
+from probtensor.axes import JOIN, Axis, join_names
+from probtensor.compilation import one_blas_thread
 from probtensor.engines.message_passing import MessagePassing
 from probtensor.engines.sweep import State
 from probtensor.errors import ModelError
 from probtensor.evaluation import scores
+from probtensor.kernels.field import is_sphere
+from probtensor.kernels.matern import Matern
 from probtensor.likelihoods.gaussian import Gaussian
-from probtensor.model import BoundModel, bind
+from probtensor.model import as_sum, bind
 from probtensor.observations import variogram
 from probtensor.observations.domain import Observations
+from probtensor.selection import local
+from probtensor.selection.choice import Candidate, Choice
 from probtensor.selection.hold_out import hold_out
 from probtensor.terms.base import DataScale, Sum
 from probtensor.terms.cp import CP
+from probtensor.terms.local import Local
 from probtensor.terms.offset import Climatology, Offset
 
 #: Ranks tried in turn, from low to high; the search stops at the first that does not gain.
@@ -44,6 +53,10 @@ _SWEEPS, _SWEEPS_IF_FEW, _SWEEPS_ON = 20, 60, 10
 _FINAL_SWEEPS = 20
 #: A candidate must be better by this share of the score to be preferred to a simpler one.
 _GAIN = 0.005
+#: Local terms are tried with so many observations: fewer are soon fitted by anything, more take too long.
+_LOCAL_FEWEST, _LOCAL_MOST = 200, 100_000
+#: Draws and neighbours while they are tried, and ranks of a CP beside them.
+_DRAWS, _NEIGHBOURS, _BESIDE = 8, 15, (4, 12)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,72 +75,21 @@ class Automatic:
             raise ModelError(f"ranks={self.ranks!r}: expected at least one rank, each 1 or more")
 
 
-@dataclasses.dataclass(frozen=True)
-class Candidate:
-    """A rank and a power with its score on the held-out gaps (CRPS and RMSE in data units), and what it cost."""
-
-    rank: int
-    power: float
-    crps: float
-    rmse: float
-    sweeps: int
-    compile_seconds: float
-    run_seconds: float
-    state: State = dataclasses.field(repr=False)
-
-    def __str__(self) -> str:
-        """One line of the evidence."""
-        return (
-            f"rank {self.rank:>3}, power {self.power:<5g} CRPS {self.crps:<8.4g} RMSE {self.rmse:<8.4g} "
-            f"{self.sweeps} sweeps in {self.run_seconds:.1f} s + {self.compile_seconds:.1f} s compiling"
-        )
-
-
-@dataclasses.dataclass(frozen=True)
-class Choice:
-    """The chosen model and engine with the evidence for them, and the state that the final fit goes on from."""
-
-    model: Sum
-    engine: MessagePassing
-    candidates: tuple[Candidate, ...]
-    protocol: str
-    best: Candidate | None = None
-
-    @property
-    def start(self) -> State | None:
-        """The state of the best candidate."""
-        return None if self.best is None else self.best.state
-
-    @property
-    def compile_seconds(self) -> float:
-        """Of all candidates."""
-        return sum(c.compile_seconds for c in self.candidates)
-
-    @property
-    def run_seconds(self) -> float:
-        """Of all candidates."""
-        return sum(c.run_seconds for c in self.candidates)
-
-    def report(self) -> str:
-        """What was held out, and a line for each candidate in the order in which they were tried."""
-        lines = [f"chosen on held-out gaps: {self.protocol}"]
-        lines += [f"  {c}{', chosen' if c is self.best else ''}" for c in self.candidates]
-        return "\n".join(lines)
-
-    def __str__(self) -> str:
-        """The report."""
-        return self.report()
-
-
-def offset(axes: Mapping[str, Axis]) -> Sum | Offset:
+def offset(axes: Mapping[str, Axis]) -> Sum:
     """A constant, and one for each month where the axes have a mode of months."""
     months = [name for name, axis in axes.items() if axis.parent]
-    return Offset() + Climatology(months[0]) if months else Offset()
+    return as_sum(Offset() + Climatology(months[0]) if months else Offset())
 
 
 def has_seasons(axis: Axis) -> bool:
     """Whether a time axis is long and fine enough to tell the months of the year apart."""
     return axis.kind == "time" and axis.range >= 2 * 365 and axis.spacing <= 62
+
+
+def surfaces(axes: Mapping[str, Axis]) -> list[str]:
+    """Names of the joined modes of a latitude and a longitude that vary."""
+    names = [n for n, a in axes.items() if a.kind == "numeric" and a.size > 1]
+    return [join_names(pair) for pair in itertools.combinations(names, 2) if is_sphere(pair)]
 
 
 def choose(
@@ -139,85 +101,207 @@ def choose(
     note: Callable[[str], None] = lambda text: None,
     ranks: tuple[int, ...] | None = None,
 ) -> Choice:
-    """Chooses rank and power.
+    """Chooses the terms, their rank and the power.
 
     Args:
-        axes: the data's modes, and a derived ``"….month"`` where `has_seasons`.
+        axes: the data's modes, a derived ``"….month"`` where `has_seasons`, and latitude and longitude joined.
         observations: the training data.
         likelihood: the declared noise.
         engine: options that stay as they are; the power is searched and the sweeps are bounded where they are None.
         seed: of the held-out gaps and the starts.
         note: is told what is being tried.
-        ranks: tried in turn, from low to high; None: those of `RANKS` that the data can bear.
+        ranks: tried in turn, from low to high, and nothing but a CP; None: those of `RANKS` that the data can bear, and
+            local terms.
     """
-    base = [name for name, axis in axes.items() if not axis.parent]
+    base = [name for name, axis in axes.items() if not (axis.parent or axis.parts)]
     varying = [name for name in base if axes[name].size > 1]
     count = int(observations.count)
     if not varying or count < 10:
         model = offset(axes) + CP(ranks[0], modes=varying) if ranks and varying else Sum((Offset(),))
         return Choice(model, engine.resolved(), (), "none: too few observations to hold any out")
     protocol, held = hold_out(base, observations, seed)
-    if ranks is None:
-        ranks = tuple(r for r in RANKS if r == RANKS[0] or r * sum(axes[n].size for n in varying) < count)
-        if len(varying) == 1:
-            ranks = (1,)  # one function of one coordinate: more components would be the same again
-    few = count <= _FEW
-    scale = scale_of(observations)
-    tried: list[Candidate] = []
+    judge = _Judge(dict(axes), base, observations, held, likelihood, engine, seed, note)
+    if ranks is not None:
+        return judge.choice(judge.low_rank(ranks), protocol)
+    ranks = tuple(r for r in RANKS if r == RANKS[0] or r * sum(axes[n].size for n in varying) < count)
+    if len(varying) == 1:
+        ranks = (1,)  # one function of one coordinate: more components would be the same again
+    best = judge.low_rank(ranks)
+    if _LOCAL_FEWEST <= count <= _LOCAL_MOST:
+        best = judge.with_local(best)
+    return judge.choice(best, protocol)
 
-    def judge(rank: int, power: float, init: State | None = None) -> Candidate:
-        note(f"trying rank {rank}, power {power:g}")
-        model = bind(offset(axes) + CP(rank, modes=varying), axes, likelihood, scale)
-        sweeps = _SWEEPS_IF_FEW if few else _SWEEPS if init is None else _SWEEPS_ON
-        sweeps = sweeps if engine.max_sweeps is None else min(engine.max_sweeps, sweeps)
-        short = dataclasses.replace(engine, power=power, max_sweeps=sweeps, restarts=1)
-        tried.append(_judge(short, model, rank, observations, held, seed, init))
-        return tried[-1]
 
-    def climb(best: Candidate, candidates: Iterator[Candidate]) -> Candidate:
-        """The best of a ladder of candidates, left at the first that does not gain."""
-        for candidate in candidates:
-            if candidate.crps > best.crps * (1 - _GAIN):
-                break
-            best = candidate
-        return best
+class _Judge:
+    """Fits candidates to what is not held out, and scores them on what is."""
 
-    def over_ranks(power: float) -> Candidate:
-        return climb(judge(ranks[0], power), (judge(rank, power) for rank in ranks[1:]))
+    def __init__(
+        self,
+        axes: Mapping[str, Axis],
+        base: Sequence[str],
+        observations: Observations,
+        held: np.ndarray,
+        likelihood: Gaussian,
+        engine: MessagePassing,
+        seed: int,
+        note: Callable[[str], None],
+    ) -> None:
+        self._axes, self._likelihood, self._engine, self._seed, self._note = axes, likelihood, engine, seed, note
+        self._observations, self._inner, self._held = observations, _without(observations, held), held
+        self._varying = [name for name in base if axes[name].size > 1]
+        self._few = int(observations.count) <= _FEW
+        self._scale = scale_of(observations)
+        # Gaps in what is left, for a local term to learn from.
+        self._gaps = hold_out(base, self._inner, seed + 1).mask
+        self._tried: list[Candidate] = []
+        self._forms: list[local.Evidence] = []
 
-    if engine.power is not None:
-        best = over_ranks(engine.power)
-    elif few:
-        best = min((over_ranks(power) for power in POWERS), key=lambda c: c.crps)
-    else:
+    def choice(self, best: Candidate, protocol: str) -> Choice:
+        """The engine of the final fit, and the evidence."""
+        engine = self._engine
+        if not best.has_local:
+            engine = engine.resolved(best.power) if self._few else engine.resolved(best.power, _FINAL_SWEEPS)
+        return Choice(best.model, engine, tuple(self._tried), protocol, best, tuple(self._forms))
+
+    def low_rank(self, ranks: Sequence[int]) -> Candidate:
+        """The best rank and power of a CP over all modes."""
+
+        def over_ranks(power: float) -> Candidate:
+            return _climb(self._cp(ranks[0], power), (self._cp(rank, power) for rank in ranks[1:]))
+
+        if self._engine.power is not None:
+            return over_ranks(self._engine.power)
+        if self._few:
+            return min((over_ranks(power) for power in POWERS), key=lambda c: c.crps)
         usual = over_ranks(_USUAL_POWER)
         place = POWERS.index(_USUAL_POWER)
-        best = climb(usual, (judge(usual.rank, power, usual.state) for power in POWERS[place + 1 :]))
+        best = _climb(usual, (self._cp(usual.rank, power, usual.state) for power in POWERS[place + 1 :]))
         if best is usual:
-            best = climb(usual, (judge(usual.rank, power, usual.state) for power in reversed(POWERS[:place])))
-    final = engine.resolved(best.power) if few else engine.resolved(best.power, _FINAL_SWEEPS)
-    return Choice(offset(axes) + CP(best.rank, modes=varying), final, tuple(tried), protocol, best)
+            best = _climb(usual, (self._cp(usual.rank, power, usual.state) for power in reversed(POWERS[:place])))
+        return best
+
+    def _cp(self, rank: int, power: float, init: State | None = None) -> Candidate:
+        sweeps = _SWEEPS_IF_FEW if self._few else _SWEEPS if init is None else _SWEEPS_ON
+        sweeps = sweeps if self._engine.max_sweeps is None else min(self._engine.max_sweeps, sweeps)
+        short = dataclasses.replace(self._engine, power=power, max_sweeps=sweeps, restarts=1)
+        model = offset(self._axes) + CP(rank, modes=self._varying)
+        return self._judged(f"rank {rank:>3}, power {power:<5g}", model, rank, short, init)
+
+    def with_local(self, best: Candidate) -> Candidate:
+        """The best of sums with a local term, and of what was best without one."""
+        flat = bind(offset(self._axes), self._axes, self._likelihood, self._scale)
+        state = self._engine.resolved().run(flat, self._inner, jax.random.key(self._seed)).state
+        residual = np.asarray(self._inner.values - arrays.fitted(state, self._inner.domain).mean)
+        with one_blas_thread():
+            self._forms = local.propose(
+                self._axes, self._inner, residual, state.model.likelihood, self._gaps, self._note
+            )
+        if not self._forms:
+            return best
+        first = best = self._beside_local(best, "local", offset(self._axes))
+        mains = _main_effects(self._axes)
+        if mains is not None:
+            best = self._beside_local(best, "main effects + local", offset(self._axes) + mains)
+        base = _without_local(best.model if best.has_local else first.model)
+        for rank, modes in _factors(self._axes, self._varying, dict(self._forms[-1].form.orders)):
+            found = self._beside_local(best, f"rank {rank:>3} + {best.name}", base + CP(rank, modes=modes), rank)
+            if found is best:
+                break
+            best = found
+        return best
+
+    def _beside_local(self, best: Candidate, name: str, model: Sum, rank: int = 0) -> Candidate:
+        """A model with the local term beside it if it is better than the best so far, else that."""
+        short = dataclasses.replace(self._engine, restarts=1, draws=min(self._engine.draws, _DRAWS))
+        found = self._judged(name, model + Local(self._forms[-1].kernel, _NEIGHBOURS), rank, short)
+        return found if found.crps < best.crps * (1 - _GAIN) else best
+
+    def _judged(self, name: str, model: Sum, rank: int, engine: MessagePassing, init: State | None = None) -> Candidate:
+        self._note(f"trying {name}")
+        bound = bind(model, self._axes, self._likelihood, self._scale)
+        fit = engine.run(bound, self._inner, jax.random.key(self._seed), init=init, gaps=self._gaps)
+        held = self._held
+        if fit.state.local is None:
+            signal = arrays.fitted(fit.state, self._inner.domain)
+            mean, variance = np.asarray(signal.mean)[held], np.asarray(signal.variance)[held]
+        else:
+            signal = arrays.fitted(fit.state, self._inner.domain.at(np.flatnonzero(held)))
+            mean, variance = np.asarray(signal.mean), np.asarray(signal.variance)
+        noise = float(fit.state.model.likelihood.variance) / np.asarray(self._observations.weights)[held]
+        truth = np.asarray(self._observations.values)[held]
+        candidate = Candidate(
+            name,
+            model,
+            rank,
+            float(fit.state.power),
+            fit.state.local is not None,
+            scores.crps_gaussian(mean, np.sqrt(variance + noise), truth),
+            scores.rmse(mean, truth),
+            len(fit.objective),
+            fit.compile_seconds,
+            fit.run_seconds,
+            fit.state,
+        )
+        self._tried.append(candidate)
+        return candidate
 
 
-def _judge(
-    engine: MessagePassing,
-    model: BoundModel,
-    rank: int,
-    observations: Observations,
-    held: np.ndarray,
-    seed: int,
-    init: State | None,
-) -> Candidate:
+def _climb(best: Candidate, candidates: Iterator[Candidate]) -> Candidate:
+    """The best of a ladder of candidates, left at the first that does not gain."""
+    for candidate in candidates:
+        if candidate.crps > best.crps * (1 - _GAIN):
+            break
+        best = candidate
+    return best
+
+
+def _joined(axes: Mapping[str, Axis]) -> list[str]:
+    return [name for name, axis in axes.items() if axis.parts]
+
+
+def _names(axes: Mapping[str, Axis]) -> list[str]:
+    """Modes whose levels are names."""
+    return [n for n, a in axes.items() if a.kind == "category" and a.size > 1 and not (a.parent or a.parts)]
+
+
+def _main_effects(axes: Mapping[str, Axis]) -> Sum | None:
+    """A surface and a constant for each of its places; a constant for each name. None if there are neither."""
+    terms = [term for name in _joined(axes) for term in (CP(1, modes=[name]), Offset(over=tuple(name.split(JOIN))))]
+    terms += [Offset(over=(name,)) for name in _names(axes)]
+    return Sum(tuple(terms)) if terms else None
+
+
+def _factors(
+    axes: Mapping[str, Axis], varying: Sequence[str], orders: Mapping[local.Unit, float]
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """CPs to try beside a local term: of names along the longest coordinate, of surfaces, or of all modes.
+
+    orders: smoothness along the local term's coordinates.
+    """
+    names, joined = _names(axes), _joined(axes)
+    lines = [n for n in varying if n not in names]
+    if names and lines:
+        longest = max(lines, key=lambda n: axes[n].size)
+        levels = max(axes[n].size for n in names)
+        modes = {longest: Matern(orders.get((longest,), 1 / 2), shared=True), **dict.fromkeys(names)}
+        ranks = sorted({min(rank, levels) for rank in _BESIDE})
+    elif joined:
+        parts = [part for name in joined for part in name.split(JOIN)]
+        modes = dict.fromkeys([*(n for n in varying if n not in parts), *joined])
+        ranks = [8] if len(modes) > len(joined) else []
+    else:
+        modes, ranks = dict.fromkeys(varying), list(_BESIDE[:1]) if len(varying) > 1 else []
+    yield from ((rank, modes) for rank in ranks)
+
+
+def _without(observations: Observations, held: np.ndarray) -> Observations:
+    """The observations that are not held out."""
     weights = jnp.where(jnp.asarray(held), 0.0, observations.weights)
-    inner = Observations(observations.domain, jnp.where(weights > 0, observations.values, 0.0), weights)
-    fit = engine.run(model, inner, jax.random.key(seed), init=init)
-    signal = arrays.fitted(fit.state, inner.domain)
-    noise = float(fit.state.model.likelihood.variance) / np.asarray(observations.weights)[held]
-    mean, truth = np.asarray(signal.mean)[held], np.asarray(observations.values)[held]
-    crps = scores.crps_gaussian(mean, np.sqrt(np.asarray(signal.variance)[held] + noise), truth)
-    rmse = scores.rmse(mean, truth)
-    power, made = float(fit.state.power), len(fit.objective)
-    return Candidate(rank, power, crps, rmse, made, fit.compile_seconds, fit.run_seconds, fit.state)
+    return Observations(observations.domain, jnp.where(weights > 0, observations.values, 0.0), weights)
+
+
+def _without_local(model: Sum) -> Sum:
+    return Sum(tuple(term for term in model.terms if not isinstance(term, Local)))
 
 
 def scale_of(observations: Observations) -> DataScale:

@@ -29,8 +29,8 @@ from probtensor.typing import Array, Bool, Float
 
 #: Entries whose conditional densities are looked at, in the search among starts and in the last word.
 _FEW, _MANY = 700, 2000
-#: Iterations there.
-_SHORT, _LONG = 15, 40
+#: Iterations from each of several starts, from the best of them, and in the last word.
+_FIRST, _SHORT, _LONG = 4, 15, 40
 #: How far a logarithm may move in one search.
 _REACH = 7.0
 #: Of the sample of entries.
@@ -101,10 +101,10 @@ def learn(starts: Sequence[AbstractFieldKernel], noise_sd: Parameter, floor: flo
 
 def glance(starts: Sequence[AbstractFieldKernel], noise_sd: Parameter, floor: float, residuals: Residuals) -> Learned:
     """As `learn`, from a smaller sample and less precisely: for comparing kernels."""
-    return max(
-        (_ascend(Learned(kernel, noise_sd, -np.inf), floor, residuals, _FEW, _SHORT) for kernel in starts),
-        key=lambda f: f.score,
-    )
+    begun = [Learned(kernel, noise_sd, -np.inf) for kernel in starts]
+    if len(begun) > 1:
+        begun = [_ascend(start, floor, residuals, _FEW, _FIRST) for start in begun]
+    return _ascend(max(begun, key=lambda f: f.score), floor, residuals, _FEW, _SHORT)
 
 
 def _ascend(start: Learned, floor: float, residuals: Residuals, size: int, iterations: int) -> Learned:

@@ -1,0 +1,154 @@
+"""Which local term suits the data: the coordinates that its kernels read together, and their smoothness."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from probtensor.axes import Axis
+from probtensor.engines.collapsed import local_learning
+from probtensor.engines.collapsed.entries import training
+from probtensor.kernels.field import AbstractFieldKernel, FieldStart, is_sphere
+from probtensor.likelihoods.gaussian import BoundGaussian
+from probtensor.observations.domain import Observations
+from probtensor.selection.family import Family, Form, Numbers, Unit, declared, member
+
+#: Smoothnesses that are tried along each unit, the rough ones first.
+_ORDERS = (1 / 2, 3 / 2, 5 / 2)
+#: A kernel must gain this much, in nats an entry, to be preferred to a simpler one.
+_GAIN = 0.01
+#: Neighbours while kernels are compared, and units at most.
+_NEIGHBOURS, _MOST_UNITS = 15, 4
+#: Lengthscales as shares of the range that the first unit starts from, and those of a product that is added.
+_FIRST, _NEXT = (0.3, 0.1, 0.03, 0.01, 0.003), (0.3, 0.03)
+
+
+@dataclasses.dataclass(frozen=True)
+class Evidence:
+    """A form with its score, and the numbers that have it.
+
+    score: log density an entry, in nats, given entries before it and, in gaps, given those outside.
+    """
+
+    form: Form
+    score: float
+    numbers: Numbers = dataclasses.field(repr=False)
+
+    @property
+    def kernel(self) -> AbstractFieldKernel:
+        """As a user would write it, starting from these numbers."""
+        return declared(self.form, self.numbers)
+
+    def __str__(self) -> str:
+        """One line of the evidence."""
+        return f"local {self.form}: {self.score:.3f} nats an entry"
+
+
+def propose(
+    axes: Mapping[str, Axis],
+    observations: Observations,
+    residual: np.ndarray,
+    likelihood: BoundGaussian,
+    gaps: np.ndarray,
+    note: Callable[[str], None],
+) -> list[Evidence]:
+    """Forms that were tried, the best last; none if no coordinate has distances.
+
+    First the unit that alone explains most, then products with the others, nested or all at once; then smoothness.
+
+    Args:
+        axes: the data's modes.
+        observations: the training data.
+        residual: values minus a mean, like the observations.
+        likelihood: where the noise starts.
+        gaps: entries that could be missing together.
+        note: is told what is being tried.
+    """
+    units = _units(axes)
+    if not units:
+        return []
+    search = _Search.over(units, axes, observations, residual, likelihood, gaps, note)
+    best = search.smoothed(search.nested())
+    return [*(e for e in search.tried.values() if e is not best), best]
+
+
+@dataclasses.dataclass
+class _Search:
+    """Forms judged so far, and what they are judged on."""
+
+    units: tuple[Unit, ...]
+    axes: dict[str, Axis]
+    variance: float
+    likelihood: BoundGaussian
+    left: local_learning.Residuals
+    note: Callable[[str], None]
+    tried: dict[Form, Evidence]
+
+    @staticmethod
+    def over(
+        units: tuple[Unit, ...],
+        axes: Mapping[str, Axis],
+        observations: Observations,
+        residual: np.ndarray,
+        likelihood: BoundGaussian,
+        gaps: np.ndarray,
+        note: Callable[[str], None],
+    ) -> _Search:
+        own = {n: a for n, a in axes.items() if not (a.parent or a.parts)}
+        data = training(observations, tuple(own))
+        values = residual.ravel()[data.rows]
+        left = local_learning.Residuals(data.entries, values[None], _NEIGHBOURS, gaps.ravel()[data.rows])
+        return _Search(units, own, float(np.var(values)) or 1.0, likelihood, left, note, {})
+
+    def judged(self, form: Form, fractions: Sequence[float], near: Evidence | None = None) -> Evidence:
+        """A form's evidence, from these shares of the ranges and the numbers of another form where it has them."""
+        if form not in self.tried:
+            self.note(f"trying {form}")
+            known = None if near is None else near.numbers
+            shares = [FieldStart(fraction, 0.5 * self.variance) for fraction in fractions]
+            starts = [member(form, self.units, self.axes, share, known) for share in shares]
+            found = local_learning.glance(starts, self.likelihood.sd, float(self.likelihood.floor), self.left)
+            assert isinstance(found.kernel, Family)
+            self.tried[form] = Evidence(form, found.score, found.kernel.numbers())
+        return self.tried[form]
+
+    def nested(self) -> Evidence:
+        """Products of one unit, of it and a second, and so on, or the product of all; all of them rough."""
+        rough = [self.judged(self._rough((unit,)), _FIRST) for unit in self.units]
+        best = longest = max(rough, key=lambda e: e.score)
+        while len(longest.form.units) < len(self.units):
+            products = longest.form.products
+            used = products[-1]
+            added = [self._rough(*products, (*used, u)) for u in self.units if u not in used]
+            longest = max((self.judged(form, _NEXT, longest) for form in added), key=lambda e: e.score)
+            best = longest if longest.score > best.score + _GAIN else best
+        if len(self.units) > 1:
+            whole = self.judged(self._rough(self.units), _FIRST)
+            # One product has fewer numbers to learn: it is preferred unless the nested sum gains.
+            best = whole if whole.score > best.score - _GAIN else best
+        return best
+
+    def _rough(self, *products: tuple[Unit, ...]) -> Form:
+        read = dict.fromkeys(unit for product in products for unit in product)
+        return Form(products, tuple((unit, _ORDERS[0]) for unit in read))
+
+    def smoothed(self, best: Evidence) -> Evidence:
+        """The same products with the smoothness along each unit for as long as it gains."""
+        for unit in best.form.units:
+            for nu in _ORDERS[1:]:
+                smoother = self.judged(best.form.with_order(unit, nu), (_FIRST[1],), best)
+                if smoother.score <= best.score + _GAIN:
+                    break
+                best = smoother
+        return best
+
+
+def _units(axes: Mapping[str, Axis]) -> tuple[Unit, ...]:
+    """Coordinates with distances: a latitude and a longitude together, others alone; those with most levels."""
+    names = [n for n, a in axes.items() if not (a.parent or a.parts) and a.size > 1 and a.kind in ("numeric", "time")]
+    names = sorted(names, key=lambda n: -axes[n].size)
+    pairs = [(a, b) for a in names for b in names if is_sphere((a, b)) and names.index(a) < names.index(b)][:1]
+    alone = [(n,) for n in names if not any(n in pair for pair in pairs)]
+    return (*pairs, *alone)[:_MOST_UNITS]
