@@ -121,12 +121,12 @@ class Family(AbstractFieldKernel):
         found: Numbers = {}
         for product in self.products():
             scales = {on.dims: float(on.kernel.lengthscale.value[0]) for on in product}  # type: ignore[attr-defined]
-            found[tuple(scales)] = (float(product[0].kernel.variance.value[0]), scales)  # type: ignore[attr-defined]
+            found[frozenset(scales)] = (float(product[0].kernel.variance.value[0]), scales)  # type: ignore[attr-defined]
         return found
 
 
-#: For each product, its variance and the lengthscale along each of its units.
-Numbers = dict[tuple[Unit, ...], tuple[float, dict[Unit, float]]]
+#: For the units of each product, its variance and the lengthscale along each of them.
+Numbers = dict[frozenset[Unit], tuple[float, dict[Unit, float]]]
 
 
 def _learned(raw: np.ndarray) -> Parameter:
@@ -160,7 +160,7 @@ def member(
     lengthscale = np.tile([float(on.kernel.lengthscale.value[0]) for on in ons], (P, 1))  # type: ignore[attr-defined]
     for p, product in enumerate(form.products):
         alive[p] = 1.0
-        sd, scales = known.get(product, (variance[p], {}))
+        sd, scales = known.get(frozenset(product), (variance[p], {}))
         variance[p] = sd
         for unit in product:
             u = units.index(unit)
@@ -189,7 +189,7 @@ def declared(form: Form, numbers: Numbers) -> AbstractFieldKernel:
     orders = dict(form.orders)
     products: list[AbstractFieldKernel] = []
     for product in form.products:
-        variance, scales = numbers[product]
+        variance, scales = numbers[frozenset(product)]
         factors: list[AbstractFieldKernel] = [
             Matern(orders[unit], lengthscale=scales[unit], variance=variance if unit == product[0] else None).on(*unit)
             for unit in product

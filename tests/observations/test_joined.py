@@ -95,3 +95,25 @@ def test_a_joined_mode_has_all_combinations_on_a_grid_and_those_that_occur_in_a_
     assert listed.place("a x b") == 2
     np.testing.assert_array_equal(listed.layout.index[:, 2], [2, 1, 2, 0])
     assert joint_levels(list(points.values()), None)[1] is None
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_some_entries_of_a_domain_have_its_levels(listed):
+    """Single, derived and joined modes say the same of an entry in the whole and in a part."""
+    points = {
+        "a": np.arange(3.0),
+        "b": np.arange(4.0) * 2,
+        "c": np.arange(5.0),
+        "b.half": np.array([0.0, 0.0, 1.0, 1.0]),
+    }
+    rng = np.random.default_rng(0)
+    index = rng.integers(0, (3, 4, 5), (30, 3)) if listed else None
+    whole = domain(points, {"b.half": "b"}, index, {"a x c": ("a", "c")})
+    rows = rng.permutation(30)[:11]
+    part = whole.at(rows)
+    assert part.shape == (11,)
+    for name in ("a", "b", "b.half", "c", "a x c"):
+        values = rng.normal(size=(len(whole.points[name]), 1))
+        everywhere = whole.layout.evaluate({whole.place(name): jnp.asarray(values)})
+        everywhere = jnp.broadcast_to(everywhere, whole.shape).ravel()
+        assert_close(part.layout.evaluate({part.place(name): jnp.asarray(values)}), np.asarray(everywhere)[rows])

@@ -127,3 +127,39 @@ def test_a_table_with_repeated_rows_is_not_judged_by_twins():
     twice = pt.table(pd.concat([frame, frame]), value="value", coords=["a", "b"])
     choice = pt.fit(twice, Automatic(ranks=(2,)), engine=QUICK).choice
     assert min(c.rmse for c in choice.candidates) > 0.87  # 0.91 of places, 0.78 of rows
+
+
+@pytest.fixture(scope="module")
+def rough():
+    """A rough field of two coordinates that changes from day to day, a box of it missing; its choice by default."""
+    rng = np.random.default_rng(0)
+    day, x = np.arange(18.0), np.linspace(0, 1, 16)
+    roots = [np.linalg.cholesky(np.exp(-np.abs(p[:, None] - p) / scale)) for p, scale in ((day, 2.0), (x, 1.0))]
+    truth = xr.DataArray(10 + 3 * roots[0] @ rng.normal(size=(18, 16)) @ roots[1].T, {"day": day, "x": x}, ["day", "x"])
+    data = truth.copy()
+    data[3:6, 2:6] = data[11:14, 9:13] = np.nan
+    return data, truth, pt.fit(data, engine=ROUGH)
+
+
+ROUGH = pt.MessagePassing(max_sweeps=20, draws=4, power=1.0)
+
+
+def test_a_field_without_low_rank_gets_a_local_term(rough):
+    data, truth, post = rough
+    assert any(isinstance(term, pt.Local) for term in post.model.terms)
+    assert post.choice.best.has_local
+    assert post.choice.best.crps == min(c.crps for c in post.choice.candidates)
+    held = truth.where(data.isnull())
+    without = min((c for c in post.choice.candidates if not c.has_local), key=lambda c: c.crps)
+    fallback = pt.fit(data, without.model, engine=ROUGH)
+    assert post.score(held)["crps"] < 0.9 * fallback.score(held)["crps"]
+    for form in post.choice.forms:
+        assert str(form) in post.choice.report()
+    assert "local" in post.summary().split("chosen")[1]
+
+
+def test_values_of_gaps_are_never_seen_by_local_terms(rough):
+    data, _, post = rough
+    junk = pt.fit(data.fillna(1e6), engine=ROUGH, weights=data.notnull().astype(float))
+    assert [e.score for e in junk.choice.forms] == pytest.approx([e.score for e in post.choice.forms])
+    np.testing.assert_allclose(junk.predict(data)["mean"], post.predict(data)["mean"], rtol=1e-6)
