@@ -1,7 +1,8 @@
 """How well does ``pt.fit(data)`` fill cloud-like boxes, against what one would do by hand?
 
 Hides 30% of the sea-surface temperatures in boxes, for several draws of the boxes, and scores every method on them:
-OMP_NUM_THREADS=1 python benchmarks/boxes.py [--seeds 5] [--data ostia]. Writes the section "Boxes" of RESULTS.md.
+OMP_NUM_THREADS=1 python benchmarks/boxes.py [--seeds 5] [--data ostia]. Writes the section "Boxes" of RESULTS.md, or
+"Boxes, DATA" for other data; with hgt_djf, what each term adds.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable
 
+import heights
 import numpy as np
 import results
 from baselines import floor_rows
@@ -90,8 +92,12 @@ def write(data: str, rows: dict[str, list[dict[str, float]]], parts: list[list[n
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=5, help="how many draws of the boxes, from seed 0")
-    parser.add_argument("--data", default="ostia", choices=["ostia", "synthetic"])
+    parser.add_argument("--data", default="ostia", choices=["ostia", "synthetic", "hgt_djf"])
+    parser.add_argument("--rows", nargs="+", help="hgt_djf: only rows whose names contain one of these words")
     options = parser.parse_args()
+    if options.data == "hgt_djf":
+        heights.measure(options.seeds, options.rows)
+        return
     rows: dict[str, list[dict[str, float]]] = defaultdict(list)
     parts = []
     for seed in range(options.seeds):

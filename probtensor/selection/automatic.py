@@ -158,9 +158,9 @@ class _Judge:
 
     def choice(self, best: Candidate, protocol: str) -> Choice:
         """The engine of the final fit, and the evidence."""
-        engine = self._engine
+        engine = dataclasses.replace(self._engine, power=best.power)
         if not best.has_local:
-            engine = engine.resolved(best.power) if self._few else engine.resolved(best.power, _FINAL_SWEEPS)
+            engine = engine.resolved() if self._few else engine.resolved(max_sweeps=_FINAL_SWEEPS)
         return Choice(best.model, engine, tuple(self._tried), protocol, best, tuple(self._forms))
 
     def low_rank(self, ranks: Sequence[int]) -> Candidate:
@@ -187,34 +187,40 @@ class _Judge:
         model = offset(self._axes) + CP(rank, modes=self._varying)
         return self._judged(f"rank {rank:>3}, power {power:<5g}", model, rank, short, init)
 
-    def with_local(self, best: Candidate) -> Candidate:
+    def with_local(self, low_rank: Candidate) -> Candidate:
         """The best of sums with a local term, and of what was best without one."""
-        flat = bind(offset(self._axes), self._axes, self._likelihood, self._scale)
-        state = self._engine.resolved().run(flat, self._inner, jax.random.key(self._seed)).state
-        residual = np.asarray(self._inner.values - arrays.fitted(state, self._inner.domain).mean)
-        with one_blas_thread():
-            self._forms = local.propose(
-                self._axes, self._inner, residual, state.model.likelihood, self._gaps, self._note
-            )
+        base = offset(self._axes)
+        self._forms = self._kernels(base)
         if not self._forms:
-            return best
-        first = best = self._beside_local(best, "local", offset(self._axes))
-        mains = _main_effects(self._axes)
+            return low_rank
+        best, mains = self._beside("local", base, low_rank), _main_effects(self._axes)
         if mains is not None:
-            best = self._beside_local(best, "main effects + local", offset(self._axes) + mains)
-        base = _without_local(best.model if best.has_local else first.model)
-        for rank, modes in _factors(self._axes, self._varying, dict(self._forms[-1].form.orders)):
-            found = self._beside_local(best, f"rank {rank:>3} + {best.name}", base + CP(rank, modes=modes), rank)
-            if found is best:
-                break
-            best = found
-        return best
+            best = _climb(best, iter([self._beside("main effects + local", base + mains, low_rank)]))
+        base = Sum(tuple(term for term in best.model.terms if not isinstance(term, Local)))
+        orders, beside = dict(self._forms[-1].form.orders), best.name
+        best = _climb(
+            best,
+            (
+                self._beside(f"rank {rank} over {', '.join(modes)} + {beside}", base + CP(rank, modes), low_rank, rank)
+                for rank, modes in _factors(self._axes, self._varying, orders)
+            ),
+        )
+        return _climb(low_rank, iter([best]))
 
-    def _beside_local(self, best: Candidate, name: str, model: Sum, rank: int = 0) -> Candidate:
-        """A model with the local term beside it if it is better than the best so far, else that."""
-        short = dataclasses.replace(self._engine, restarts=1, draws=min(self._engine.draws, _DRAWS))
-        found = self._judged(name, model + Local(self._forms[-1].kernel, _NEIGHBOURS), rank, short)
-        return found if found.crps < best.crps * (1 - _GAIN) else best
+    def _kernels(self, base: Sum) -> list[local.Evidence]:
+        """Kernels for what an offset leaves over, the best last."""
+        bound = bind(base, self._axes, self._likelihood, self._scale)
+        state = self._engine.resolved().run(bound, self._inner, jax.random.key(self._seed)).state
+        residual = np.asarray(self._inner.values - arrays.fitted(state, self._inner.domain).mean)
+        noise = state.model.likelihood
+        with one_blas_thread():
+            return local.propose(self._axes, self._inner, residual, noise, self._gaps, self._note)
+
+    def _beside(self, name: str, model: Sum, low_rank: Candidate, rank: int = 0) -> Candidate:
+        """A model with the local term beside it; it starts with the power that suits a CP."""
+        draws = min(self._engine.draws, _DRAWS)
+        short = dataclasses.replace(self._engine, restarts=1, draws=draws, power=low_rank.power)
+        return self._judged(name, model + Local(self._forms[-1].kernel, _NEIGHBOURS), rank, short)
 
     def _judged(self, name: str, model: Sum, rank: int, engine: MessagePassing, init: State | None = None) -> Candidate:
         self._note(f"trying {name}")
@@ -298,10 +304,6 @@ def _without(observations: Observations, held: np.ndarray) -> Observations:
     """The observations that are not held out."""
     weights = jnp.where(jnp.asarray(held), 0.0, observations.weights)
     return Observations(observations.domain, jnp.where(weights > 0, observations.values, 0.0), weights)
-
-
-def _without_local(model: Sum) -> Sum:
-    return Sum(tuple(term for term in model.terms if not isinstance(term, Local)))
 
 
 def scale_of(observations: Observations) -> DataScale:
