@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from probtensor import arrays
@@ -23,14 +22,13 @@ from probtensor.compilation import one_blas_thread
 from probtensor.engines.message_passing import MessagePassing
 from probtensor.engines.sweep import State
 from probtensor.errors import ModelError
-from probtensor.evaluation import scores
 from probtensor.kernels.field import is_sphere
 from probtensor.kernels.matern import Matern
 from probtensor.likelihoods.gaussian import Gaussian
 from probtensor.model import as_sum, bind
 from probtensor.observations import variogram
 from probtensor.observations.domain import Observations
-from probtensor.selection import local
+from probtensor.selection import judging, local
 from probtensor.selection.choice import Candidate, Choice
 from probtensor.selection.hold_out import hold_out
 from probtensor.terms.base import DataScale, Sum
@@ -147,7 +145,7 @@ class _Judge:
         note: Callable[[str], None],
     ) -> None:
         self._axes, self._likelihood, self._engine, self._seed, self._note = axes, likelihood, engine, seed, note
-        self._observations, self._inner, self._held = observations, _without(observations, held), held
+        self._observations, self._inner, self._held = observations, judging.without(observations, held), held
         self._varying = [name for name in base if axes[name].size > 1]
         self._few = int(observations.count) <= _FEW
         self._scale = scale_of(observations)
@@ -226,23 +224,13 @@ class _Judge:
         self._note(f"trying {name}")
         bound = bind(model, self._axes, self._likelihood, self._scale)
         fit = engine.run(bound, self._inner, jax.random.key(self._seed), init=init, gaps=self._gaps)
-        held = self._held
-        if fit.state.local is None:
-            signal = arrays.fitted(fit.state, self._inner.domain)
-            mean, variance = np.asarray(signal.mean)[held], np.asarray(signal.variance)[held]
-        else:
-            signal = arrays.fitted(fit.state, self._inner.domain.at(np.flatnonzero(held)))
-            mean, variance = np.asarray(signal.mean), np.asarray(signal.variance)
-        noise = float(fit.state.model.likelihood.variance) / np.asarray(self._observations.weights)[held]
-        truth = np.asarray(self._observations.values)[held]
         candidate = Candidate(
             name,
             model,
             rank,
             float(fit.state.power),
             fit.state.local is not None,
-            scores.crps_gaussian(mean, np.sqrt(variance + noise), truth),
-            scores.rmse(mean, truth),
+            *judging.score(fit.state, self._observations, self._held),
             len(fit.objective),
             fit.compile_seconds,
             fit.run_seconds,
@@ -298,12 +286,6 @@ def _factors(
     else:
         modes, ranks = dict.fromkeys(varying), list(_BESIDE[:1]) if len(varying) > 1 else []
     yield from ((rank, modes) for rank in ranks)
-
-
-def _without(observations: Observations, held: np.ndarray) -> Observations:
-    """The observations that are not held out."""
-    weights = jnp.where(jnp.asarray(held), 0.0, observations.weights)
-    return Observations(observations.domain, jnp.where(weights > 0, observations.values, 0.0), weights)
 
 
 def scale_of(observations: Observations) -> DataScale:

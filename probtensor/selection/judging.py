@@ -1,0 +1,39 @@
+"""How a candidate is judged: fitted without the held-out observations, scored on them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from probtensor import arrays
+from probtensor.engines.sweep import State
+from probtensor.evaluation import scores
+from probtensor.observations.domain import Observations
+
+
+class Score(NamedTuple):
+    """On held-out observations, in data units."""
+
+    crps: float
+    rmse: float
+
+
+def without(observations: Observations, held: np.ndarray) -> Observations:
+    """The observations that are not held out."""
+    weights = jnp.where(jnp.asarray(held), 0.0, observations.weights)
+    return Observations(observations.domain, jnp.where(weights > 0, observations.values, 0.0), weights)
+
+
+def score(state: State, observations: Observations, held: np.ndarray) -> Score:
+    """How well a state that was fitted without the held-out observations predicts them, noise included."""
+    if state.local is None:
+        signal = arrays.fitted(state, observations.domain)
+        mean, variance = np.asarray(signal.mean)[held], np.asarray(signal.variance)[held]
+    else:  # a local term costs by the place
+        signal = arrays.fitted(state, observations.domain.at(np.flatnonzero(held)))
+        mean, variance = np.asarray(signal.mean), np.asarray(signal.variance)
+    noise = float(state.model.likelihood.variance) / np.asarray(observations.weights)[held]
+    truth = np.asarray(observations.values)[held]
+    return Score(scores.crps_gaussian(mean, np.sqrt(variance + noise), truth), scores.rmse(mean, truth))
