@@ -29,7 +29,8 @@ class Perturbation(NamedTuple):
 def groups(signal: Signal) -> list[Bool[np.ndarray, "P"]]:
     """Which white numbers are drawn together: one block of every term, so that the signal is linear in them.
 
-    A term with fewer blocks than another takes part again, in turn.
+    A term with fewer blocks than another takes part again, in turn. The largest group comes last: most of what is
+    uncertain lies in it, and opposite draws of the last group have the mean that is conditional on the others.
     """
     numbers = signal.blocks()
     most = max((len(own) for own in numbers), default=0)
@@ -41,7 +42,7 @@ def groups(signal: Signal) -> list[Bool[np.ndarray, "P"]]:
                 chosen[own[g % len(own)]] = True
         if chosen.any():
             out.append(chosen)
-    return out
+    return sorted(out, key=lambda chosen: int(chosen.sum()))
 
 
 def draw(
