@@ -195,11 +195,63 @@ def _variances(prior: AbstractModePrior) -> list[bool]:
     return [getattr(path[-1], "name", "") == "variance" for path, leaf in leaves if isinstance(leaf, Parameter)]
 
 
-def relevance(functions: Sequence[Functions], letter: str) -> Float[np.ndarray, "R"]:
-    """For each function that a letter numbers, the product over the blocks with it of their mean squares."""
-    total = np.ones(sizes_of(functions)[letter])
+def weakest_last(term: Decomposition, functions: Sequence[Functions], letter: str) -> tuple[Functions, ...]:
+    """The same functions in an order in which a letter's last one matters least.
+
+    The components of a CP are sorted by the product of their mean squares. A letter of a network cuts it in two, and
+    its functions are turned so that they are orthonormal on the side without the root and orthogonal on the other,
+    which carries the singular values: the higher-order singular value decomposition of a Tucker's mean, the mixed
+    canonical form of a tensor train's. The root is the core, or the mode that carries the variance.
+    """
+    if isinstance(term, BoundCP):
+        size = np.prod([np.mean(f.mean**2, axis=0) for f in functions], axis=0)
+        order = np.eye(len(size))[np.argsort(-size, kind="stable")]
+        return tuple(_turned(f, letter, order) for f in functions)
+    has_core = len(term.names) < len(functions)  # type: ignore[attr-defined]
+    near = _reached(functions, len(functions) - 1 if has_core else 0, letter)
+    far = [k for k in range(len(functions)) if k not in near]
+    values, vectors = np.linalg.eigh(_gram([functions[k] for k in far], letter))
+    root = vectors * np.sqrt(np.maximum(values, values.max() * 1e3 * np.finfo(float).eps))
+    left, _, _ = np.linalg.svd(root.T @ _gram([functions[k] for k in near], letter) @ root)
+    # The square root of the near side's Gram matrix has the same left singular vectors.
+    out_of = np.linalg.inv(root.T) @ left
+    into = left.T @ root.T
+    turns = [into if k in near else out_of.T for k in range(len(functions))]
+    return tuple(_turned(f, letter, turn) for f, turn in zip(functions, turns, strict=True))
+
+
+def _reached(functions: Sequence[Functions], root: int, cut: str) -> list[int]:
+    """The blocks of a tree that hang together with the root once a letter is cut."""
+    reached, letters = [root], set(functions[root].letters) - {cut}
+    while new := [k for k, f in enumerate(functions) if k not in reached and letters & set(f.letters)]:
+        reached += new
+        letters |= {c for k in new for c in functions[k].letters} - {cut}
+    return reached
+
+
+def _gram(functions: Sequence[Functions], letter: str) -> Float[np.ndarray, "R R"]:
+    """Mean over the grid of the products of a letter's functions, as the blocks of one side make them."""
+    pairs = []
     for f in functions:
-        if letter in f.letters:
-            others = tuple(k for k in range(f.mean.ndim) if k != 1 + f.letters.index(letter))
-            total = total * np.mean(f.mean**2, axis=others)
-    return total
+        t, twice = "z", f.letters + f.letters.upper()
+        pairs.append(np.einsum(f"{t}{f.letters},{t}{f.letters.upper()}->{twice}", f.mean, f.mean) / len(f.mean))
+    inputs = ",".join(f.letters + f.letters.upper() for f in functions)
+    return np.einsum(f"{inputs}->{letter}{letter.upper()}", *pairs, optimize=True)
+
+
+def _turned(f: Functions, letter: str, turn: Float[np.ndarray, "R R"]) -> Functions:
+    """With each of a letter's functions replaced by a combination of them, a row of ``turn``; nothing if it has none.
+
+    Hyper-parameters become averages with the squares of the combination's weights.
+    """
+    if letter not in f.letters:
+        return f
+    axis, ndim = f.letters.index(letter), len(f.letters)
+    weights = turn**2 / np.sum(turn**2, axis=1, keepdims=True)
+    cov = _along(_along(f.cov, turn, 1 + axis), turn, 1 + ndim + axis)
+    raws = tuple(_along(raw, weights, axis) if own else raw for raw, own in zip(f.raws, f.own, strict=True))
+    return f._replace(mean=_along(f.mean, turn, 1 + axis), cov=cov, raws=raws)
+
+
+def _along(array: np.ndarray, matrix: np.ndarray, axis: int) -> np.ndarray:
+    return np.moveaxis(np.tensordot(matrix, array, (1, axis)), 0, axis)

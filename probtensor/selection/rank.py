@@ -329,9 +329,9 @@ class _Search:
         """Drops functions that the objective does not miss."""
         for c in self.letters[j]:
             while (sizes := resizing.sizes_of(point.functions[j]))[c] > 1:
-                own = point.functions[j]
-                weakest = int(np.argmin(resizing.relevance(own, c)))
-                tried = self.fitted(point.functions | {j: resizing.dropped(own, c, weakest)}, point.state)
+                term = point.state.model.terms[j].term  # type: ignore[attr-defined]
+                own = resizing.weakest_last(term, point.functions[j], c)
+                tried = self.fitted(point.functions | {j: resizing.dropped(own, c, sizes[c] - 1)}, point.state)
                 loss = point.objective - tried.objective
                 worse = tried.crps > point.crps * (1 + _WORSE)
                 keeps = loss < _GAIN and not worse
