@@ -74,6 +74,19 @@ def read(term: Decomposition, beliefs: Sequence[Belief], capacity: Sizes, sizes:
     return tuple(out)
 
 
+def nothing(term: Decomposition, capacity: Sizes) -> tuple[Functions, ...]:
+    """No functions of a term of size ``capacity``."""
+    out = []
+    for k, block in enumerate(term.blocks):
+        letters, T = term.letters(k), block.points.shape[0]
+        whole, none = tuple(capacity[c] for c in letters), (0,) * len(letters)
+        raws = [np.asarray(p.raw) for p in parameters(block.prior)]
+        own = tuple(raw.size == np.prod(whole) for raw in raws)
+        raws = [np.zeros(none) if mine else raw for raw, mine in zip(raws, own, strict=True)]
+        out.append(Functions(letters, np.zeros((T, *none)), np.zeros((T, *none, *none)), tuple(raws), own))
+    return tuple(out)
+
+
 def write(
     term: Decomposition, functions: Sequence[Functions], capacity: Sizes
 ) -> tuple[Decomposition, tuple[Belief, ...], tuple[Float[Array, "R"], ...]]:
