@@ -139,17 +139,17 @@ def choose(
     problem = Problem(without, axes, likelihood, scale, engine, observations, held, jax.random.key(seed))
     trial = problem.empty()
     steps = [_step("all terms", "0", trial, "nothing grown yet")]
-    reasons = {}
+    reasons, found = {}, {}
     for j in problem.open:
         trial, why = _grow(problem, j, trial, steps, note)
-        trial = _prune(problem, j, trial, steps, note)
-        reasons[j] = f"{_label(problem, j)} rank {_rank(problem, j, trial.sizes(j))}: {why}"
+        grown, trial = trial.sizes(j), _prune(problem, j, trial, steps, note)
+        if grown != trial.sizes(j):
+            why = f"grown to {_rank(problem, j, grown)}, what the objective does not miss dropped again; {why}"
+        found[j] = {c: max(n, 1) for c, n in trial.sizes(j).items()}
+        reasons[j] = f"{_label(problem, j)} rank {_rank(problem, j, found[j])}: {why}"
         note(reasons[j])
-    found = iter(
-        problem.declared(j, {c: max(n, 1) for c, n in trial.sizes(j).items()}) if j in reasons else term
-        for j, term in enumerate(without.terms)
-    )
-    final = Sum(tuple(t if isinstance(t, Local) else next(found) for t in model.terms))
+    closed = iter(problem.declared(j, found[j]) if j in found else t for j, t in enumerate(without.terms))
+    final = Sum(tuple(t if isinstance(t, Local) else next(closed) for t in model.terms))
     if len(final.terms) > len(without.terms):
         protocol += "; chosen without the local term"
     start = problem.final(trial) if len(final.terms) == len(without.terms) else None
@@ -159,6 +159,7 @@ def choose(
 def _grow(problem: Problem, j: int, trial: Trial, steps: list[Step], note: Callable[[str], None]) -> tuple[Trial, str]:
     """One component after another, until one is refused; and why it was."""
     tries = _TRIES if isinstance(problem.model.terms[j], CP) else _TRIES_OF_NETWORK
+    least = trial.crps
     while True:
         sizes = trial.sizes(j)
         more = problem.larger(j, sizes)
@@ -172,24 +173,24 @@ def _grow(problem: Problem, j: int, trial: Trial, steps: list[Step], note: Calla
             own = resizing.appended(problem.bound(j), trial.functions[j], component, grown)
             functions = trial.functions | {j: own}
             tried = problem.fitted(functions, capacity, trial.state, trial.objective + _GAIN)
-            why = _refused(trial, tried, max(more.values()))
+            why = _refused(trial, tried, least, max(more.values()))
             verdict = why or f"gained {tried.objective - trial.objective:.1f} nats"
             steps.append(_step(_label(problem, j), _rank(problem, j, more), tried, verdict))
             note(str(steps[-1]))
             if not why:
-                trial = tried
+                trial, least = tried, min(least, tried.crps)
                 break
         if why:
             return trial, why
 
 
-def _refused(trial: Trial, tried: Trial, number: int) -> str:
-    """Why a further component is not kept; empty if it is."""
+def _refused(trial: Trial, tried: Trial, least: float, number: int) -> str:
+    """Why a further component is not kept; empty if it is. least: the best held-out score so far."""
     gain = tried.objective - trial.objective
     if gain <= _GAIN:
         return f"component {number} {'gained only' if gain >= 0 else 'lost'} {abs(gain):.1f} nats"
-    if tried.crps > trial.crps * (1 + _WORSE):
-        return f"component {number} raised held-out CRPS from {trial.crps:.4g} to {tried.crps:.4g}"
+    if tried.crps > least * (1 + _WORSE):
+        return f"component {number} raised held-out CRPS from {least:.4g} to {tried.crps:.4g}"
     return ""
 
 

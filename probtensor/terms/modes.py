@@ -61,7 +61,7 @@ def is_rank(value: Any) -> bool:
 
 
 def number(term: str, rank: Any) -> Any:
-    """A rank that is known. Raises ModelError for one that has yet to be learned."""
+    """The rank, if it is known. Raises ModelError for one that has yet to be learned."""
     if rank == AUTO:
         raise ModelError(f"{term}(rank='auto'): the rank is learned by pt.fit; give a number to bind the term itself")
     return rank

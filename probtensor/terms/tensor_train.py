@@ -62,8 +62,8 @@ class TensorTrain(AbstractTerm):
         given = self.rank if isinstance(self.rank, tuple) else (self.rank,)
         if self.rank != modes_of_term.AUTO and not all(modes_of_term.is_rank(rank) for rank in given):
             raise ModelError(
-                f"TensorTrain(rank={self.rank!r}): the rank must be a positive integer, one for each bond, or 'auto' "
-                "to learn them"
+                f"TensorTrain(rank={self.rank!r}): the rank must be a positive integer, or one for each bond; 'auto' "
+                "learns all"
             )
         modes_of_term.check("TensorTrain", self.modes)
 
@@ -73,6 +73,7 @@ class TensorTrain(AbstractTerm):
 
     def bind(self, axes: Mapping[str, Axis], scale: DataScale) -> BoundTensorTrain:
         """Chooses defaults, and puts the variance into one mode."""
+        modes_of_term.number("TensorTrain", self.rank)
         chosen = modes_of_term.choose("TensorTrain", self.modes, axes)
         names = list(chosen.active)
         bonds = self._bonds(names, axes)
@@ -92,7 +93,7 @@ class TensorTrain(AbstractTerm):
 
     def _bonds(self, names: Sequence[str], axes: Mapping[str, Axis]) -> tuple[int, ...]:
         """Sizes of the bonds r_0 = 1, r_1, ..., r_D = 1."""
-        rank = modes_of_term.number("TensorTrain", self.rank)
+        rank: Any = self.rank
         given = rank if isinstance(rank, tuple) else (rank,) * (len(names) - 1)
         if len(given) != len(names) - 1:
             raise ModelError(

@@ -85,6 +85,7 @@ class Tucker(AbstractTerm):
 
     def bind(self, axes: Mapping[str, Axis], scale: DataScale) -> BoundTucker:
         """Chooses defaults, holds the functions' variances at one, and starts the core's at the data's."""
+        modes_of_term.number("Tucker", self.rank)
         chosen = modes_of_term.choose("Tucker", self.modes, axes)
         # The first block's start is never read: the largest mode's functions, which the others' starts shape most.
         active = [chosen.carrier, *(n for n in sorted(chosen.active) if n != chosen.carrier)]
@@ -104,7 +105,7 @@ class Tucker(AbstractTerm):
 
     def _ranks(self, active: Sequence[str], constant: Sequence[str], axes: Mapping[str, Axis]) -> list[int]:
         """The rank of each mode that varies."""
-        rank = modes_of_term.number("Tucker", self.rank)
+        rank: Any = self.rank
         given = dict(rank) if isinstance(rank, tuple) else {...: rank}
         unread = [name for name in given if name is not ... and name not in (*active, *constant)]
         if unread:
