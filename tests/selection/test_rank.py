@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 
 import probtensor as pt
+from probtensor.axes import Axis
 from probtensor.errors import ModelError
 from probtensor.evaluation import scores
+from probtensor.observations.domain import domain, observations
+from probtensor.selection.growing import Problem
+from tests.terms.problems import SCALE
 
 SIZES = {"a": 14, "b": 12, "c": 10}
 COORDS = {n: np.sort(np.random.default_rng(k).uniform(0, 1, T)) for k, (n, T) in enumerate(SIZES.items())}
@@ -88,15 +92,12 @@ def test_the_held_out_score_is_that_of_the_state_that_goes_on():
     assert step.crps == pytest.approx(scores.crps_gaussian(np.zeros(1), np.full(1, sd), np.array([sd])), rel=0.5)
 
 
-@pytest.mark.parametrize(("shape", "make"), [((2, 1, 2), pt.Tucker), ((2, 2, 3), pt.Tucker)])
-def test_a_tucker_has_a_rank_for_each_mode(shape, make):
-    post = pt.fit(scattered(shape), pt.Offset() + make(rank="auto"))
-    rank = post.model.terms[1].rank
-    assert (dict(rank) if isinstance(rank, tuple) else dict.fromkeys("abc", rank)) == dict(
-        zip("abc", shape, strict=True)
-    )
-    assert ", ".join(f"{n} {r}" for n, r in zip("abc", shape, strict=True)) in post.choice.reasons[1]
-    assert post.core()["mean"].shape == shape
+def test_a_tucker_has_a_rank_for_each_mode():
+    post = pt.fit(scattered((2, 2, 3)), pt.Offset() + pt.Tucker(rank="auto"))
+    assert dict(post.model.terms[1].rank) == {"a": 2, "b": 2, "c": 3}
+    assert post.choice.reasons[1].startswith("Tucker rank a 2, b 2, c 3: grown to a 3, b 3, c 3")
+    assert "Tucker(rank a 2, b 2, c 3 over every mode)" in post.summary()
+    assert post.core()["mean"].shape == (2, 2, 3)
 
 
 def test_a_train_has_a_rank_for_each_bond():
@@ -114,18 +115,37 @@ def test_open_terms_are_grown_in_turn():
     assert "CP (term 2) rank 3" in post.choice.reasons[2]
 
 
-def test_a_matrix_has_no_rank_above_its_shorter_side():
-    index = np.argwhere(np.ones((9, 2)))
-    values = np.random.default_rng(0).normal(size=(9, 2))[tuple(index.T)]
-    post = pt.fit(pt.points({"x": index[:, 0], "y": index[:, 1]}, values), pt.CP("auto"))
-    assert post.model.terms[0].rank <= 2
+def problem(term, levels, count):
+    """What is asked of sizes alone."""
+    axes = {f"m{k}": Axis(f"m{k}", "numeric", np.arange(float(T))) for k, T in enumerate(levels)}
+    index = np.zeros((count, len(levels)), int)
+    where = observations(domain({n: a.points for n, a in axes.items()}, {}, index), np.zeros(count), np.ones(count))
+    held = np.zeros(count, bool)
+    return Problem(pt.Offset() + term, axes, pt.Gaussian(), SCALE, pt.MessagePassing(), where, held, None)
 
 
-@pytest.mark.parametrize("number", [1, 2, 7])
-def test_few_observations_have_an_answer(number):
-    data = pt.points({"x": np.arange(number), "y": np.arange(number) % 2}, np.arange(number) * 1.0)
-    model = pt.Offset() + pt.CP("auto") if number > 1 else pt.Offset() + pt.CP("auto", modes={"x": pt.Categorical()})
-    post = pt.fit(data, model)
+@pytest.mark.parametrize(
+    ("term", "levels", "count", "sizes", "larger"),
+    [
+        (pt.CP("auto"), (9, 2), 1000, {"a": 1}, {"a": 2}),
+        (pt.CP("auto"), (9, 2), 1000, {"a": 2}, {"a": 2}),  # a matrix has no rank above its shorter side
+        (pt.CP("auto", modes=["m0"]), (9, 2), 1000, {"a": 1}, {"a": 1}),  # nor a vector one above one
+        (pt.CP("auto"), (9, 3, 3), 1000, {"a": 8}, {"a": 9}),
+        (pt.CP("auto"), (9, 3, 3), 1000, {"a": 9}, {"a": 9}),
+        (pt.CP("auto"), (9, 3, 3), 40, {"a": 2}, {"a": 2}),  # 45 numbers for 40 observations
+        (pt.CP("auto"), (9, 3, 3), 3, {"a": 0}, {"a": 1}),  # one component is always tried
+        (pt.Tucker("auto"), (9, 2, 4), 1000, dict.fromkeys("abc", 2), {"a": 3, "b": 2, "c": 3}),
+        (pt.Tucker("auto"), (9, 9, 9), 10000, dict.fromkeys("abc", 8), dict.fromkeys("abc", 8)),  # 512 in the core
+        (pt.TensorTrain("auto"), (9, 9, 2), 1000, {"a": 2, "b": 2}, {"a": 3, "b": 2}),
+    ],
+)
+def test_limits(term, levels, count, sizes, larger):
+    assert problem(term, levels, count).larger(1, sizes) == larger
+
+
+def test_one_observation_has_an_answer():
+    data = pt.points({"x": [0.5], "y": [1.0]}, [2.0])
+    post = pt.fit(data, pt.Offset() + pt.CP("auto", modes={"x": pt.Categorical()}))
     assert post.model.terms[1].rank == 1
     assert "too few observations" in post.choice.protocol
 
