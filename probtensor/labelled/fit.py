@@ -21,7 +21,7 @@ from probtensor.labelled.posterior import Posterior
 from probtensor.likelihoods.gaussian import Gaussian
 from probtensor.model import BoundModel, as_sum, bind
 from probtensor.observations.domain import Observations
-from probtensor.selection import automatic
+from probtensor.selection import automatic, rank
 from probtensor.selection.hold_out import hold_out
 from probtensor.terms.local import Local
 
@@ -83,7 +83,7 @@ def fit(
 def _fit(
     encoded: Encoded, model: Any, likelihood: Gaussian, engine: MessagePassing, seed: int, progress: Any
 ) -> Posterior:
-    choice = None
+    choice: automatic.Choice | rank.Growth | None = None
     if isinstance(model, str):
         if model != "auto":
             raise ModelError(f"model={model!r}: expected 'auto' or terms such as pt.Offset() + pt.CP(rank=8)")
@@ -100,7 +100,12 @@ def _fit(
     for term in declared.terms:
         if isinstance(term, Local):
             term.check(int(encoded.seen.sum()))
-    bound = bind(declared, axes, likelihood, automatic.scale_of(observations))
+    scale = automatic.scale_of(observations)
+    if rank.is_open(declared):
+        names = tuple(encoded.coordinates)
+        choice = rank.choose(declared, axes, names, observations, likelihood, engine, scale, seed, _LOG.info)
+        declared = choice.model
+    bound = bind(declared, axes, likelihood, scale)
     engine = engine.resolved_for(bound)
     with _progress(progress) as report:
         init = None if choice is None else choice.start

@@ -19,6 +19,7 @@ from probtensor.labelled.encode import Encoded
 from probtensor.labelled.places import Places, places, training_places
 from probtensor.observations.domain import Observations
 from probtensor.selection.automatic import Choice
+from probtensor.selection.rank import Growth
 from probtensor.terms.base import Sum
 
 
@@ -31,7 +32,7 @@ class Posterior:
     Attributes:
         model: the terms, as written or as chosen.
         engine: how it was fitted.
-        choice: what ``model="auto"`` tried and chose; None for a hand-written model.
+        choice: what ``model="auto"`` or ``rank="auto"`` tried and chose; None for a model with all its ranks.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class Posterior:
         result: Fit,
         observations: Observations,
         modes: tuple[str, ...],
-        choice: Choice | None,
+        choice: Choice | Growth | None,
         seed: int,
     ) -> None:
         """Made by `probtensor.fit`."""

@@ -27,29 +27,29 @@ class CP(AbstractTerm):
     """A sum of ``rank`` components, each the product of one function of each mode.
 
     Args:
-        rank: number of components R, a positive integer.
+        rank: number of components R, a positive integer, or ``"auto"`` to learn it.
         modes: which modes it reads: a dict of mode priors (``None`` = the default for that coordinate; a bare kernel
             means ``Markov(kernel)``; the key ``...`` stands for every other mode), a list of names, or None for all. A
             tuple of names joins dimensions into one mode, as in ``{("lat", "lon"): None, ...: None}``: its functions
             are surfaces over all combinations of their levels.
 
     Raises:
-        ModelError: the rank is not a positive integer, a mode is named twice (alone and joined, for example), or a
-            prior is not one.
+        ModelError: the rank is neither a positive integer nor ``"auto"``, a mode is named twice (alone and joined, for
+            example), or a prior is not one.
     """
 
-    rank: int = eqx.field(static=True)
+    rank: int | str = eqx.field(static=True)
     modes: modes_of_term.Declared
 
-    def __init__(self, rank: int, modes: Mapping[Any, Any] | Sequence[str] | None = None) -> None:
+    def __init__(self, rank: int | str, modes: Mapping[Any, Any] | Sequence[str] | None = None) -> None:
         """See the class."""
         self.rank = rank
         self.modes = modes_of_term.declare(modes)
 
     def __check_init__(self) -> None:
         """Raises ModelError for a bad rank, mode or prior."""
-        if not modes_of_term.is_rank(self.rank):
-            raise ModelError(f"CP(rank={self.rank!r}): the rank must be a positive integer")
+        if self.rank != modes_of_term.AUTO and not modes_of_term.is_rank(self.rank):
+            raise ModelError(f"CP(rank={self.rank!r}): the rank must be a positive integer, or 'auto' to learn it")
         modes_of_term.check("CP", self.modes)
 
     def mode_names(self, available: Sequence[str]) -> tuple[str, ...]:
@@ -58,6 +58,7 @@ class CP(AbstractTerm):
 
     def bind(self, axes: Mapping[str, Axis], scale: DataScale) -> BoundCP:
         """Chooses defaults, starts lengthscales at several scales, and puts the variance into one mode."""
+        rank = modes_of_term.number("CP", self.rank)
         chosen = modes_of_term.choose("CP", self.modes, axes)
         carrier, priors = chosen.carrier, chosen.active
         # The first block's start is never read, so the carrier, whose scale is the data's, comes first.
@@ -65,12 +66,12 @@ class CP(AbstractTerm):
         blocks = []
         for n in active:
             start = Start(
-                scale.starts(axes[n], self.rank),
-                np.full(self.rank, scale.variance / self.rank if n == carrier else 1.0),
+                scale.starts(axes[n], rank),
+                np.full(rank, scale.variance / rank if n == carrier else 1.0),
                 n == carrier,
             )
             blocks.append(Block(modes_of_term.bind("CP", priors[n], axes[n], start), jnp.asarray(axes[n].points)))
-        return BoundCP(self.rank, tuple(active), chosen.constant, tuple(blocks))
+        return BoundCP(rank, tuple(active), chosen.constant, tuple(blocks))
 
 
 class BoundCP(AbstractBoundTerm):
@@ -90,6 +91,10 @@ class BoundCP(AbstractBoundTerm):
         """The same modes with other priors."""
         blocks = tuple(Block(prior, block.points) for prior, block in zip(priors, self.factors, strict=True))
         return BoundCP(self.rank, self.names, self.constant, blocks)
+
+    def letters(self, block: int) -> str:
+        """One for the components, which all blocks share."""
+        return "a"
 
     def initial(self, key: Key, domain: Domain) -> tuple[Belief, ...]:
         """Random values, which the first sweep smooths; zero for the first block.

@@ -22,6 +22,9 @@ from probtensor.terms.base import axis_of, refuse_repeats
 #: Pairs of a mode's name (or ``...`` for every other mode) and its declared prior; None: every mode by default.
 Declared: TypeAlias = tuple[tuple[Any, Any], ...] | None
 
+#: The rank that is learned.
+AUTO = "auto"
+
 #: A joined mode has an exact process by default while it has at most so many levels, and levels times functions.
 _EXACT_LEVELS, _EXACT_SIZE = 300, 1200
 
@@ -55,6 +58,13 @@ def parts_of(name: str, available: Sequence[str]) -> tuple[str, ...]:
 def is_rank(value: Any) -> bool:
     """Whether a value can be a number of functions: a positive integer."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= 1)
+
+
+def number(term: str, rank: Any) -> Any:
+    """The rank, if it is known. Raises ModelError for one that has yet to be learned."""
+    if rank == AUTO:
+        raise ModelError(f"{term}(rank='auto'): the rank is learned by pt.fit; give a number to bind the term itself")
+    return rank
 
 
 def check(term: str, declared: Declared) -> None:

@@ -35,7 +35,8 @@ class TensorTrain(AbstractTerm):
     it at 1. Cost of a sweep over N entries: O(N sum r_(d-1)^2 r_d^2), and for each mode T (S r_(d-1) r_d)^3.
 
     Args:
-        rank: size of every bond, or one for each bond between the modes that vary, in the train's order.
+        rank: size of every bond, one for each bond between the modes that vary, in the train's order, or ``"auto"`` to
+            learn them.
         modes: which modes it reads, in the train's order: a dict of mode priors (``None`` = the default for that
             coordinate; a bare kernel means ``Markov(kernel)``; the key ``...`` stands for every other mode, behind
             those that are named; a tuple of names joins dimensions into one mode), a list of names, or None for all,
@@ -48,21 +49,22 @@ class TensorTrain(AbstractTerm):
     Source: Oseledets 2011, Tensor-train decomposition; Gorodetsky, Karaman and Marzouk 2019 (functions as cores).
     """
 
-    rank: int | tuple[int, ...] = eqx.field(static=True)
+    rank: int | str | tuple[int, ...] = eqx.field(static=True)
     modes: modes_of_term.Declared
 
-    def __init__(self, rank: int | Sequence[int], modes: Mapping[Any, Any] | Sequence[str] | None = None) -> None:
+    def __init__(self, rank: int | str | Sequence[int], modes: Mapping[Any, Any] | Sequence[str] | None = None) -> None:
         """See the class."""
         self.rank = tuple(rank) if isinstance(rank, list | tuple) else rank  # type: ignore[assignment]
         self.modes = modes_of_term.declare(modes)
 
     def __check_init__(self) -> None:
         """Raises ModelError for a bad rank or prior."""
-        for rank in self.rank if isinstance(self.rank, tuple) else (self.rank,):
-            if isinstance(rank, bool) or not isinstance(rank, int | np.integer) or rank < 1:
-                raise ModelError(
-                    f"TensorTrain(rank={self.rank!r}): the rank must be a positive integer, or one for each bond"
-                )
+        given = self.rank if isinstance(self.rank, tuple) else (self.rank,)
+        if self.rank != modes_of_term.AUTO and not all(modes_of_term.is_rank(rank) for rank in given):
+            raise ModelError(
+                f"TensorTrain(rank={self.rank!r}): the rank must be a positive integer, or one for each bond; 'auto' "
+                "learns all"
+            )
         modes_of_term.check("TensorTrain", self.modes)
 
     def mode_names(self, available: Sequence[str]) -> tuple[str, ...]:
@@ -71,6 +73,7 @@ class TensorTrain(AbstractTerm):
 
     def bind(self, axes: Mapping[str, Axis], scale: DataScale) -> BoundTensorTrain:
         """Chooses defaults, and puts the variance into one mode."""
+        modes_of_term.number("TensorTrain", self.rank)
         chosen = modes_of_term.choose("TensorTrain", self.modes, axes)
         names = list(chosen.active)
         bonds = self._bonds(names, axes)
@@ -90,7 +93,8 @@ class TensorTrain(AbstractTerm):
 
     def _bonds(self, names: Sequence[str], axes: Mapping[str, Axis]) -> tuple[int, ...]:
         """Sizes of the bonds r_0 = 1, r_1, ..., r_D = 1."""
-        given = self.rank if isinstance(self.rank, tuple) else (self.rank,) * (len(names) - 1)
+        rank: Any = self.rank
+        given = rank if isinstance(rank, tuple) else (rank,) * (len(names) - 1)
         if len(given) != len(names) - 1:
             raise ModelError(
                 f"TensorTrain(rank={self.rank!r}): {len(given)} bonds for {len(names)} modes that vary "

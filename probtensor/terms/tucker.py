@@ -37,7 +37,8 @@ class Tucker(AbstractTerm):
     Cost of a sweep over N entries: O(N prod R_d^2), on grids less; use CP or TensorTrain for more than a few modes.
 
     Args:
-        rank: number of functions R of every mode, or a dict of them by mode (the key ``...`` for every other mode).
+        rank: number of functions R of every mode, a dict of them by mode (the key ``...`` for every other mode), or
+            ``"auto"`` to learn one for each mode.
         modes: which modes it reads: a dict of mode priors (``None`` = the default for that coordinate; a bare kernel
             means ``Markov(kernel)``; the key ``...`` stands for every other mode; a tuple of names joins dimensions
             into one mode), a list of names, or None for all.
@@ -50,13 +51,13 @@ class Tucker(AbstractTerm):
     Source: Fang et al. 2024 (functional Bayesian Tucker decomposition); Tucker 1966.
     """
 
-    rank: int | tuple[tuple[Any, int], ...] = eqx.field(static=True)
+    rank: int | str | tuple[tuple[Any, int], ...] = eqx.field(static=True)
     modes: modes_of_term.Declared
     core_variance: Declaration
 
     def __init__(
         self,
-        rank: int | Mapping[Any, int],
+        rank: int | str | Mapping[Any, int],
         modes: Mapping[Any, Any] | Sequence[str] | None = None,
         core_variance: Declaration = None,
     ) -> None:
@@ -71,8 +72,11 @@ class Tucker(AbstractTerm):
             where = f"rank={rank!r}" if name is None else f"rank={{{name!r}: {rank!r}}}"
             if not isinstance(name, str | types.EllipsisType | None):
                 raise ModelError(f"Tucker({where}): {name!r} is not a mode's name")
-            if not modes_of_term.is_rank(rank):
-                raise ModelError(f"Tucker({where}): the rank must be a positive integer, or a dict of them by mode")
+            if not (modes_of_term.is_rank(rank) or (name is None and rank == modes_of_term.AUTO)):
+                raise ModelError(
+                    f"Tucker({where}): the rank must be a positive integer, or a dict of them by mode; 'auto' alone "
+                    "learns all"
+                )
         modes_of_term.check("Tucker", self.modes)
 
     def mode_names(self, available: Sequence[str]) -> tuple[str, ...]:
@@ -81,6 +85,7 @@ class Tucker(AbstractTerm):
 
     def bind(self, axes: Mapping[str, Axis], scale: DataScale) -> BoundTucker:
         """Chooses defaults, holds the functions' variances at one, and starts the core's at the data's."""
+        modes_of_term.number("Tucker", self.rank)
         chosen = modes_of_term.choose("Tucker", self.modes, axes)
         # The first block's start is never read: the largest mode's functions, which the others' starts shape most.
         active = [chosen.carrier, *(n for n in sorted(chosen.active) if n != chosen.carrier)]
@@ -100,7 +105,8 @@ class Tucker(AbstractTerm):
 
     def _ranks(self, active: Sequence[str], constant: Sequence[str], axes: Mapping[str, Axis]) -> list[int]:
         """The rank of each mode that varies."""
-        given = dict(self.rank) if isinstance(self.rank, tuple) else {...: self.rank}
+        rank: Any = self.rank
+        given = dict(rank) if isinstance(rank, tuple) else {...: rank}
         unread = [name for name in given if name is not ... and name not in (*active, *constant)]
         if unread:
             raise ModelError(

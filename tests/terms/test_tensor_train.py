@@ -203,7 +203,7 @@ def test_the_order_of_the_train_and_one_variance():
     [
         ({"rank": 0}, r"TensorTrain\(rank=0\): the rank must be a positive integer, or one for each bond"),
         ({"rank": (2, 0)}, r"TensorTrain\(rank=\(2, 0\)\)"),
-        ({"rank": "auto"}, r"TensorTrain\(rank='auto'\)"),
+        ({"rank": "Auto"}, r"TensorTrain\(rank='Auto'\)"),
         ({"rank": {"time": 2}}, r"TensorTrain\(rank=\{'time': 2\}\)"),
         ({"rank": 2, "modes": ["time", "time"]}, "TensorTrain: mode 'time' is named 2 times"),
         ({"rank": 2, "modes": {"time": 3.0}}, "TensorTrain: the prior of mode 'time' is 3.0"),

@@ -223,7 +223,7 @@ def test_default_priors_and_what_is_learned():
         ({"rank": 0}, r"Tucker\(rank=0\): the rank must be a positive integer"),
         ({"rank": 2.5}, r"Tucker\(rank=2.5\)"),
         ({"rank": True}, r"Tucker\(rank=True\)"),
-        ({"rank": "auto"}, r"Tucker\(rank='auto'\)"),
+        ({"rank": "Auto"}, r"Tucker\(rank='Auto'\)"),
         ({"rank": {"time": 0}}, r"Tucker\(rank=\{'time': 0\}\): the rank must be a positive integer"),
         ({"rank": {3: 1}}, "3 is not a mode's name"),
         ({"rank": 2, "modes": {"time": "smooth"}}, "Tucker: the prior of mode 'time' is 'smooth'"),

@@ -1,0 +1,173 @@
+"""Ranks that are learned: what is found on data of known rank, why it stopped, and what is refused."""
+
+import functools
+
+import numpy as np
+import pytest
+
+import probtensor as pt
+from probtensor.axes import Axis
+from probtensor.errors import ModelError
+from probtensor.evaluation import scores
+from probtensor.observations.domain import domain, observations
+from probtensor.selection.growing import Problem
+from tests.terms.problems import SCALE
+
+SIZES = {"a": 14, "b": 12, "c": 10}
+COORDS = {n: np.sort(np.random.default_rng(k).uniform(0, 1, T)) for k, (n, T) in enumerate(SIZES.items())}
+
+
+def functions(name, number, seed):
+    """Smooth functions of mean square one, far from each other."""
+    phase = np.random.default_rng(seed).uniform(0, 2 * np.pi, number)
+    columns = np.sin(np.pi * (1 + np.arange(number)) * COORDS[name][:, None] + phase)
+    return columns / np.sqrt(np.mean(columns**2, axis=0))
+
+
+@functools.cache
+def scattered(shape, noise=0.1, count=700, seed=0):
+    """Points of a Tucker with a random core of this shape; an int: of a CP of this rank; 0: noise alone."""
+    rng = np.random.default_rng(seed)
+    entries = rng.choice(np.prod(list(SIZES.values())), count, replace=False)
+    index = dict(zip(SIZES, np.unravel_index(entries, tuple(SIZES.values())), strict=True))
+    core = np.zeros((shape,) * 3) if isinstance(shape, int) else rng.choice([-1, 1], shape) * rng.uniform(1, 2, shape)
+    if isinstance(shape, int):
+        np.einsum("rrr->r", core)[:] = 1.0
+    parts = [functions(n, size, seed + k)[index[n]] for k, (n, size) in enumerate(zip(SIZES, core.shape, strict=True))]
+    signal = np.einsum("na,nb,nc,abc->n", *parts, core)
+    signal = signal / (signal.std() or 1.0)
+    values = 5 + signal + noise * rng.normal(size=count)
+    return pt.points({n: COORDS[n][i] for n, i in index.items()}, values)
+
+
+@functools.cache
+def of_cp(rank, noise=0.1):
+    return pt.fit(scattered(rank, noise), pt.Offset() + pt.CP(rank="auto"))
+
+
+@pytest.mark.parametrize("rank", [1, 3])
+def test_the_rank_of_a_cp_is_found(rank):
+    post = of_cp(rank)
+    assert post.model.terms[1].rank == rank
+    assert post.noise_sd == pytest.approx(0.1, rel=0.15)
+    assert f"CP(rank {rank} over every mode)" in post.summary()
+
+
+def test_nothing_is_found_in_noise():
+    post = of_cp(0, 1.0)
+    assert post.model.terms[1].rank == 1
+    assert "component 1 " in post.choice.reasons[1]
+
+
+def test_the_evidence_is_reported():
+    """For every rank its objective and score; why growth stopped; and the same in the summary."""
+    choice, summary = of_cp(3).choice, of_cp(3).summary()
+    first, head, *lines = choice.report().splitlines()
+    assert first == choice.reasons[1]
+    assert first.startswith("CP rank 3: component 4 ") and first.endswith(" nats")
+    assert "places (a, b, c) covering 15%" in head
+    assert first in summary and choice.protocol in summary
+    assert [s.rank for s in choice.steps[:4]] == ["0", "1", "2", "3"]
+    assert {s.rank for s in choice.steps[4:]} == {"4", "2"}
+    for line, step in zip(lines, choice.steps, strict=True):
+        assert f"rank {step.rank}" in line and step.verdict in line
+        assert f"CRPS {step.crps:.4g}" in line and f"objective {step.objective:.6g}" in line
+    objectives, crps = zip(*((s.objective, s.crps) for s in choice.steps[:4]), strict=True)
+    assert list(objectives) == sorted(objectives)
+    assert crps[3] < crps[0]
+    assert choice.steps[4].objective - objectives[3] < 5
+    assert of_cp(3).run_seconds >= choice.run_seconds > 0
+
+
+def test_the_final_fit_goes_on_from_what_was_grown():
+    trace = of_cp(3).objective.values
+    assert trace[-1] - trace[0] < 0.05 * (trace[-1] - of_cp(3).choice.steps[0].objective)
+
+
+def test_the_held_out_score_is_that_of_the_state_that_goes_on():
+    """Nothing but the training part has been seen by what is judged: the score is far above that of a fit to it."""
+    step = of_cp(3).choice.steps[3]
+    sd = of_cp(3).noise_sd
+    assert step.rmse > 0.95 * sd
+    assert step.crps == pytest.approx(scores.crps_gaussian(np.zeros(1), np.full(1, sd), np.array([sd])), rel=0.5)
+
+
+def test_a_tucker_has_a_rank_for_each_mode():
+    post = pt.fit(scattered((2, 2, 3)), pt.Offset() + pt.Tucker(rank="auto"))
+    assert dict(post.model.terms[1].rank) == {"a": 2, "b": 2, "c": 3}
+    assert post.choice.reasons[1].startswith("Tucker rank a 2, b 2, c 3: grown to a 3, b 3, c 3")
+    assert "Tucker(rank a 2, b 2, c 3 over every mode)" in post.summary()
+    assert post.core()["mean"].shape == (2, 2, 3)
+
+
+def test_a_train_has_a_rank_for_each_bond():
+    """The bonds are the ranks of the unfoldings: those of the core in its first and its last mode."""
+    post = pt.fit(scattered((2, 2, 3)), pt.Offset() + pt.TensorTrain(rank="auto"))
+    assert post.model.terms[1].rank == (2, 3)
+
+
+def test_open_terms_are_grown_in_turn():
+    post = pt.fit(scattered(3), pt.CP("auto", modes=["a"]) + pt.Offset() + pt.CP("auto"))
+    one, _, other = post.model.terms
+    assert one.rank == 1
+    assert "CP (term 0) rank 1" in post.choice.reasons[0]
+    assert other.rank == 3
+    assert "CP (term 2) rank 3" in post.choice.reasons[2]
+
+
+def problem(term, levels, count):
+    """What is asked of sizes alone."""
+    axes = {f"m{k}": Axis(f"m{k}", "numeric", np.arange(float(T))) for k, T in enumerate(levels)}
+    index = np.zeros((count, len(levels)), int)
+    where = observations(domain({n: a.points for n, a in axes.items()}, {}, index), np.zeros(count), np.ones(count))
+    held = np.zeros(count, bool)
+    return Problem(pt.Offset() + term, axes, pt.Gaussian(), SCALE, pt.MessagePassing(), where, held, None)
+
+
+@pytest.mark.parametrize(
+    ("term", "levels", "count", "sizes", "larger"),
+    [
+        (pt.CP("auto"), (9, 2), 1000, {"a": 1}, {"a": 2}),
+        (pt.CP("auto"), (9, 2), 1000, {"a": 2}, {"a": 2}),  # a matrix has no rank above its shorter side
+        (pt.CP("auto", modes=["m0"]), (9, 2), 1000, {"a": 1}, {"a": 1}),  # nor a vector one above one
+        (pt.CP("auto"), (9, 3, 3), 1000, {"a": 8}, {"a": 9}),
+        (pt.CP("auto"), (9, 3, 3), 1000, {"a": 9}, {"a": 9}),
+        (pt.CP("auto"), (9, 3, 3), 40, {"a": 2}, {"a": 2}),  # 45 numbers for 40 observations
+        (pt.CP("auto"), (9, 3, 3), 3, {"a": 0}, {"a": 1}),  # one component is always tried
+        (pt.Tucker("auto"), (9, 2, 4), 1000, dict.fromkeys("abc", 2), {"a": 3, "b": 2, "c": 3}),
+        (pt.Tucker("auto"), (9, 9, 9), 10000, dict.fromkeys("abc", 8), dict.fromkeys("abc", 8)),  # 512 in the core
+        (pt.TensorTrain("auto"), (9, 9, 2), 1000, {"a": 2, "b": 2}, {"a": 3, "b": 2}),
+    ],
+)
+def test_limits(term, levels, count, sizes, larger):
+    assert problem(term, levels, count).larger(1, sizes) == larger
+
+
+def test_one_observation_has_an_answer():
+    data = pt.points({"x": [0.5], "y": [1.0]}, [2.0])
+    post = pt.fit(data, pt.Offset() + pt.CP("auto", modes={"x": pt.Categorical()}))
+    assert post.model.terms[1].rank == 1
+    assert "too few observations" in post.choice.protocol
+
+
+BAD = {
+    "capital": (lambda: pt.CP(rank="Auto"), r"CP\(rank='Auto'\): the rank must be a positive integer, or 'auto'"),
+    "zero": (lambda: pt.CP(rank=0), r"CP\(rank=0\)"),
+    "tucker": (lambda: pt.Tucker(rank="Auto"), r"Tucker\(rank='Auto'\): the rank must be a positive integer"),
+    "one mode of a tucker": (lambda: pt.Tucker(rank={"a": "auto", ...: 2}), "'auto' alone learns all"),
+    "train": (lambda: pt.TensorTrain(rank="Auto"), r"TensorTrain\(rank='Auto'\): the rank must be"),
+    "one bond of a train": (lambda: pt.TensorTrain(rank=["auto", 2]), "'auto' learns all"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_ranks(case):
+    make, words = BAD[case]
+    with pytest.raises(ModelError, match=words):
+        make()
+
+
+@pytest.mark.parametrize("make", [pt.CP, pt.Tucker, pt.TensorTrain])
+def test_a_term_of_open_rank_is_not_bound_as_it_is(make):
+    with pytest.raises(ModelError, match="the rank is learned by pt.fit"):
+        make("auto").bind({}, None)
