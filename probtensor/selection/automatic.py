@@ -55,6 +55,8 @@ _GAIN = 0.005
 _LOCAL_FEWEST, _LOCAL_MOST = 200, 100_000
 #: Draws and neighbours while they are tried, and ranks of a CP beside them.
 _DRAWS, _NEIGHBOURS, _BESIDE = 8, 15, (4, 12)
+#: A CP is not tried beside a local term if alone it scores worse than that by more than this factor.
+_HOPELESS = 1.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,6 +196,8 @@ class _Judge:
         best, mains = self._beside("local", base, low_rank), _main_effects(self._axes)
         if mains is not None:
             best = _climb(best, iter([self._beside("main effects + local", base + mains, low_rank)]))
+        if low_rank.crps > _HOPELESS * best.crps:
+            return best
         base = Sum(tuple(term for term in best.model.terms if not isinstance(term, Local)))
         orders, beside = dict(self._forms[-1].form.orders), best.name
         best = _climb(
