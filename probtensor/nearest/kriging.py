@@ -170,7 +170,7 @@ def _factor(
     for _ in range(_ATTEMPTS):
         np.fill_diagonal(noisy, diagonal + jitter)
         factor, failed = lapack.dpotrf(noisy, lower=1, clean=0)
-        if not failed:
+        if not failed and np.isfinite(np.diagonal(factor)).all():
             return factor
         jitter *= _GROWTH
     raise ModelError(
