@@ -7,9 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy.spatial import cKDTree
 
+from probtensor.nearest.embedding import Embedding
 from probtensor.typing import Float, Int
 
-#: Width of a cell in a gap, as a multiple of the distance to the nearest entry; rounded down to a power of two.
+#: Sides of a cell in a gap, as a multiple of the distance to the nearest entry; rounded down to a power of two.
 _WIDENING = 4.0
 
 
@@ -17,47 +18,64 @@ class Cells(NamedTuple):
     """A division of space.
 
     Where entries lie, a cell is a leaf of a k-d tree over them: what is nearer to one of its entries than the leaf is
-    wide. Farther from all entries, in gaps and outside, it is a cube with a width in proportion to the distance: the
-    function given the data varies there no faster than that.
+    wide. Farther from all entries, in gaps and outside, it is a box with sides in proportion to the distance: the
+    function given the data varies there no faster than that. A side that several products of the kernel read counts by
+    the nearest entry to any of them, so that far in time a cell is not wide in space if a part of the sum is constant
+    in time.
 
     Attributes:
-        tree: of the entries.
-        leaf: (N,) of each entry.
-        low, high: corners of the entries of each leaf.
+        embedding: of the kernel.
+        trees: of the entries as each product of the kernel sees them.
+        places: of the entries.
+        leaf: of each entry.
+        low: corner of the entries of each leaf.
+        high: the opposite corner.
     """
 
-    tree: cKDTree
+    embedding: Embedding
+    trees: list[cKDTree]
+    places: Float[np.ndarray, "N E"]
     leaf: Int[np.ndarray, "N"]
     low: Float[np.ndarray, "G E"]
     high: Float[np.ndarray, "G E"]
 
     @staticmethod
-    def of(places: Float[np.ndarray, "N E"], size: int) -> Cells:
+    def of(embedding: Embedding, points: Float[np.ndarray, "N D"], size: int) -> Cells:
         """size: of a leaf, at most, but for repeated places. Cost O(N log N)."""
+        places = embedding.joint(points)
         groups = _leaves(places, size)
         leaf = np.empty(len(places), dtype=int)
         for g, rows in enumerate(groups):
             leaf[rows] = g
         low, high = (np.stack([f(places[rows], axis=0) for rows in groups]) for f in (np.min, np.max))
-        return Cells(cKDTree(places), leaf, low, high)
+        return Cells(embedding, [cKDTree(view) for view in embedding.seen(places)], places, leaf, low, high)
 
-    def occupied(self, targets: Float[np.ndarray, "M E"]) -> Occupied:
+    def occupied(self, points: Float[np.ndarray, "M D"]) -> Occupied:
         """The cells with targets in them; a target's cell does not depend on the other targets."""
-        distance, nearest = self.tree.query(targets)
+        targets = self.embedding.joint(points)
+        nearest, distance = self._distances(targets)
         leaf = self.leaf[nearest]
-        wide = np.max(self.high - self.low, axis=1)[leaf]
-        with np.errstate(divide="ignore"):
-            level = np.floor(np.log2(_WIDENING * distance))
-        inside = ~(2.0**level > wide)
-        width = np.where(inside, 1.0, 2.0**level)[:, None]
+        wide = np.max(self.high - self.low, axis=1)[leaf][:, None]
+        inside = np.all(_WIDENING * distance <= wide, axis=1, keepdims=True)
+        width = 2 ** np.floor(np.log2(np.where(inside, 1.0, np.maximum(_WIDENING * distance, wide))))
         corner = np.floor(targets / width) * width
-        # A leaf is told by its number, a cube by its width and corner.
-        number = np.where(inside, leaf, -1)[:, None]
-        key = np.concatenate([number, np.where(inside[:, None], 0.0, np.concatenate([width, corner], axis=1))], axis=1)
+        # A leaf is told by its number, a box by its sides and corner.
+        key = np.concatenate([leaf[:, None] * inside, ~inside * width, ~inside * corner], axis=1)
         _, first, of = np.unique(key + 0.0, axis=0, return_index=True, return_inverse=True)
-        low = np.where(inside[:, None], self.low[leaf], corner)[first]
-        high = np.where(inside[:, None], self.high[leaf], corner + width)[first]
+        low = np.where(inside, self.low[leaf], corner)[first]
+        high = np.where(inside, self.high[leaf], corner + width)[first]
         return Occupied(of.ravel(), low, high)
+
+    def _distances(self, targets: Float[np.ndarray, "M E"]) -> tuple[Int[np.ndarray, "M"], Float[np.ndarray, "M E"]]:
+        """The nearest entry, and for each column the least distance to an entry under a product that reads it."""
+        out, best, shortest = np.full(targets.shape, np.inf), np.zeros(len(targets), dtype=int), np.inf
+        for tree, view, asked in zip(self.trees, self.embedding.views, self.embedding.seen(targets), strict=True):
+            found, reads = tree.query(asked)[1], view == 1
+            apart = targets - self.places[found]
+            out[:, reads] = np.minimum(out[:, reads], np.linalg.norm(apart[:, reads], axis=1)[:, None])
+            whole = np.linalg.norm(apart, axis=1)
+            best, shortest = np.where(whole < shortest, found, best), np.minimum(whole, shortest)
+        return best, out
 
 
 class Occupied(NamedTuple):

@@ -49,14 +49,13 @@ def groups(
         yield Group(np.arange(len(targets)), np.arange(len(points)))
         return
     embedding = Embedding.of(kernel, points)
-    places = embedding.joint(points)
-    found = Cells.of(places, _LEAF * neighbours).occupied(embedding.joint(targets))
+    cells = Cells.of(embedding, points, _LEAF * neighbours)
+    found = cells.occupied(targets)
     rows = np.split(np.argsort(found.of, kind="stable"), np.cumsum(np.bincount(found.of))[:-1])
-    trees = [cKDTree(view) for view in embedding.seen(places)]
     for at in range(0, len(rows), _CELLS):
         some = slice(at, at + _CELLS)
         corners = zip(embedding.seen(found.low[some]), embedding.seen(found.high[some]), strict=True)
-        index = _shared(trees, list(corners), number)
+        index = _shared(cells.trees, list(corners), number)
         yield from (Group(*pair) for pair in zip(rows[some], index, strict=True))
 
 

@@ -30,7 +30,7 @@ def problem():
 
 @pytest.mark.slow
 def test_a_fit_of_all_terms_is_the_dense_posterior():
-    """Mean to 1% of the predictive sd and its sd to 1%: what 64 draws of the other terms leave."""
+    """Mean to 0.4% of the predictive sd, sd to 0.1%; bounds are about a third above this."""
     places, values, targets = problem()
     post = pt.fit(
         pt.points({"x": places[:, 0], "y": places[:, 1]}, values),
@@ -52,7 +52,5 @@ def test_a_fit_of_all_terms_is_the_dense_posterior():
         np.sqrt(np.mean((found["sd"].values / sd - 1) ** 2)),
         np.sqrt(np.mean((found["signal_sd"].values / signal_sd - 1) ** 2)),
     )
-    print(errors)
-    assert errors[0] < 0.01
-    assert errors[1] < 0.01
-    assert errors[2] < 0.02
+    for error, bound in zip(errors, (0.006, 0.0015, 0.002), strict=True):
+        assert error < bound
