@@ -56,8 +56,12 @@ class Cells(NamedTuple):
         nearest, distance = self._distances(targets)
         leaf = self.leaf[nearest]
         wide = np.max(self.high - self.low, axis=1)[leaf][:, None]
-        inside = np.all(_WIDENING * distance <= wide, axis=1, keepdims=True)
-        width = 2 ** np.floor(np.log2(np.where(inside, 1.0, np.maximum(_WIDENING * distance, wide))))
+        with np.errstate(divide="ignore"):
+            side, least = (2 ** np.floor(np.log2(x)) for x in (_WIDENING * distance, wide))
+        inside = np.all(side <= wide, axis=1, keepdims=True)
+        # Never of no width: a leaf may be one place, which one product sees right there and another far away.
+        width = np.maximum(side, np.where(wide > 0, least, side.max(axis=1, keepdims=True)))
+        width = np.where(inside, 1.0, width)
         corner = np.floor(targets / width) * width
         # A leaf is told by its number, a box by its sides and corner.
         key = np.concatenate([leaf[:, None] * inside, ~inside * width, ~inside * corner], axis=1)

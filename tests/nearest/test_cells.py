@@ -96,6 +96,14 @@ def test_far_cells_are_narrow_where_a_product_of_a_sum_still_sees_entries():
     assert len(list(groups(bind(KERNELS["product"]), points, targets, 2))) == 1
 
 
+def test_leaves_of_one_place_and_a_product_that_sees_it_right_there():
+    points = np.repeat(entries(30).points, 8, axis=0)
+    targets = entries(30).points + [100.0, 100.0, 0.0]
+    found = list(groups(bind(KERNELS["sum"]), points, targets, 2))
+    assert sorted(np.concatenate([g.rows for g in found]).tolist()) == list(range(30))
+    assert all(len(g.near) == 60 for g in found)
+
+
 def test_all_entries_where_there_are_few():
     found = list(groups(bind(KERNELS["sum"]), entries(60).points, entries(10).points, 2))
     assert [(len(g.rows), len(g.near)) for g in found] == [(10, 60)]
