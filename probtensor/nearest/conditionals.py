@@ -21,7 +21,7 @@ from probtensor.typing import Array, Float, Int
 #: Entries whose covariances are formed at once, and the one batch size for which that is compiled.
 _CHUNK = 1024
 #: Added to the neighbours' variances, relative to the function's own.
-_JITTER = 1e-10
+JITTER = 1e-10
 
 
 class Entries(NamedTuple):
@@ -50,15 +50,14 @@ class Neighbourhood(NamedTuple):
 
 
 class Covariances(NamedTuple):
-    """Of the function at a batch: among pairs i > j of neighbours, of the target with them, and its own variances.
+    """Of the function at a batch: among pairs i > j of neighbours, of the target with them, and its variance.
 
-    size: variance of the whole function at a target, which is stationary; own: of the part that is asked for.
+    size: variance of the function, which is stationary.
     """
 
     pairs: Float[Array, "n P"]
     cross: Float[Array, "n k"]
     size: Float[Array, "n"]
-    own: Float[Array, "n"]
 
 
 class Solved(NamedTuple):
@@ -76,18 +75,14 @@ def gather(targets: Entries, sources: Entries, index: Int[np.ndarray, "n k"]) ->
     return Neighbourhood(points, unit_noise, near, near_unit_noise, live)
 
 
-def covariances(kernel: AbstractFieldKernel, part: AbstractFieldKernel, hood: Neighbourhood) -> Covariances:
-    """The covariances of a batch.
-
-    part: the target is the function with this kernel, which is one in the sum ``kernel``, or all of it.
-    """
+def covariances(kernel: AbstractFieldKernel, hood: Neighbourhood) -> Covariances:
+    """The covariances of a batch."""
     i, j = np.tril_indices(hood.near.shape[1], -1)
     near = kernel.places(hood.near)  # once, and not for every pair
     first, second = (jax.tree.map(lambda place, of=of: place[:, of], near) for of in (i, j))
     pairs = kernel.between(first, second) * hood.live[:, i] * hood.live[:, j]
-    cross = part.covariance(hood.target[:, None], hood.near) * hood.live
-    own = part.covariance(hood.target, hood.target)
-    return Covariances(pairs, cross, kernel.covariance(hood.target, hood.target), own)
+    cross = kernel.covariance(hood.target[:, None], hood.near) * hood.live
+    return Covariances(pairs, cross, kernel.covariance(hood.target, hood.target))
 
 
 compiled_covariances = compiled(covariances)
@@ -100,7 +95,7 @@ def solve(found: Covariances, noise: float, hood: Neighbourhood, residuals: Floa
     among = np.empty((n, k, k))
     among[:, i, j] = among[:, j, i] = found.pairs
     # A missing neighbour is an independent value of some variance.
-    among[:, np.arange(k), np.arange(k)] = (1 + _JITTER) * np.asarray(found.size)[:, None] + _noise(noise, hood)
+    among[:, np.arange(k), np.arange(k)] = (1 + JITTER) * np.asarray(found.size)[:, None] + _noise(noise, hood)
     right = np.concatenate([np.asarray(found.cross)[:, :, None], np.moveaxis(residuals, 0, -1)], axis=-1)
     solved = np.linalg.solve(among, right)
     return Solved(solved[..., 0], np.moveaxis(solved[..., 1:], -1, 0))
@@ -116,13 +111,8 @@ def condition(
     targets: Entries,
     sources: Entries,
     index: Int[np.ndarray, "n k"],
-    part: AbstractFieldKernel | None = None,
 ) -> Conditionals:
-    """Each target given its neighbours among the sources, in chunks; a target's unit noise 0 asks for the signal.
-
-    part: see `covariances`; None: the whole function.
-    """
-    part = kernel if part is None else part
+    """Each target given its neighbours among the sources, in chunks; a target's unit noise 0 asks for the signal."""
     weights = np.zeros(index.shape)
     variance = np.zeros(len(index))
     none = np.zeros((0, _CHUNK, index.shape[1]))
@@ -130,10 +120,10 @@ def condition(
         some = slice(at, min(at + _CHUNK, len(index)))
         n = some.stop - at
         hood = gather(Entries(*(_padded(a[some]) for a in targets)), sources, _padded(index[some]))
-        found = compiled_covariances(kernel, part, hood)
+        found = compiled_covariances(kernel, hood)
         solved = solve(found, noise, hood, none).weights
         weights[some] = solved[:n]
-        left = np.asarray(found.own) - np.sum(solved * np.asarray(found.cross), axis=1)
+        left = np.asarray(found.size) - np.sum(solved * np.asarray(found.cross), axis=1)
         variance[some] = left[:n] + noise * targets.unit_noise[some]
     floor = noise * targets.unit_noise + 1e-12 * float(np.max(np.abs(variance), initial=0.0))
     return Conditionals(index, weights * (index >= 0), np.maximum(variance, floor))
@@ -164,12 +154,12 @@ def log_density(
     """Sum over targets of the log density given the neighbours, averaged over S draws of the residual; and its slopes.
 
     With C the neighbours' noisy covariance, k the cross-covariance, w = C^-1 k and s = C^-1 r: the conditional variance
-    changes by dv = d own - 2 w'dk + w'dC w, the contrast by dc = -s'dk + w'dC s.
+    changes by dv = d size - 2 w'dk + w'dC w, the contrast by dc = -s'dk + w'dC s.
     """
     S, n, k = near_residual.shape
     w, s = solve(found, noise, hood, near_residual)
     cross, size, unit = np.asarray(found.cross), np.asarray(found.size), np.asarray(hood.unit_noise)
-    variance = np.maximum(size - np.sum(w * cross, axis=1), _JITTER * size) + noise * unit
+    variance = np.maximum(size - np.sum(w * cross, axis=1), JITTER * size) + noise * unit
     contrast = residual - np.einsum("nk,snk->sn", w, near_residual)
     value = -0.5 * float(np.sum(np.log(2 * np.pi * variance)) + np.sum(contrast**2 / variance) / S)
     by_variance = 0.5 * np.mean(contrast**2 / variance - 1, axis=0) / variance
@@ -181,5 +171,5 @@ def log_density(
     diagonal = w * toward
     own_noise = float(np.sum(by_variance * unit))
     noise_slope = own_noise + float(np.sum(diagonal * _noise(1.0, hood)))
-    by_size = by_variance + (1 + _JITTER) * np.sum(diagonal, axis=1)
+    by_size = by_variance + (1 + JITTER) * np.sum(diagonal, axis=1)
     return value, Slopes(pairs, -by_variance[:, None] * w - toward, by_size, np.asarray(noise_slope))

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import itertools
 
-import jax.numpy as jnp
 import numpy as np
 from scipy.spatial import cKDTree
 
-from probtensor.kernels.field import AbstractFieldKernel, On
+from probtensor.kernels.field import AbstractFieldKernel
 from probtensor.nearest.conditionals import Entries
+from probtensor.nearest.embedding import Embedding
 from probtensor.nearest.informative import most_informative
 from probtensor.typing import Float, Int
 
-#: How much a coordinate that one product of kernels does not read counts among entries that are equally near to it.
-_TIE = 1e-3
 #: Candidates from a tree as a multiple of the neighbours chosen from them; twice gives most of what four times gives.
 _CANDIDATES = 2
 #: A batch of targets ends this much further than it begins.
@@ -33,7 +31,9 @@ def before(
     noise: variance of an entry with unit noise 1; it says when a second entry at one place is worth having.
     """
     number = min(number, len(entries.points) - 1) or 1
-    candidates = [earlier(place, targets, _CANDIDATES * number) for place in embeddings(kernel, entries.points)]
+    embedding = Embedding.of(kernel, entries.points)
+    views = embedding.seen(embedding.joint(entries.points))
+    candidates = [earlier(place, targets, _CANDIDATES * number) for place in views]
     return most_informative(kernel, noise, entries, entries.points[targets], np.concatenate(candidates, axis=1), number)
 
 
@@ -54,38 +54,15 @@ def around(
     total = len(sources)
     number = min(number, total)
     candidates = []
-    for place in embeddings(kernel, np.concatenate([entries.points[sources], places])):
-        candidates.append(nearest(place[:total], place[total:], _CANDIDATES * number))
+    embedding = Embedding.of(kernel, entries.points)
+    there = embedding.seen(embedding.joint(places))
+    for known, asked in zip(embedding.seen(embedding.joint(entries.points[sources])), there, strict=True):
+        candidates.append(nearest(known, asked, _CANDIDATES * number))
         for thinned in (-(-total // 4), -(-total // 16)):
-            candidates.append(nearest(place[:thinned], place[total:], number // 2 + 1))
+            candidates.append(nearest(known[:thinned], asked, number // 2 + 1))
     found = np.concatenate(candidates, axis=1)
     found = np.where(found >= 0, sources[found], -1)
     return most_informative(kernel, noise, entries, places, found, number)
-
-
-def embeddings(kernel: AbstractFieldKernel, points: Float[np.ndarray, "N D"]) -> list[Float[np.ndarray, "N E"]]:
-    """For each product of the kernel, coordinates in which near means correlated under that product.
-
-    The unit of distance is where half of the correlation is left. Coordinates that a product does not read break ties.
-    """
-    scaled: dict[int, np.ndarray] = {}
-    products = kernel.products()
-    for part in {id(p): p for product in products for p in product}.values():
-        scaled[id(part)] = _scaled(part, points)
-    readers = [part for product in products for part in product]
-    out = []
-    for product in products:
-        own = [scaled[id(part)] for part in product]
-        read = {d for part in product for d in part.dims}
-        others = [_TIE * scaled[id(p)] for p in readers if not set(p.dims) & read]
-        out.append(np.concatenate([*own, *others], axis=1))
-    return out
-
-
-def _scaled(part: On, points: np.ndarray) -> np.ndarray:
-    place = np.asarray(part.place(jnp.asarray(points)))
-    extent = float(np.linalg.norm(np.ptp(place, axis=0))) or 1.0
-    return place / part.reach(extent)
 
 
 def earlier(places: Float[np.ndarray, "N E"], targets: Int[np.ndarray, "n"], number: int) -> Int[np.ndarray, "n k"]:

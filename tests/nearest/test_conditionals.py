@@ -54,18 +54,6 @@ def test_condition_away_from_the_data_gives_the_signal(name):
         np.testing.assert_allclose(found.variance[n], own - weights @ cross[n, some], rtol=1e-8)
 
 
-def test_part_of_a_sum():
-    kernel, data = bind(KERNELS["sum"]), entries(12)
-    part = kernel.parts[1]
-    targets = Entries(entries(4, seed=1).points, np.zeros(4))
-    found = condition(kernel, NOISE, targets, data, np.tile(np.arange(12), (4, 1)), part)
-    cross = dense(part, targets.points, data.points)
-    weights = np.linalg.solve(noisy(kernel, NOISE, data), cross.T).T
-    np.testing.assert_allclose(found.weights, weights, rtol=0, atol=1e-8)
-    own = np.diag(dense(part, targets.points, targets.points))
-    np.testing.assert_allclose(found.variance, own - np.sum(weights * cross, axis=1), rtol=1e-8)
-
-
 def test_repeated_places_without_noise_stay_finite():
     data = Entries(np.repeat(entries(5).points, 2, axis=0), np.zeros(10))
     found = condition(bind(KERNELS["product"]), NOISE, data, data, all_before(10))
@@ -110,7 +98,7 @@ def test_log_density_of_all_is_dense_and_so_are_its_slopes(name):
         K = noisy(kernel, float(sd.value[0]) ** 2, data)
         return np.mean([oracle.log_density(r, 0.0, K) for r in residuals])
 
-    found = covariances(kernel, kernel, hood)
+    found = covariances(kernel, hood)
     value, slopes = log_density(found, NOISE, hood, residuals, near)
     np.testing.assert_allclose(value, expected(flat), rtol=1e-8)
     # Without the hyper-parameters' own prior.
@@ -134,7 +122,7 @@ def test_slopes_with_few_neighbours():
 
     def value(vector):
         kernel, sd = eqx.combine(unravel(jnp.asarray(vector)), held)
-        return log_density(covariances(kernel, kernel, hood), float(sd.value[0]) ** 2, hood, residuals, near)
+        return log_density(covariances(kernel, hood), float(sd.value[0]) ** 2, hood, residuals, near)
 
     _, gradient = local_learning._pull(moving, held, hood, value(flat)[1], jnp.zeros(()))
     by_differences = oracle.derivative(lambda v: value(v)[0], np.asarray(flat))
@@ -147,7 +135,7 @@ def test_the_prior_counts_by_the_share_of_entries():
     shifted = eqx.tree_at(lambda t: t[0].kernel.lengthscale.raw, moving, moving[0].kernel.lengthscale.raw + 0.5)
     data = entries(5)
     hood = gather(data, data, all_before(5))
-    nothing = log_density(covariances(kernel, kernel, hood), NOISE, hood, np.zeros((1, 5)), np.zeros((1, 5, 4)))[1]
+    nothing = log_density(covariances(kernel, hood), NOISE, hood, np.zeros((1, 5)), np.zeros((1, 5, 4)))[1]
     nothing = nothing._replace(**{k: 0 * v for k, v in nothing._asdict().items()})
     prior, gradient = local_learning._pull(shifted, held, hood, nothing, jnp.asarray(0.25))
     np.testing.assert_allclose(prior, 0.25 * -0.5 * (0.5 / 2) ** 2, rtol=1e-10)

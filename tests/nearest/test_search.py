@@ -7,6 +7,7 @@ from probtensor.hyperparameters import fixed
 from probtensor.kernels.matern import Matern
 from probtensor.nearest import search
 from probtensor.nearest.conditionals import Entries
+from probtensor.nearest.embedding import Embedding
 from probtensor.nearest.informative import most_informative
 from tests.nearest.fields import KERNELS, bind, dense, entries, noisy
 
@@ -53,7 +54,8 @@ def test_repeated_places_have_earlier_neighbours_only():
 def test_embeddings_order_by_the_covariance_of_each_product(name):
     """With one product, near is correlated; in a product of kernels of different shapes only about so."""
     kernel, points = bind(KERNELS[name]), entries(200).points
-    for place, product in zip(search.embeddings(kernel, points), kernel.products(), strict=True):
+    embedding = Embedding.of(kernel, points)
+    for place, product in zip(embedding.seen(embedding.joint(points)), kernel.products(), strict=True):
         covariance = np.prod([dense(part, points[:1], points)[0] for part in product], axis=0)
         by_place = np.argsort(np.linalg.norm(place - place[0], axis=1))[:20]
         by_covariance = np.argsort(-covariance)[:20]
@@ -141,4 +143,5 @@ def test_duplicates_without_noise():
 
 def test_a_long_reach_is_found():
     kernel = bind(Matern(3 / 2, lengthscale=fixed(1e4)).on("t"))
-    assert all(np.isfinite(place).all() for place in search.embeddings(kernel, entries(20).points))
+    points = entries(20).points
+    assert np.isfinite(Embedding.of(kernel, points).joint(points)).all()

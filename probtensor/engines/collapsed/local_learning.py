@@ -123,7 +123,7 @@ def _ascend(start: Learned, floor: float, residuals: Residuals, size: int, itera
         here = unravel(jnp.asarray(vector))
         kernel, sd = eqx.combine(here, held)
         noise = float(sd.value[0]) ** 2
-        found = compiled_covariances(kernel, kernel, hood)
+        found = compiled_covariances(kernel, hood)
         value, slopes = log_density(found, noise, hood, own, near)
         prior, gradient = _pull(here, held, hood, slopes, share)
         if not np.isfinite(value):
@@ -148,7 +148,7 @@ def _pull(learned: Any, held: Any, hood: Neighbourhood, slopes: Slopes, share: F
 
     def density(learned: Any) -> tuple[Array, Array]:
         kernel, sd = eqx.combine(learned, held)
-        found = covariances(kernel, kernel, hood)
+        found = covariances(kernel, hood)
         prior = share * log_prior(kernel)
         along = jnp.sum(slopes.pairs * found.pairs) + jnp.sum(slopes.cross * found.cross)
         along = along + jnp.sum(slopes.size * found.size) + slopes.noise * sd.value[0] ** 2

@@ -8,25 +8,20 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import sparse
-from scipy.sparse.linalg import spsolve_triangular
 
 from probtensor.compilation import compiled
-from probtensor.engines.collapsed.contrasts import weights
 from probtensor.engines.collapsed.entries import coordinates
 from probtensor.engines.collapsed.fit import Local, summed
 from probtensor.engines.collapsed.signal import Terms, Values, total
 from probtensor.kernels.field import AbstractFieldKernel
 from probtensor.model import BoundModel
-from probtensor.nearest import search
-from probtensor.nearest.conditionals import Entries, condition
+from probtensor.nearest.conditionals import Entries
+from probtensor.nearest.kriging import Kriged, draw, krige
 from probtensor.observations.domain import Domain
 from probtensor.priors.base import Sites
 from probtensor.terms.base import AbstractBoundTerm, Block
 from probtensor.typing import Array, Float, Int, Key
 
-#: Neighbours of a place to predict at, as a multiple of those of a training entry.
-_MORE = 1.5
 #: Precision of function values that are known, relative to that of the prior's typical values.
 _PINNED = 1e8
 
@@ -51,17 +46,18 @@ def moments(model: BoundModel, local: Local, domain: Domain, terms: Sequence[int
     """
     size = int(np.prod(domain.shape))
     chosen = [kernel for place, kernel in local.kernels if place in terms]
-    kriging = _kriging(local, summed(chosen), domain) if chosen else None
+    if chosen:
+        found = krige(*_given(local), _places(local, domain), local.neighbours, summed(chosen))
+    else:
+        found = Kriged(np.zeros((len(local.residuals), size)), np.zeros(size))
     number, mean, squares = 0, np.zeros(size), np.zeros(size)
-    for drawn, residual in zip(_signals(model, local, domain, terms, known, key), local.residuals, strict=True):
-        if kriging is not None:
-            drawn = drawn + kriging.weights @ residual
+    for drawn, within in zip(_signals(model, local, domain, terms, known, key), found.mean, strict=True):
+        drawn = drawn + within
         number += 1
         before = drawn - mean
         mean = mean + before / number
         squares = squares + before * (drawn - mean)
-    variance = squares / max(number - 1, 1)
-    return Moments(mean, variance if kriging is None else variance + kriging.variance)
+    return Moments(mean, squares / max(number - 1, 1) + found.variance)
 
 
 def draws(model: BoundModel, local: Local, domain: Domain, key: Key, n: int) -> Float[np.ndarray, "n E"]:
@@ -70,11 +66,19 @@ def draws(model: BoundModel, local: Local, domain: Domain, key: Key, n: int) -> 
     terms = tuple(range(len(model.terms)))
     signals = list(_signals(model, local, domain, terms, False, first))
     pick = np.arange(n) % len(signals)
-    conditional = _joint(local, domain)
-    noise = np.asarray(jax.random.normal(second, (n, conditional.sd.size)))
-    right = conditional.weights @ local.residuals[pick].T + conditional.sd[:, None] * noise.T
-    values = spsolve_triangular(conditional.lower, right, lower=True)
-    return np.stack([signals[k] for k in pick]) + values.T[:, conditional.back]
+    places, back = np.unique(_places(local, domain), axis=0, return_inverse=True)
+    white = np.asarray(jax.random.normal(second, (n, len(places))))
+    kernel, noise, entries, residuals = _given(local)
+    values = draw(kernel, noise, entries, residuals[pick], places, local.neighbours, white)
+    return np.stack([signals[k] for k in pick]) + values[:, back.ravel()]
+
+
+def _given(local: Local) -> tuple[AbstractFieldKernel, float, Entries, Float[np.ndarray, "S N"]]:
+    return local.kernel, local.noise, local.training.entries, local.residuals
+
+
+def _places(local: Local, domain: Domain) -> Float[np.ndarray, "E D"]:
+    return coordinates(domain, local.names, np.arange(int(np.prod(domain.shape))))
 
 
 def _signals(
@@ -150,53 +154,3 @@ def _extended(block: Block, value: Float[Array, "T R"], points: Float[Array, "U 
     T, R = value.shape
     sites = Sites(precision * value, jnp.broadcast_to(precision * jnp.eye(R, dtype=value.dtype), (T, R, R)))
     return block.prior.sample(block.posterior(sites), points, key, 1)[0]
-
-
-class _Kriging(NamedTuple):
-    """The local term at places given the residuals: weights and what stays unknown."""
-
-    weights: sparse.csr_matrix
-    variance: Float[np.ndarray, "E"]
-
-
-def _kriging(local: Local, kernel: AbstractFieldKernel, domain: Domain) -> _Kriging:
-    """kernel: of the part that is asked for; the whole one says what the residuals are."""
-    data = local.training.entries
-    places = coordinates(domain, local.names, np.arange(int(np.prod(domain.shape))))
-    index = _near(local, data, places)
-    found = condition(local.kernel, local.noise, Entries(places, np.zeros(len(places))), data, index, kernel)
-    return _Kriging(weights(found, len(data.points)), found.variance)
-
-
-def _near(local: Local, data: Entries, places: np.ndarray) -> Int[np.ndarray, "E k"]:
-    number = min(int(_MORE * local.neighbours), len(data.points))
-    return search.around(local.kernel, local.noise, data, places, number)
-
-
-class _Joint(NamedTuple):
-    """The local term at distinct places, in an order: lower values = weights residual + sd noise."""
-
-    lower: sparse.csr_matrix
-    weights: sparse.csr_matrix
-    sd: Float[np.ndarray, "U"]
-    back: Int[np.ndarray, "E"]
-
-
-def _joint(local: Local, domain: Domain) -> _Joint:
-    """Each place given observed entries and the places before it: the prior's own factorisation, data first."""
-    data = local.training.entries
-    everywhere = coordinates(domain, local.names, np.arange(int(np.prod(domain.shape))))
-    places, back = np.unique(everywhere, axis=0, return_inverse=True)
-    order = np.random.default_rng(0).permutation(len(places))
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(order))
-    places = places[order]
-    points = np.concatenate([data.points, places])
-    sources = Entries(points, np.concatenate([data.unit_noise, np.zeros(len(places))]))
-    n = len(data.points)
-    targets = np.arange(n, len(points))
-    index = search.before(local.kernel, local.noise, sources, targets, int(_MORE * local.neighbours))
-    found = condition(local.kernel, local.noise, Entries(places, np.zeros(len(places))), sources, index)
-    whole = weights(found, len(points)).tocsc()
-    lower = (sparse.identity(len(places), format="csr") - whole[:, n:]).tocsr()
-    return _Joint(lower, whole[:, :n].tocsr(), np.sqrt(found.variance), rank[back.ravel()])
