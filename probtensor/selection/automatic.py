@@ -157,11 +157,12 @@ class _Judge:
         self._forms: list[local.Evidence] = []
 
     def choice(self, best: Candidate, protocol: str) -> Choice:
-        """The engine of the final fit, and the evidence."""
+        """Model and engine of the final fit, which has time for more neighbours, and the evidence."""
+        model = Sum(tuple(Local(t.kernel) if isinstance(t, Local) else t for t in best.model.terms))
         engine = dataclasses.replace(self._engine, power=best.power)
         if not best.has_local:
             engine = engine.resolved() if self._few else engine.resolved(max_sweeps=_FINAL_SWEEPS)
-        return Choice(best.model, engine, tuple(self._tried), protocol, best, tuple(self._forms))
+        return Choice(model, engine, tuple(self._tried), protocol, best, tuple(self._forms))
 
     def low_rank(self, ranks: Sequence[int]) -> Candidate:
         """The best rank and power of a CP over all modes."""
@@ -189,16 +190,14 @@ class _Judge:
 
     def with_local(self, low_rank: Candidate) -> Candidate:
         """The best of sums with a local term, and of what was best without one."""
-        base = offset(self._axes)
+        mains = _main_effects(self._axes)
+        base = offset(self._axes) if mains is None else offset(self._axes) + mains
         self._forms = self._kernels(base)
         if not self._forms:
             return low_rank
-        best, mains = self._beside("local", base, low_rank), _main_effects(self._axes)
-        if mains is not None:
-            best = _climb(best, iter([self._beside("main effects + local", base + mains, low_rank)]))
+        best = self._beside("local" if mains is None else "main effects + local", base, low_rank)
         if low_rank.crps > _HOPELESS * best.crps:
             return best
-        base = Sum(tuple(term for term in best.model.terms if not isinstance(term, Local)))
         orders, beside = dict(self._forms[-1].form.orders), best.name
         best = _climb(
             best,
@@ -207,10 +206,10 @@ class _Judge:
                 for rank, modes in _factors(self._axes, self._varying, orders)
             ),
         )
-        return _climb(low_rank, iter([best]))
+        return best if best.crps <= low_rank.crps * (1 - _GAIN) else low_rank
 
     def _kernels(self, base: Sum) -> list[local.Evidence]:
-        """Kernels for what an offset leaves over, the best last."""
+        """Kernels for what a model leaves over, the best last."""
         bound = bind(base, self._axes, self._likelihood, self._scale)
         state = self._engine.resolved().run(bound, self._inner, jax.random.key(self._seed)).state
         residual = np.asarray(self._inner.values - arrays.fitted(state, self._inner.domain).mean)
