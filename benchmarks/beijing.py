@@ -120,10 +120,12 @@ def local() -> Any:
 
 
 def stations_and_local() -> Any:
-    """A factor for each of the 12 stations, so that their covariance is free, and what is local in the air itself."""
+    """A factor for each of the 12 stations, so that their covariance is free, and what is local in the air itself.
+
+    Without a part of the day alone a station that was never seen would be told nothing by the others.
+    """
     stations = pt.CP(12, {**rough("day", shared=True), "station": pt.Categorical()})
-    own = pt.Local(along("day", "pressure") + along("day", "pressure", "temperature"), neighbours=15)
-    return pt.Offset() + stations + own
+    return stations + local()
 
 
 def funbat(rank: int, decomposition: str) -> air.Method:
