@@ -2,11 +2,12 @@
 
 500 hPa heights over the North Atlantic, 65 winters x 29 x 49, from the package eofs (hgt_djf.nc); boxes of 3 winters x
 10 x 16 cells over 30%. Scores are in units of the sd of the anomalies (value minus the mean of its cell over training
-entries). Called by ``boxes.py --data hgt_djf``, which writes the section "Boxes, hgt_djf" of RESULTS.md.
+entries). ``boxes.py --data hgt_djf`` does the same. Writes the section "Boxes, hgt_djf" of RESULTS.md.
 """
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import time
 from collections.abc import Callable, Iterable
@@ -131,3 +132,15 @@ def lines(table: dict[str, list[dict[str, float]]], seeds: int) -> Iterable[str]
             f"| {name} | {np.mean(errors):.3f} ({min(errors):.3f} to {max(errors):.3f}) | {mean['mae']:.3f} | "
             f"{mean['crps']:.4f} | {mean['coverage90']:.3f} | {mean['seconds']:.0f} |"
         )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=1, help="how many draws of the boxes, from seed 0")
+    parser.add_argument("--rows", nargs="+", help="only rows whose names contain one of these words")
+    options = parser.parse_args()
+    measure(options.seeds, options.rows)
+
+
+if __name__ == "__main__":
+    main()
