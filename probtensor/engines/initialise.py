@@ -30,6 +30,8 @@ from probtensor.typing import Array, Float, Key
 _CLIP = 2.5
 #: Turns a median of absolute residuals into a standard deviation, for normal ones.
 _MEDIAN_OF_NORMAL = 0.6744897501960817
+#: The bulk of the residuals counts as zero below this share of the noise.
+_EXACT = 1e-3
 #: Rounds over all modes.
 _ROUNDS = 20
 
@@ -68,7 +70,10 @@ def components(
     Cost O(R N D) a round for N entries and D modes.
     """
     seen = np.asarray(observations.weights) > 0
-    bulk = robust_sd(np.asarray(residual)[seen])
+    left = np.asarray(residual)[seen]
+    bulk = robust_sd(left)
+    if bulk < _EXACT * noise_sd:  # most residuals are zero, so that what is left is no outlier
+        bulk = float(np.sqrt(np.mean(left**2)))
     clip = jnp.asarray(_CLIP * max(bulk, 1e-12 * noise_sd))
     means, gains = _alternate(term, observations, residual, clip, jnp.asarray(1 / noise_sd**2), key)
     found = []

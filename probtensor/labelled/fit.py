@@ -45,8 +45,8 @@ def fit(
     Args:
         data: an ``xarray.DataArray`` (NaN = missing; every dimension is a mode, its coordinate the mode's index), or
             ``pt.table(...)`` or ``pt.points(...)``.
-        model: a sum of terms, or ``"auto"``: an offset and a CP over all modes, its rank and the likelihood's power
-            chosen on held-out gaps shaped like those of the data.
+        model: a sum of terms, or ``"auto"``: an offset and what earns its place beside it (a CP over all modes, main
+            effects, a local term) on held-out gaps shaped like those of the data.
         likelihood: the noise; ``pt.Gaussian()`` by default.
         weights: how often each observation counts (variance sd^2 / w); 0 = not observed. Like the data.
         engine: how to fit; ``pt.MessagePassing()`` by default.

@@ -102,8 +102,8 @@ class Posterior:
         if scale not in ("response", "latent"):
             raise ModelError(f"scale={scale!r}: expected 'response' or 'latent'")
         chosen = arguments.positions(terms, len(self.model.terms))
-        where = places(self._encoded, self._modes, at)
         with jax.enable_x64(True):
+            where = places(self._encoded, self._modes, at)
             signal = arrays.predict(self._result.state, where.domain, chosen)
         return self._predictions(where, signal, quantiles)
 
@@ -169,11 +169,11 @@ class Posterior:
             ModelError: ``n`` is not a whole number above zero, or ``seed`` not one from zero.
         """
         n, seed = arguments.whole("n", n, 1), arguments.whole("seed", seed, 0)
-        where = training_places(self._encoded, self._observations.domain)
-        if at is not None:
-            where = places(self._encoded, self._modes, at)
         first, second = jax.random.split(jax.random.key(seed))
         with jax.enable_x64(True):
+            where = training_places(self._encoded, self._observations.domain)
+            if at is not None:
+                where = places(self._encoded, self._modes, at)
             values = np.asarray(arrays.sample(self._result.state, where.domain, first, n))
             if observation_noise:
                 values = values + self.noise_sd * np.asarray(jax.random.normal(second, values.shape))

@@ -45,6 +45,8 @@ def groups(
         neighbours: of a training entry.
     """
     number = _SHARED * neighbours
+    if not len(targets):
+        return
     if len(points) <= number:
         yield Group(np.arange(len(targets)), np.arange(len(points)))
         return

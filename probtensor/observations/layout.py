@@ -175,7 +175,7 @@ class Points(AbstractLayout):
     def _chunks(self, columns: int) -> tuple[int, int]:
         n = self.index.shape[0]
         size = max(1, min(n, CHUNK_NUMBERS // max(columns, 1)))
-        return size, -(-n // size)
+        return size, max(1, -(-n // size))
 
     def _products(self, index: Int[Array, "K D"], factors: Mapping[Place, Float[Array, "T C"]]) -> Float[Array, "K C"]:
         product = None

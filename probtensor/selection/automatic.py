@@ -21,7 +21,7 @@ from probtensor.axes import JOIN, Axis, join_names
 from probtensor.compilation import one_blas_thread
 from probtensor.engines.message_passing import MessagePassing
 from probtensor.engines.sweep import State
-from probtensor.errors import ModelError
+from probtensor.errors import DataError, ModelError
 from probtensor.kernels.field import is_sphere
 from probtensor.kernels.matern import Matern
 from probtensor.likelihoods.gaussian import Gaussian
@@ -119,6 +119,8 @@ def choose(
     if not varying or count < 10:
         model = offset(axes) + CP(ranks[0], modes=varying) if ranks and varying else Sum((Offset(),))
         return Choice(model, engine.resolved(), (), "none: too few observations to hold any out")
+    if np.ptp(np.asarray(observations.values)[np.asarray(observations.weights) > 0]) == 0:
+        return Choice(Sum((Offset(),)), engine.resolved(), (), "none: all values are the same")
     protocol, held = hold_out(base, observations, seed)
     judge = _Judge(dict(axes), base, observations, held, likelihood, engine, seed, note)
     if ranks is not None:
@@ -150,9 +152,8 @@ class _Judge:
         self._observations, self._inner, self._held = observations, judging.without(observations, held), held
         self._varying = [name for name in base if axes[name].size > 1]
         self._few = int(observations.count) <= _FEW
-        self._scale = scale_of(observations)
-        # Gaps in what is left, for a local term to learn from.
-        self._gaps = hold_out(base, self._inner, seed + 1).mask
+        self._scale = scale_of(self._inner)
+        self._gaps = _gaps(base, self._inner, seed + 1)
         self._tried: list[Candidate] = []
         self._forms: list[local.Evidence] = []
 
@@ -192,9 +193,9 @@ class _Judge:
         """The best of sums with a local term, and of what was best without one."""
         mains = _main_effects(self._axes)
         base = offset(self._axes) if mains is None else offset(self._axes) + mains
-        self._forms = self._kernels(base)
+        self._forms = [] if self._gaps is None else self._kernels(base, self._gaps)
         if not self._forms:
-            return low_rank
+            return low_rank if mains is None else _climb(low_rank, iter([self._plain("main effects", base)]))
         best = self._beside("local" if mains is None else "main effects + local", base, low_rank)
         if low_rank.crps > _HOPELESS * best.crps:
             return best
@@ -208,14 +209,17 @@ class _Judge:
         )
         return best if best.crps <= low_rank.crps * (1 - _GAIN) else low_rank
 
-    def _kernels(self, base: Sum) -> list[local.Evidence]:
+    def _plain(self, name: str, model: Sum) -> Candidate:
+        return self._judged(name, model, 0, dataclasses.replace(self._engine.resolved(), restarts=1))
+
+    def _kernels(self, base: Sum, gaps: np.ndarray) -> list[local.Evidence]:
         """Kernels for what a model leaves over, the best last."""
         bound = bind(base, self._axes, self._likelihood, self._scale)
         state = self._engine.resolved().run(bound, self._inner, jax.random.key(self._seed)).state
         residual = np.asarray(self._inner.values - arrays.fitted(state, self._inner.domain).mean)
         noise = state.model.likelihood
         with one_blas_thread():
-            return local.propose(self._axes, self._inner, residual, noise, self._gaps, self._note)
+            return local.propose(self._axes, self._inner, residual, noise, gaps, self._note)
 
     def _beside(self, name: str, model: Sum, low_rank: Candidate, rank: int = 0) -> Candidate:
         """A model with the local term beside it; it starts with the power that suits a CP."""
@@ -250,6 +254,14 @@ def _climb(best: Candidate, candidates: Iterator[Candidate]) -> Candidate:
             break
         best = candidate
     return best
+
+
+def _gaps(base: Sequence[str], observations: Observations, seed: int) -> np.ndarray | None:
+    """Gaps in what is not held out, for a local term to learn from; None where all of it is at one place."""
+    try:
+        return hold_out(base, observations, seed).mask
+    except DataError:
+        return None
 
 
 def _joined(axes: Mapping[str, Axis]) -> list[str]:

@@ -7,6 +7,7 @@ No rank has a program of its own: a term is bound with functions to spare, which
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ from probtensor.errors import ModelError
 from probtensor.likelihoods.gaussian import Gaussian
 from probtensor.model import BoundModel, bind
 from probtensor.observations.domain import Observations
+from probtensor.priors.categorical import Categorical
 from probtensor.selection import judging
 from probtensor.terms.base import AbstractTerm, DataScale, Sum
 from probtensor.terms.cp import CP
@@ -136,16 +138,24 @@ class Problem:
         return resizing.letters_of(self.bound(j))
 
     def _fits(self, j: int, sizes: Mapping[str, int]) -> bool:
-        """Whether a term can have these sizes, with fewer numbers than there are observations."""
+        """Whether a term can have these sizes, with fewer numbers than there are observations.
+
+        A smooth function of many scattered places counts as the root of the observations.
+        """
         try:
             bound = self.bound(j, sizes)
         except ModelError:
             return False
         levels = [b.points.shape[0] for b in bound.blocks]
-        functions = [np.prod([sizes[c] for c in bound.letters(k)]) for k in range(len(levels))]
-        if isinstance(self.model.terms[j], CP) and functions[0] > np.prod(levels) / max(levels):
+        functions = [math.prod(sizes[c] for c in bound.letters(k)) for k in range(len(levels))]
+        if isinstance(self.model.terms[j], CP) and functions[0] > math.prod(levels) // max(levels):
             return False  # a product of so many levels has no larger rank
-        return max(sizes.values()) == 1 or np.dot(levels, functions) < float(self.observations.count)
+        count = float(self.observations.count)
+        numbers = [
+            n if isinstance(b.prior, Categorical) else min(n, math.sqrt(count))
+            for n, b in zip(levels, bound.blocks, strict=True)
+        ]
+        return max(sizes.values()) == 1 or np.dot(numbers, functions) < count
 
     def larger(self, j: int, sizes: Mapping[str, int], most: int | None = None) -> dict[str, int]:
         """One function more for every letter that can have one, up to ``most``."""
@@ -231,12 +241,13 @@ class Problem:
         """Starts of one more component of a term, from what a fit leaves over, the best first."""
         term: Any = self.model.terms[j]
         modes = None if term.modes is None else dict(term.modes)
-        # Each of the starts may have the whole variance.
-        scale = self.scale._replace(variance=self.scale.variance * _STARTS)
         inner, state = self.inner, trial.state
         means = [term_mean(t, b, inner) for t, b in zip(state.model.terms, state.beliefs, strict=True)]
         residual = jnp.where(inner.weights > 0, inner.values - sum(means), 0.0)
         noise_sd = float(np.sqrt(state.model.likelihood.variance))
+        # Each of the starts may have the whole variance, and a mean that no offset has taken off.
+        square = float(jnp.sum(inner.weights * residual**2) / jnp.sum(inner.weights))
+        scale = self.scale._replace(variance=_STARTS * max(self.scale.variance, square))
         key = jax.random.fold_in(jax.random.fold_in(self.key, j), sum(trial.sizes(j).values()))
         return initialise.components(self._bind(CP(_STARTS, modes), scale), inner, residual, noise_sd, key)
 

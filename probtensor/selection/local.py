@@ -69,6 +69,9 @@ def propose(
     units = _units(axes)
     if not units:
         return []
+    left_out = [name for name in _lines(axes) if not any(name in unit for unit in units)]
+    if left_out:
+        note(f"no local kernel reads {', '.join(left_out)}: at most {_MOST_UNITS} coordinates are tried")
     search = _Search.over(units, axes, observations, residual, likelihood, gaps, note)
     best = search.smoothed(search.nested())
     return [*(e for e in search.tried.values() if e is not best), best]
@@ -146,9 +149,13 @@ class _Search:
 
 
 def _units(axes: Mapping[str, Axis]) -> tuple[Unit, ...]:
-    """Coordinates with distances: a latitude and a longitude together, others alone; those with most levels."""
-    names = [n for n, a in axes.items() if not (a.parent or a.parts) and a.size > 1 and a.kind in ("numeric", "time")]
-    names = sorted(names, key=lambda n: -axes[n].size)
+    """Coordinates with distances: latitude and longitude together, others alone; times, then those with most levels."""
+    names = _lines(axes)
+    names = sorted(names, key=lambda n: (axes[n].kind != "time", -axes[n].size))
     pairs = [(a, b) for a in names for b in names if is_sphere((a, b)) and names.index(a) < names.index(b)][:1]
     alone = [(n,) for n in names if not any(n in pair for pair in pairs)]
     return (*pairs, *alone)[:_MOST_UNITS]
+
+
+def _lines(axes: Mapping[str, Axis]) -> list[str]:
+    return [n for n, a in axes.items() if not (a.parent or a.parts) and a.size > 1 and a.kind in ("numeric", "time")]

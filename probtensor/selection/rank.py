@@ -8,6 +8,7 @@ meanwhile: they would explain everything.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
@@ -18,6 +19,7 @@ from probtensor.axes import Axis
 from probtensor.engines import resizing
 from probtensor.engines.message_passing import MessagePassing
 from probtensor.engines.sweep import State
+from probtensor.errors import DataError
 from probtensor.likelihoods.gaussian import Gaussian
 from probtensor.model import bind
 from probtensor.observations.domain import Observations
@@ -134,7 +136,8 @@ def choose(
     engine = engine.resolved_for(bind(smallest, axes, likelihood, scale))
     protocol, held = "none: too few observations to hold any out", np.zeros(observations.values.shape, bool)
     if int(observations.count) >= _FEW:
-        protocol, held = hold_out(names, observations, seed)
+        with contextlib.suppress(DataError):  # all at one place
+            protocol, held = hold_out(names, observations, seed)
     without = Sum(tuple(t for t in model.terms if not isinstance(t, Local)))
     problem = Problem(without, axes, likelihood, scale, engine, observations, held, jax.random.key(seed))
     trial = problem.empty()
@@ -152,6 +155,8 @@ def choose(
     final = Sum(tuple(t if isinstance(t, Local) else next(closed) for t in model.terms))
     if len(final.terms) > len(without.terms):
         protocol += "; chosen without the local term"
+    if engine.power != 1:
+        protocol += f"; nats at a power of {engine.power:g} of the likelihood"
     start = problem.final(trial) if len(final.terms) == len(without.terms) else None
     return Growth(final, tuple(steps), reasons, protocol, start)
 
@@ -169,7 +174,8 @@ def _grow(problem: Problem, j: int, trial: Trial, steps: list[Step], note: Calla
         if any(more[c] > capacity[j][c] for c in more):
             capacity = capacity | {j: problem.room(j, max(more.values()))}
         grown, why = "".join(c for c in more if more[c] > sizes[c]), "nothing is left over to start from"
-        for component in problem.starts(j, trial)[:tries]:
+        starts = problem.starts(j, trial)
+        for component in starts if not any(sizes.values()) else starts[:tries]:
             own = resizing.appended(problem.bound(j), trial.functions[j], component, grown)
             functions = trial.functions | {j: own}
             tried = problem.fitted(functions, capacity, trial.state, trial.objective + _GAIN)
@@ -204,8 +210,10 @@ def _prune(problem: Problem, j: int, trial: Trial, steps: list[Step], note: Call
             change = tried.objective - trial.objective
             keeps = change < -_GAIN or tried.crps > trial.crps * (1 + _WORSE)
             verdict = f"without the weakest: {'gained' if change >= 0 else 'lost'} {abs(change):.1f} nats"
+            if keeps:
+                verdict += ", put back" if change < -_GAIN else ", put back for the held-out CRPS"
             rank = _rank(problem, j, tried.sizes(j))
-            steps.append(_step(_label(problem, j), rank, tried, verdict + (", put back" if keeps else "")))
+            steps.append(_step(_label(problem, j), rank, tried, verdict))
             note(str(steps[-1]))
             if keeps:
                 break

@@ -260,3 +260,24 @@ def test_climatology_of_a_calendar_attribute():
     with pytest.raises(pt.ModelError, match="no such calendar attribute"):
         pt.fit(holes, pt.Climatology("time.moon", over="site"))
     assert MODEL.terms
+
+
+def test_coordinates_are_not_rounded_on_the_way_to_a_prediction():
+    """Numbers that single precision does not have: a level of the training data stays that level."""
+    rng = np.random.default_rng(0)
+    levels = 100 * rng.random(6)
+    frame = pd.DataFrame(
+        {"lat": np.repeat(levels, 5), "v": np.repeat(10.0 * np.arange(6), 5) + 0.1 * rng.normal(size=30)}
+    )
+    post = pt.fit(pt.table(frame, "v", ["lat"]), pt.Offset() + pt.Offset(over="lat"), engine=QUICK)
+    at = post.predict(frame)
+    np.testing.assert_allclose(at["mean"], np.repeat(10.0 * np.arange(6), 5), atol=0.5)
+    draws = post.sample(2, at=pt.points({"lat": frame["lat"].to_numpy()}))
+    np.testing.assert_allclose(draws, np.tile(np.repeat(10.0 * np.arange(6), 5), (2, 1)), atol=0.5)
+
+
+@pytest.mark.parametrize("model", [pt.Offset() + pt.CP(1), pt.Offset() + pt.Local(pt.Matern(1 / 2), neighbours=2)])
+def test_nothing_asked_is_nothing_answered(model):
+    x = np.arange(70.0)
+    post = pt.fit(pt.points({"x": x}, np.sin(x / 5)), model, engine=pt.MessagePassing(max_sweeps=5, draws=2))
+    assert post.predict(pt.points({"x": x[:0]}))["mean"].shape == (0,)

@@ -164,3 +164,32 @@ def test_values_of_gaps_are_never_seen_by_local_terms(rough):
     junk = pt.fit(data.fillna(1e6), engine=ROUGH, weights=data.notnull().astype(float))
     assert [e.score for e in junk.choice.forms] == pytest.approx([e.score for e in post.choice.forms])
     np.testing.assert_allclose(junk.predict(data)["mean"], post.predict(data)["mean"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("places", [["a", "b"], [0.0, 1.0]])
+def test_data_at_two_places_have_an_answer(places):
+    """The hold-out leaves one place, from which nothing more can be held out."""
+    rng = np.random.default_rng(0)
+    which = rng.integers(0, 2, 40)
+    frame = pd.DataFrame({"x": np.array(places)[which], "v": which + 0.1 * rng.normal(size=40)})
+    post = pt.fit(pt.table(frame, "v", ["x"]), engine=QUICK)
+    assert float(post.predict(frame)["mean"].std()) > 0.3
+
+
+def test_constant_data_are_an_offset():
+    data = xr.DataArray(np.full((4, 5), 3.0), dims=["a", "b"])
+    data[1, 2] = np.nan
+    post = pt.fit(data)
+    assert post.choice.protocol == "none: all values are the same"
+    np.testing.assert_allclose(post.impute()["value"], 3.0, atol=1e-6)
+
+
+def test_names_alone_are_judged_by_their_main_effects():
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(0, 6, 240), rng.integers(0, 5, 240)
+    frame = pd.DataFrame(
+        {"a": np.array(list("abcdef"))[a], "b": np.array(list("vwxyz"))[b], "v": a + rng.normal(size=240)}
+    )
+    choice = pt.fit(pt.table(frame, "v", ["a", "b"]), engine=QUICK).choice
+    assert choice.candidates[-1].name == "main effects"
+    assert not choice.forms

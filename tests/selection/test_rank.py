@@ -4,6 +4,7 @@ import functools
 
 import numpy as np
 import pytest
+import xarray as xr
 
 import probtensor as pt
 from probtensor.axes import Axis
@@ -171,3 +172,38 @@ def test_bad_ranks(case):
 def test_a_term_of_open_rank_is_not_bound_as_it_is(make):
     with pytest.raises(ModelError, match="the rank is learned by pt.fit"):
         make("auto").bind({}, None)
+
+
+def test_a_mean_that_no_offset_takes_off_is_no_obstacle():
+    """Kelvin: the first component starts from values whose mean is far larger than their spread."""
+    x, y = np.linspace(0, 1, 14), np.linspace(0, 1, 12)
+    signal = 285 + np.outer(np.sin(6 * x), np.cos(5 * y)) + np.outer(x, y)
+    rng = np.random.default_rng(0)
+    data = xr.DataArray(signal + 0.05 * rng.normal(size=signal.shape), {"x": x, "y": y}, ["x", "y"])
+    gaps = rng.random(signal.shape) < 0.2
+    post = pt.fit(data.where(~gaps), pt.CP("auto"))
+    assert post.model.terms[0].rank >= 2
+    assert np.sqrt(np.mean((post.predict(data)["mean"].values - signal)[gaps] ** 2)) < 0.1
+
+
+def test_values_that_are_mostly_zero_have_a_start():
+    values = np.zeros((14, 12))
+    values[2:6, 3:7], values[8:11, 8:12] = 1.0, -2.0
+    post = pt.fit(xr.DataArray(values, dims=["a", "b"]), pt.CP("auto", modes={...: pt.Categorical()}))
+    assert post.model.terms[0].rank >= 2
+    np.testing.assert_allclose(post.impute()["value"].values, values)
+    assert np.abs(post.predict({"a": np.arange(14), "b": np.arange(12)})["mean"].values - values).max() < 0.2
+
+
+def test_scattered_places_bear_more_than_rank_one():
+    """As many levels as points along every mode: smooth functions are not as many numbers."""
+    rng = np.random.default_rng(0)
+    x, y = rng.random((2, 300))
+    values = np.sin(6 * x) * np.cos(5 * y) + 2 * x * y + 0.02 * rng.normal(size=300)
+    post = pt.fit(pt.points({"x": x, "y": y}, values), pt.Offset() + pt.CP("auto"))
+    assert post.model.terms[1].rank >= 2
+
+
+def test_one_place_has_an_answer():
+    post = pt.fit(pt.points({"x": np.zeros(40), "y": np.ones(40)}, np.arange(40.0)), pt.Offset() + pt.CP("auto"))
+    assert np.isfinite(post.predict(pt.points({"x": [0.0], "y": [1.0]}))["mean"]).all()
