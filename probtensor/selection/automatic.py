@@ -30,7 +30,7 @@ from probtensor.observations import variogram
 from probtensor.observations.domain import Observations
 from probtensor.selection import judging, local
 from probtensor.selection.choice import Candidate, Choice
-from probtensor.selection.hold_out import hold_out
+from probtensor.selection.hold_out import hold_out, number_of_places
 from probtensor.terms.base import DataScale, Sum
 from probtensor.terms.cp import CP
 from probtensor.terms.local import Local
@@ -51,6 +51,8 @@ _SWEEPS, _SWEEPS_IF_FEW, _SWEEPS_ON = 20, 60, 10
 _FINAL_SWEEPS = 20
 #: A candidate must be better by this share of the score to be preferred to a simpler one.
 _GAIN = 0.005
+#: Observations, and different places, from which some are held out.
+_FEWEST = 10
 #: Local terms are tried with so many observations: fewer are soon fitted by anything, more take too long.
 _LOCAL_FEWEST, _LOCAL_MOST = 200, 100_000
 #: Draws and neighbours while they are tried, and ranks of a CP beside them.
@@ -116,11 +118,14 @@ def choose(
     base = [name for name, axis in axes.items() if not (axis.parent or axis.parts)]
     varying = [name for name in base if axes[name].size > 1]
     count = int(observations.count)
-    if not varying or count < 10:
+    if not varying or count < _FEWEST:
         model = offset(axes) + CP(ranks[0], modes=varying) if ranks and varying else Sum((Offset(),))
         return Choice(model, engine.resolved(), (), "none: too few observations to hold any out")
     if np.ptp(np.asarray(observations.values)[np.asarray(observations.weights) > 0]) == 0:
         return Choice(Sum((Offset(),)), engine.resolved(), (), "none: all values are the same")
+    if number_of_places(observations) < _FEWEST:
+        model = offset(axes) + CP(ranks[0] if ranks else 1, modes=varying)
+        return Choice(model, engine.resolved(), (), "none: too few places to hold any out")
     protocol, held = hold_out(base, observations, seed)
     judge = _Judge(dict(axes), base, observations, held, likelihood, engine, seed, note)
     if ranks is not None:

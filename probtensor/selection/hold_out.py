@@ -67,6 +67,13 @@ def hold_out(names: Sequence[str], observations: Observations, seed: int) -> Hol
     return HoldOut(protocol, held[tuple(rows.T)] & weights)
 
 
+def number_of_places(observations: Observations) -> int:
+    """How many different coordinates are observed."""
+    seen = np.asarray(observations.weights) > 0
+    layout = observations.domain.layout
+    return int(seen.sum()) if not isinstance(layout, Points) else len(np.unique(np.asarray(layout.index)[seen], axis=0))
+
+
 def _laid_out(rows: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:
     """The grid of these sizes, True where there is a row."""
     seen = np.zeros(sizes, dtype=bool)

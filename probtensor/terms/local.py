@@ -88,7 +88,6 @@ class Local(AbstractTerm):
         kernel = _on_each(self.kernel, varying or list(names[:1]))
         start = _SHARE * scale.variance
         first, *others = (kernel.bind(axes, available, FieldStart(f, start), True) for f in _FRACTIONS)
-        others = [other for other in others if not eqx.tree_equal(first, other)]
         neighbours = _NEIGHBOURS if self.neighbours is None else int(self.neighbours)
         return BoundLocal(first, tuple(available), neighbours, tuple(others))
 

@@ -123,6 +123,8 @@ def fit(
     sd, floor = model.likelihood.sd, float(model.likelihood.floor)
 
     starts = [summed(list(kernels)) for kernels in zip(*([t.kernel, *t.starts] for t in locals_), strict=True)]
+    # Where the user gave all numbers there is one start.
+    starts = [starts[0], *(start for start in starts[1:] if not eqx.tree_equal(start, starts[0]))]
     hidden = np.zeros(len(data.rows), dtype=bool) if gaps is None else gaps.ravel()[data.rows]
 
     def leftover(draws: list[np.ndarray]) -> local_learning.Residuals:
