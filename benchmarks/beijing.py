@@ -122,7 +122,7 @@ def local() -> Any:
 def stations_and_local() -> Any:
     """A factor for each of the 12 stations, so that their covariance is free, and what is local in the air itself.
 
-    Without a part of the day alone a station that was never seen would be told nothing by the others.
+    A station that was never seen is told little by the others, although there is a part of the day alone.
     """
     stations = pt.CP(12, {**rough("day", shared=True), "station": pt.Categorical()})
     return stations + local()
