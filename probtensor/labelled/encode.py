@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from probtensor.axes import JOIN, Axis, join
+from probtensor.axes import Axis, join
 from probtensor.errors import DataError, ModelError
 from probtensor.labelled import alignment, coordinates
 from probtensor.labelled.coordinates import Coordinate
 from probtensor.labelled.tables import PointData
 from probtensor.observations.domain import Domain, Observations, domain, joint_levels, observations
+from probtensor.terms.modes import parts_of
 
 #: Names that outputs use for dimensions or variables of their own.
 RESERVED = ("mean", "sd", "sample", "quantile", "component", "observation")
@@ -65,7 +66,7 @@ class Encoded:
 
     def parts(self, name: str) -> tuple[str, ...]:
         """The modes that a joined mode is made of; any other mode is its own only part."""
-        return (name,) if name in self.coordinates else tuple(name.split(JOIN))
+        return parts_of(name, tuple(self.coordinates))
 
     def dimensions(self, name: str) -> tuple[str, ...]:
         """The data's modes that a mode reads: its own, its parent, or those of its parts."""

@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from probtensor import arrays
-from probtensor.axes import JOIN, Axis, join_names
+from probtensor.axes import Axis, join_names
 from probtensor.compilation import one_blas_thread
 from probtensor.engines.message_passing import MessagePassing
 from probtensor.engines.sweep import State
@@ -158,7 +158,8 @@ class _Judge:
         self._varying = [name for name in base if axes[name].size > 1]
         self._few = int(observations.count) <= _FEW
         self._scale = scale_of(self._inner)
-        self._gaps = _gaps(base, self._inner, seed + 1)
+        self._base = base
+        self._gaps: np.ndarray | None = None
         self._tried: list[Candidate] = []
         self._forms: list[local.Evidence] = []
 
@@ -198,9 +199,10 @@ class _Judge:
         """The best of sums with a local term, and of what was best without one."""
         mains = _main_effects(self._axes)
         base = offset(self._axes) if mains is None else offset(self._axes) + mains
+        self._gaps = _gaps(self._base, self._inner, self._seed + 1)
         self._forms = [] if self._gaps is None else self._kernels(base, self._gaps)
         if not self._forms:
-            return low_rank if mains is None else _climb(low_rank, iter([self._plain("main effects", base)]))
+            return low_rank if mains is None else _better(low_rank, self._plain("main effects", base))
         best = self._beside("local" if mains is None else "main effects + local", base, low_rank)
         if low_rank.crps > _HOPELESS * best.crps:
             return best
@@ -212,7 +214,7 @@ class _Judge:
                 for rank, modes in _factors(self._axes, self._varying, orders)
             ),
         )
-        return best if best.crps <= low_rank.crps * (1 - _GAIN) else low_rank
+        return _better(low_rank, best)
 
     def _plain(self, name: str, model: Sum) -> Candidate:
         return self._judged(name, model, 0, dataclasses.replace(self._engine.resolved(), restarts=1))
@@ -255,10 +257,15 @@ class _Judge:
 def _climb(best: Candidate, candidates: Iterator[Candidate]) -> Candidate:
     """The best of a ladder of candidates, left at the first that does not gain."""
     for candidate in candidates:
-        if candidate.crps > best.crps * (1 - _GAIN):
+        if _better(best, candidate) is best:
             break
         best = candidate
     return best
+
+
+def _better(best: Candidate, candidate: Candidate) -> Candidate:
+    """A candidate if it gains on the best so far, else that."""
+    return best if candidate.crps > best.crps * (1 - _GAIN) else candidate
 
 
 def _gaps(base: Sequence[str], observations: Observations, seed: int) -> np.ndarray | None:
@@ -273,6 +280,10 @@ def _joined(axes: Mapping[str, Axis]) -> list[str]:
     return [name for name, axis in axes.items() if axis.parts]
 
 
+def _parts(axis: Axis) -> tuple[str, ...]:
+    return tuple(part.name for part in axis.parts)
+
+
 def _names(axes: Mapping[str, Axis]) -> list[str]:
     """Modes whose levels are names."""
     return [n for n, a in axes.items() if a.kind == "category" and a.size > 1 and not (a.parent or a.parts)]
@@ -280,7 +291,7 @@ def _names(axes: Mapping[str, Axis]) -> list[str]:
 
 def _main_effects(axes: Mapping[str, Axis]) -> Sum | None:
     """A surface and a constant for each of its places; a constant for each name. None if there are neither."""
-    terms = [term for name in _joined(axes) for term in (CP(1, modes=[name]), Offset(over=tuple(name.split(JOIN))))]
+    terms = [term for name in _joined(axes) for term in (CP(1, modes=[name]), Offset(over=_parts(axes[name])))]
     terms += [Offset(over=(name,)) for name in _names(axes)]
     return Sum(tuple(terms)) if terms else None
 
@@ -300,7 +311,7 @@ def _factors(
         modes = {longest: Matern(orders.get((longest,), 1 / 2), shared=True), **dict.fromkeys(names)}
         ranks = sorted({min(rank, levels) for rank in _BESIDE})
     elif joined:
-        parts = [part for name in joined for part in name.split(JOIN)]
+        parts = [part for name in joined for part in _parts(axes[name])]
         modes = dict.fromkeys([*(n for n in varying if n not in parts), *joined])
         ranks = [8] if len(modes) > len(joined) else []
     else:
