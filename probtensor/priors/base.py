@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from probtensor.axes import Axis
+from probtensor.errors import ModelError
 from probtensor.kernels.base import Start
 from probtensor.typing import Array, Float, Int, Key
 
@@ -161,3 +162,18 @@ def pool(points: Float[Array, "T ..."], sites: Sites) -> tuple[Sites, Int[Array,
     group = group_equal(points)
     eta, precision = (jax.ops.segment_sum(s, group, num_segments=points.shape[0]) for s in sites[:2])
     return Sites(eta, precision, sites.origin), group
+
+
+#: Numbers with one joint posterior, at most, and how many matrices of their number squared it takes.
+_LARGEST, _MATRICES = 5000, 8
+
+
+def check_size(prior: str, points: int, rank: int, what: str, numbers: str, remedy: str) -> None:
+    """Raises ModelError, in a prior's name, for more numbers with one joint posterior than memory has room for."""
+    number = points * rank
+    if number > _LARGEST:
+        gigabytes = _MATRICES * 8 * number**2 / 1e9
+        raise ModelError(
+            f"{prior}: {points:,} {what} of {rank} components are {number:,} {numbers} with one joint posterior, which "
+            f"takes {gigabytes:,.1f} GB; at most {_LARGEST:,} are possible. {remedy}"
+        )

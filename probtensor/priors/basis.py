@@ -20,13 +20,20 @@ from probtensor.kernels.spectral import check_spectral, spectral_density
 from probtensor.linalg import cosines
 from probtensor.linalg.gaussian import cholesky_above_identity
 from probtensor.linalg.packing import pack, unpack
-from probtensor.priors.base import AbstractModePrior, Belief, Colouring, Marginals, Sites, divergence, group_equal
+from probtensor.priors.base import (
+    AbstractModePrior,
+    Belief,
+    Colouring,
+    Marginals,
+    Sites,
+    check_size,
+    divergence,
+    group_equal,
+)
 from probtensor.typing import Array, Bool, Float, Int, Key
 
 #: The box is as many times longer than the range of the levels.
 BOUNDARY = 1.3
-#: Weights of all components with one joint posterior, at most, and how many matrices of their number squared it takes.
-LARGEST, MATRICES = 5000, 8
 #: Default number of functions: at most, at least, and times the number of components.
 _MOST, _LEAST, _TOGETHER = 300, 30, 2000
 #: A basis whose highest frequency times a lengthscale is this has all but 3% of the variance of a Matern-3/2 surface.
@@ -139,13 +146,7 @@ class Basis(AbstractModePrior):
         stretched = half * np.asarray(metric.factors(), dtype=float)
         steps = np.pi / (2 * stretched)
         orders = lowest_orders(steps, most, size)
-        number = len(orders) * rank
-        if number > LARGEST:
-            gigabytes = MATRICES * 8 * number**2 / 1e9
-            raise ModelError(
-                f"Basis: {len(orders)} functions of {rank} components are {number:,} weights with one joint posterior, "
-                f"which takes {gigabytes:.1f} GB; at most {LARGEST:,} are possible. Lower the size or the rank"
-            )
+        check_size("Basis", len(orders), rank, "functions", "weights", "Lower the size or the rank")
         highest = max(np.sqrt(((orders * steps) ** 2).sum(axis=1).max()), steps.min())
         scales = np.maximum(line.lengthscales(rank) if axis.parts else start.lengthscales, _RESOLVED / highest)
         bound = kernel.bind(line if axis.parts else axis, start._replace(lengthscales=scales))

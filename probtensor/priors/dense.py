@@ -9,12 +9,11 @@ import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 
 from probtensor.axes import Axis
-from probtensor.errors import ModelError
 from probtensor.kernels.base import AbstractKernel, Start
 from probtensor.kernels.metric import Metric, measure
 from probtensor.linalg.gaussian import cholesky, cholesky_above_identity
 from probtensor.linalg.small import one_by_one, semidefinite_root, spread_of
-from probtensor.priors.base import AbstractModePrior, Belief, Colouring, Marginals, Sites, divergence, pool
+from probtensor.priors.base import AbstractModePrior, Belief, Colouring, Marginals, Sites, check_size, divergence, pool
 from probtensor.typing import Array, Bool, Float, Int, Key
 
 
@@ -49,8 +48,6 @@ class _Posterior(NamedTuple):
         return sum(parts, start=jnp.zeros((), self.mean.dtype))
 
 
-#: Levels times components, at most, and how many matrices of their number squared it takes.
-LARGEST, MATRICES = 5000, 8
 #: New points are predicted in chunks of at most this many numbers.
 CHUNK_NUMBERS = 2**24
 
@@ -81,7 +78,9 @@ class Dense(AbstractModePrior):
     def bind(self, axis: Axis, start: Start) -> Dense:
         """Binds the kernel, and for a joined mode the metric."""
         rank = len(start.lengthscales)
-        _check_size(axis.size, rank, "levels", "Use pt.Basis('hilbert', size, kernel) or a lower rank")
+        check_size(
+            "Dense", axis.size, rank, "levels", "values", "Use pt.Basis('hilbert', size, kernel) or a lower rank"
+        )
         if not axis.parts:
             return Dense(self.kernel.bind(axis, start))
         metric, line = measure(axis, self.kernel, on_sphere=True)
@@ -168,7 +167,8 @@ class Dense(AbstractModePrior):
 
     def sample(self, belief: Belief, new_points: Float[Array, "M ..."], key: Key, n: int) -> Float[Array, "n M R"]:
         """Draws of the whitened functions and of the noise, then of the new values given the training levels."""
-        _check_size(new_points.shape[0], belief.mean.shape[1], "points to draw at", "Draw at fewer points at a time")
+        number, rank = new_points.shape[0], belief.mean.shape[1]
+        check_size("Dense", number, rank, "points to draw at", "values", "Draw at fewer points at a time")
         solved = self._solve(belief.points, belief.sites)
         new_points = new_points.astype(solved.points.dtype)
         found, weights = self._predict(solved, one_by_one(cholesky, solved.K), new_points)
@@ -193,16 +193,6 @@ class Dense(AbstractModePrior):
     def improve(self, points: Float[Array, "T ..."], sites: Sites) -> Dense:
         """Nothing in closed form."""
         return self
-
-
-def _check_size(points: int, rank: int, what: str, remedy: str) -> None:
-    number = points * rank
-    if number > LARGEST:
-        gigabytes = MATRICES * 8 * number**2 / 1e9
-        raise ModelError(
-            f"Dense: {points:,} {what} of {rank} components are {number:,} values with one joint posterior, which "
-            f"takes {gigabytes:,.1f} GB; at most {LARGEST:,} are possible. {remedy}"
-        )
 
 
 def _spread(root: Float[Array, "R T T"], white: Float[Array, "T R"]) -> Float[Array, "T R"]:
