@@ -100,9 +100,9 @@ class _Search:
         note: Callable[[str], None],
     ) -> _Search:
         own = {n: a for n, a in axes.items() if not (a.parent or a.parts)}
-        data = training(observations, tuple(own))
+        data = training(observations, tuple(own), [n for unit in units for n in unit])
         values = residual.ravel()[data.rows]
-        left = local_learning.Residuals(data.entries, values[None], _NEIGHBOURS, gaps.ravel()[data.rows])
+        left = local_learning.Residuals.of(data, values[None], _NEIGHBOURS, gaps)
         return _Search(units, own, float(np.var(values)) or 1.0, likelihood, left, note, {})
 
     def judged(self, form: Form, fractions: Sequence[float], near: Evidence | None = None) -> Evidence:

@@ -26,6 +26,7 @@ from probtensor.kernels.field import FieldStart
 from probtensor.kernels.matern import Matern
 from probtensor.nearest.conditionals import Entries
 from probtensor.nearest.kriging import krige
+from probtensor.nearest.repeats import pool
 from tests.oracles import gaussian_process as oracle
 
 NAMES = ("t", "x", "y")
@@ -101,7 +102,7 @@ def test_neighbours_are_the_knob(name, neighbours):
     points, targets, values, mean, sd, density = dense(name)
     kernel, noise = CASES[name].kernel(), CASES[name].noise
     entries = Entries(points, np.ones(len(points)))
-    found = contrasts(kernel, noise, entries, neighbours)
+    found = contrasts(kernel, noise, pool(*entries), neighbours)
     kriged = krige(kernel, noise, entries, values[None], targets, neighbours)
     errors = (
         np.sqrt(np.mean(((kriged.mean[0] - mean) / sd) ** 2)),

@@ -11,6 +11,7 @@ from probtensor.engines.collapsed.contrasts import contrasts
 from probtensor.hyperparameters import Parameter, learned_mask
 from probtensor.kernels.matern import Matern
 from probtensor.nearest.conditionals import Entries, condition, covariances, gather, log_density
+from probtensor.nearest.repeats import pool
 from tests.nearest.fields import KERNELS, bind, dense, entries, noisy
 from tests.oracles import gaussian_process as oracle
 
@@ -66,7 +67,7 @@ def test_repeated_places_without_noise_stay_finite():
 def test_contrasts_of_all_have_the_dense_density(name):
     kernel, data = bind(KERNELS[name]), entries(40)
     residual = np.random.default_rng(3).normal(size=40)
-    found = contrasts(kernel, NOISE, data, 39)
+    found = contrasts(kernel, NOISE, pool(*data), 39)
     K = noisy(kernel, NOISE, data)
     np.testing.assert_allclose(found.log_density(residual), oracle.log_density(residual, 0.0, K), rtol=1e-8)
     A = found.A.toarray()

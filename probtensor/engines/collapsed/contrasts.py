@@ -1,6 +1,7 @@
 """Local term and noise as one correlated noise: contrasts of the residual that are independent.
 
-With B and D of `nearest.conditionals`, the contrasts A r = (I - B) r of the residual r have variance D.
+With B and D of `nearest.conditionals`, the contrasts (I - B) m of the means m of residuals at each place have variance
+D; differences between repeats at a place are contrasts by themselves.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from scipy import sparse
 
 from probtensor.kernels.field import AbstractFieldKernel
 from probtensor.nearest import search
-from probtensor.nearest.conditionals import Conditionals, Entries, condition
+from probtensor.nearest.conditionals import Conditionals, condition
+from probtensor.nearest.repeats import Pooled
 from probtensor.typing import Float
 
 
 class Contrasts(NamedTuple):
-    """A as a sparse matrix and D."""
+    """The contrasts as a sparse matrix A, and their variances."""
 
     A: sparse.csr_matrix
     variance: Float[np.ndarray, "N"]
@@ -28,12 +30,15 @@ class Contrasts(NamedTuple):
         return float(-0.5 * np.sum(np.log(2 * np.pi * self.variance) + contrast**2 / self.variance))
 
 
-def contrasts(kernel: AbstractFieldKernel, noise: float, entries: Entries, neighbours: int) -> Contrasts:
-    """Contrasts of all entries with their neighbours among those before them."""
+def contrasts(kernel: AbstractFieldKernel, noise: float, pooled: Pooled, neighbours: int) -> Contrasts:
+    """Contrasts of all places with their neighbours among those before them, and of repeats."""
+    entries = pooled.entries
     targets = np.arange(len(entries.points))
     index = search.before(kernel, noise, entries, targets, neighbours)
     found = condition(kernel, noise, entries, entries, index)
-    return Contrasts(sparse.identity(len(targets), format="csr") - weights(found, len(targets)), found.variance)
+    between = (sparse.identity(len(targets), format="csr") - weights(found, len(targets))) @ pooled.mean
+    variance = np.concatenate([found.variance, noise * pooled.unit_noise])
+    return Contrasts(sparse.vstack([between, pooled.apart], format="csr"), variance)
 
 
 def weights(found: Conditionals, sources: int) -> sparse.csr_matrix:

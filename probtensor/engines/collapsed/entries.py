@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from probtensor.nearest.conditionals import Entries
+from probtensor.nearest.repeats import Pooled, pool
 from probtensor.observations.domain import Domain, Observations
 from probtensor.observations.layout import Points
-from probtensor.typing import Float, Int
+from probtensor.typing import Bool, Float, Int
 
 #: Seed of the order in which entries are conditioned on each other; part of the model's approximation.
 _ORDER_SEED = 20
@@ -19,21 +19,37 @@ _ORDER_SEED = 20
 class Training(NamedTuple):
     """Observed entries.
 
-    rows: their positions among the domain's entries, flattened; values: (N,).
+    rows: their positions among the domain's entries, flattened; pooled: the places that a kernel tells apart;
+    values: (N,).
     """
 
     rows: Int[np.ndarray, "N"]
-    entries: Entries
+    pooled: Pooled
     values: Float[np.ndarray, "N"]
 
+    @property
+    def places(self) -> Float[np.ndarray, "N D"]:
+        """Of each entry, as far as a kernel reads them."""
+        return self.pooled.entries.points[self.pooled.place]
 
-def training(observations: Observations, names: Sequence[str]) -> Training:
-    """The observed entries in a random order that is always the same; names: the coordinates that are read."""
+    def wholly(self, chosen: Bool[np.ndarray, "..."]) -> Bool[np.ndarray, "M"]:
+        """Places all of whose entries are among the chosen ones, which are told in the shape of the domain."""
+        left = np.bincount(self.pooled.place, ~chosen.ravel()[self.rows], minlength=len(self.pooled.entries.points))
+        return left == 0
+
+
+def training(observations: Observations, names: Sequence[str], read: Sequence[str]) -> Training:
+    """The observed entries in a random order that is always the same.
+
+    names: of the columns of their coordinates; read: those that kernels read.
+    """
     weights = np.asarray(observations.weights).ravel()
     seen = np.flatnonzero(weights > 0)
     rows = np.random.default_rng(_ORDER_SEED).permutation(seen)
     places = coordinates(observations.domain, names, rows)
-    return Training(rows, Entries(places, 1 / weights[rows]), np.asarray(observations.values).ravel()[rows])
+    # What no kernel reads must not tell repeats apart.
+    places[:, [name not in read for name in names]] = 0.0
+    return Training(rows, pool(places, 1 / weights[rows]), np.asarray(observations.values).ravel()[rows])
 
 
 def coordinates(domain: Domain, names: Sequence[str], rows: Int[np.ndarray, "n"]) -> Float[np.ndarray, "n D"]:

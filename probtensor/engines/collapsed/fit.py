@@ -42,7 +42,7 @@ class Local(NamedTuple):
         neighbours: how many entries each is conditioned on.
         training: the observed entries.
         values: S draws of the function values of every block of the other terms.
-        residuals: S draws of the values minus the other terms.
+        residuals: S draws of the values minus the other terms, means at each place.
         noise: variance of an entry with weight 1.
     """
 
@@ -51,7 +51,7 @@ class Local(NamedTuple):
     neighbours: int
     training: Training
     values: tuple[Values, ...]
-    residuals: Float[np.ndarray, "S N"]
+    residuals: Float[np.ndarray, "S M"]
     noise: float
 
     @property
@@ -116,7 +116,7 @@ def fit(
     places = positions(model)
     locals_ = [term for term in model.terms if isinstance(term, BoundLocal)]
     neighbours = max(term.neighbours for term in locals_)
-    data = training(observations, locals_[0].names)
+    data = training(observations, locals_[0].names, [d for term in locals_ for d in term.kernel.dims])
     ranks = tuple(tuple(int(b.mean.shape[1]) for b in part) for part in beliefs)
     signal = Signal(model.terms, ranks, observations.domain, data.rows)
     white = signal.whitened(beliefs, _TO_START)
@@ -125,15 +125,15 @@ def fit(
     starts = [summed(list(kernels)) for kernels in zip(*([t.kernel, *t.starts] for t in locals_), strict=True)]
     # Where the user gave all numbers there is one start.
     starts = [starts[0], *(start for start in starts[1:] if not eqx.tree_equal(start, starts[0]))]
-    hidden = np.zeros(len(data.rows), dtype=bool) if gaps is None else gaps.ravel()[data.rows]
+    gaps = np.zeros(observations.domain.shape, dtype=bool) if gaps is None else gaps
 
     def leftover(draws: list[np.ndarray]) -> local_learning.Residuals:
         residuals = np.stack([data.values - signal(one) for one in draws])
-        return local_learning.Residuals(data.entries, residuals, neighbours, hidden)
+        return local_learning.Residuals.of(data, residuals, neighbours, gaps)
 
     found = local_learning.learn(starts, sd, floor, leftover([white]))
     numbers = _Numbers(model.terms, found.kernel, found.noise_sd)
-    noise = contrasts(numbers.kernel, numbers.noise, data.entries, neighbours)
+    noise = contrasts(numbers.kernel, numbers.noise, data.pooled, neighbours)
     chain = Chain(white, seed, _IN_STEP)
     trace = []
 
@@ -151,7 +151,7 @@ def fit(
         signal = signal.with_terms(terms)
         found = local_learning.learn([numbers.kernel], numbers.noise_sd, floor, leftover(some))
         numbers = _Numbers(terms, found.kernel, found.noise_sd)
-        noise = contrasts(numbers.kernel, numbers.noise, data.entries, neighbours)
+        noise = contrasts(numbers.kernel, numbers.noise, data.pooled, neighbours)
         if watch is not None:
             watch(k + 1, _ROUNDS + 1, trace[-1])
     swept(_SETTLE)
@@ -163,7 +163,7 @@ def fit(
         neighbours,
         data,
         values,
-        np.stack([data.values - signal(one) for one in kept]),
+        data.pooled.means(np.stack([data.values - signal(one) for one in kept])),
         numbers.noise,
     )
     return Collapsed(

@@ -1,4 +1,4 @@
-"""Learning the local term's kernel and the noise from residuals, by the densities of a sample of entries."""
+"""Learning the local term's kernel and the noise from residuals, by the densities of a sample of places."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from jax.flatten_util import ravel_pytree
 from scipy.optimize import minimize
 
 from probtensor.compilation import compiled
+from probtensor.engines.collapsed.entries import Training
 from probtensor.hyperparameters import Parameter, learned_mask, log_prior
 from probtensor.kernels.field import AbstractFieldKernel
 from probtensor.nearest import search
@@ -25,15 +26,16 @@ from probtensor.nearest.conditionals import (
     gather,
     log_density,
 )
+from probtensor.nearest.repeats import Differences
 from probtensor.typing import Array, Bool, Float
 
-#: Entries whose conditional densities are looked at, in the search among starts and in the last word.
+#: Places whose conditional densities are looked at, in the search among starts and in the last word.
 _FEW, _MANY = 700, 2000
 #: Iterations from each of several starts, from the best of them, and in the last word.
 _FIRST, _SHORT, _LONG = 4, 15, 40
 #: How far a logarithm may move in one search.
 _REACH = 7.0
-#: Of the sample of entries.
+#: Of the sample of places.
 _SEED = 0
 
 
@@ -49,22 +51,32 @@ class Residuals(NamedTuple):
     """What is learned from.
 
     Attributes:
-        entries: all entries, in their order.
-        draws: S draws of the values minus the other terms.
+        entries: all places, in their order.
+        draws: S draws of their values minus the other terms.
+        differences: between repeats at a place.
         neighbours: how many entries each is conditioned on.
         gaps: which entries are also looked at as if they were missing together; none: no such.
     """
 
     entries: Entries
-    draws: Float[np.ndarray, "S N"]
+    draws: Float[np.ndarray, "S M"]
+    differences: Differences
     neighbours: int
-    gaps: Bool[np.ndarray, "N"]
+    gaps: Bool[np.ndarray, "M"]
+
+    @staticmethod
+    def of(
+        data: Training, residuals: Float[np.ndarray, "S N"], neighbours: int, gaps: Bool[np.ndarray, "..."]
+    ) -> Residuals:
+        """What some draws of the residuals at all observed entries tell; gaps: in the shape of the domain."""
+        pooled = data.pooled
+        draws, differences = pooled.means(residuals), pooled.differences(residuals)
+        return Residuals(pooled.entries, draws, differences, neighbours, data.wholly(gaps))
 
     def sampled(self, kernel: AbstractFieldKernel, noise: float, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """Entries and their neighbours: among the entries before them, and for some in gaps, those outside of any."""
+        """So many places and some in gaps; their neighbours among the places before them, and outside of all gaps."""
         rng = np.random.default_rng(seed)
-        number = len(self.entries.points)
-        before = np.sort(rng.choice(number, min(size, number), replace=False))
+        before = np.sort(rng.choice(len(self.entries.points), size, replace=False))
         index = search.before(kernel, noise, self.entries, before, self.neighbours)
         inside = np.flatnonzero(self.gaps)
         if not inside.size:
@@ -110,12 +122,15 @@ def glance(starts: Sequence[AbstractFieldKernel], noise_sd: Parameter, floor: fl
 def _ascend(start: Learned, floor: float, residuals: Residuals, size: int, iterations: int) -> Learned:
     """L-BFGS with the neighbours held."""
     entries, draws = residuals.entries, residuals.draws
+    size = min(size, len(entries.points))
     targets, index = residuals.sampled(start.kernel, float(start.noise_sd.value[0]) ** 2, size, _SEED)
     hood = gather(Entries(*(a[targets] for a in entries)), entries, index)
     near, own = draws[:, index] * (index >= 0), draws[:, targets]
     tree = (start.kernel, start.noise_sd)
     learned, held = eqx.partition(tree, learned_mask(tree))
-    share = jnp.asarray(len(targets) / len(entries.points))
+    share = size / len(entries.points)
+    prior_share = jnp.asarray(len(targets) / len(entries.points))
+    looked_at = len(targets) + share * residuals.differences.number
     begun, unravel = ravel_pytree(learned)
     flat = np.asarray(begun)
 
@@ -125,13 +140,15 @@ def _ascend(start: Learned, floor: float, residuals: Residuals, size: int, itera
         noise = float(sd.value[0]) ** 2
         found = compiled_covariances(kernel, hood)
         value, slopes = log_density(found, noise, hood, own, near)
-        prior, gradient = _pull(here, held, hood, slopes, share)
+        apart, slope = residuals.differences.log_density(noise)
+        value, slopes = value + share * apart, slopes._replace(noise=slopes.noise + share * slope)
+        prior, gradient = _pull(here, held, hood, slopes, prior_share)
         if not np.isfinite(value):
             return 1e300, np.zeros_like(vector)
         return -(value + float(prior)), -np.asarray(ravel_pytree(gradient)[0])
 
     if not flat.size:
-        return start._replace(score=-loss(np.zeros(0))[0] / len(targets))
+        return start._replace(score=-loss(np.zeros(0))[0] / looked_at)
     low, high = flat - _REACH, flat + _REACH
     if start.noise_sd.learned:
         low[-1], high[-1] = np.log(floor), max(high[-1], np.log(floor))
@@ -139,7 +156,7 @@ def _ascend(start: Learned, floor: float, residuals: Residuals, size: int, itera
     options = {"maxiter": iterations, "ftol": 1e-6}
     result = minimize(loss, np.clip(flat, low, high), jac=True, method="L-BFGS-B", bounds=bounds, options=options)
     kernel, sd = eqx.combine(unravel(jnp.asarray(result.x)), held)
-    return Learned(kernel, sd, -float(result.fun) / len(targets))
+    return Learned(kernel, sd, -float(result.fun) / looked_at)
 
 
 @compiled

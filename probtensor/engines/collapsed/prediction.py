@@ -73,8 +73,8 @@ def draws(model: BoundModel, local: Local, domain: Domain, key: Key, n: int) -> 
     return np.stack([signals[k] for k in pick]) + values[:, back.ravel()]
 
 
-def _given(local: Local) -> tuple[AbstractFieldKernel, float, Entries, Float[np.ndarray, "S N"]]:
-    return local.kernel, local.noise, local.training.entries, local.residuals
+def _given(local: Local) -> tuple[AbstractFieldKernel, float, Entries, Float[np.ndarray, "S M"]]:
+    return local.kernel, local.noise, local.training.pooled.entries, local.residuals
 
 
 def _places(local: Local, domain: Domain) -> Float[np.ndarray, "E D"]:

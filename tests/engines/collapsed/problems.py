@@ -41,7 +41,7 @@ def problem(data, model) -> Problem:
     observations = encoded.observations(modes)
     bound = bind(declared, encoded.axes(modes), Gaussian(), scale_of(observations))
     ranks = tuple(tuple(_functions(term, block) for block in term.blocks) for term in bound.terms)
-    found = training(observations, tuple(encoded.coordinates))
+    found = training(observations, tuple(encoded.coordinates), tuple(encoded.coordinates))
     return Problem(bound, observations, found, Signal(bound.terms, ranks, observations.domain, found.rows))
 
 

@@ -18,7 +18,7 @@ def make(model):
     x, y = rng.integers(0, 4, 30).astype(float), rng.integers(0, 5, 30).astype(float)
     values = np.sin(x) * np.cos(y) + 2 + 0.3 * rng.normal(size=30)
     case = problem(pt.points({"x": x, "y": y}, values), model + LOCAL)
-    return case, contrasts(case.kernel, NOISE, case.data.entries, 29)
+    return case, contrasts(case.kernel, NOISE, case.data.pooled, 29)
 
 
 def exact(case, white, free):
@@ -26,8 +26,8 @@ def exact(case, white, free):
     base = np.where(free, 0.0, white)
     constant = case.signal(base)
     J = np.stack([case.signal(base + unit) - constant for unit in np.eye(len(white))[free]], axis=1)
-    points, unit_noise = case.data.entries
-    K = case.dense(points, points) + NOISE * np.diag(unit_noise)
+    points = case.data.places
+    K = case.dense(points, points) + NOISE * np.eye(len(points))
     precision = np.eye(J.shape[1]) + J.T @ np.linalg.solve(K, J)
     covariance = np.linalg.inv(precision)
     return covariance @ (J.T @ np.linalg.solve(K, case.data.values - constant)), covariance
@@ -48,14 +48,20 @@ def test_a_mirrored_pair_has_the_exact_mean(name):
     white = rng.normal(size=case.signal.size)
     for free in groups(case.signal):
         mean, covariance = exact(case, white, free)
-        one = Perturbation(rng.normal(size=30), rng.normal(size=case.signal.size))
-        pair = [draw(case.signal, noise, case.data.values, white, free, p, ITERATIONS) for p in (one, one.mirrored())]
-        assert all((p[~free] == white[~free]).all() for p in pair)
-        away = 0.5 * (pair[0] + pair[1])[free] - mean
-        # Of posterior standard deviations: what the optimiser's stopping rule leaves.
-        assert np.sqrt(away @ np.linalg.solve(covariance, away)) < 0.05
-        apart = (pair[0] - pair[1])[free]
-        assert np.sqrt(apart @ np.linalg.solve(covariance, apart)) > 0.2
+        spread = []
+        for _ in range(3):
+            one = Perturbation(rng.normal(size=30), rng.normal(size=case.signal.size))
+            pair = [
+                draw(case.signal, noise, case.data.values, white, free, p, ITERATIONS) for p in (one, one.mirrored())
+            ]
+            assert all((p[~free] == white[~free]).all() for p in pair)
+            away = 0.5 * (pair[0] + pair[1])[free] - mean
+            # Of posterior standard deviations: what the optimiser's stopping rule leaves.
+            assert np.sqrt(away @ np.linalg.solve(covariance, away)) < 0.05
+            apart = (pair[0] - pair[1])[free]
+            spread.append(np.sqrt(apart @ np.linalg.solve(covariance, apart)))
+        # One number may by chance be drawn close to its mean.
+        assert max(spread) > 0.2
 
 
 @pytest.mark.parametrize("name", ["offset and main effects", "component"])

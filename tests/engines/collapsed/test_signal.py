@@ -110,7 +110,7 @@ def test_the_signal_is_the_sum_of_the_terms_at_the_observed_entries(as_points):
     names = [name for name, _ in domain.position]
     known = [{v: k for k, v in enumerate(np.asarray(domain.points[name]))} for name in names]
     found = case.signal(white)
-    for n, place in enumerate(case.data.entries.points):
+    for n, place in enumerate(case.data.places):
         product = np.ones(2)
         for name, factor in zip(cp.names, factors, strict=True):
             product = product * np.asarray(factor)[known[names.index(name)][place[names.index(name)]]]
