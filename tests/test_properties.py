@@ -62,7 +62,7 @@ def test_variances_and_site_precisions_are_not_negative(seed, missing):
         assert eigenvalues.min() >= -100 * np.finfo(DTYPE).eps * max(1.0, eigenvalues.max())
 
 
-@pytest.mark.parametrize("name", ["markov-matern32", "dense-matern32", "categorical"])
+@pytest.mark.parametrize("name", ["markov-matern32", "dense-matern32", "categorical", "categorical-learned"])
 @few
 @given(seed=seeds, log_scale=st.floats(-4.0, 4.0), kind=st.sampled_from(["full", "part", "rank one"]))
 def test_data_never_add_variance(name, seed, log_scale, kind):

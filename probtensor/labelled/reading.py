@@ -18,6 +18,7 @@ from probtensor.kernels.field import AbstractFieldKernel, FieldSum
 from probtensor.kernels.periodic import Periodic
 from probtensor.labelled.encode import Encoded
 from probtensor.priors.base import Belief
+from probtensor.priors.categorical import Categorical
 from probtensor.terms import gauges
 from probtensor.terms.cp import BoundCP
 from probtensor.terms.local import BoundLocal
@@ -228,6 +229,8 @@ def _rows(prior: Any, term: int, mode: str, unit: str, variance_unit: str) -> li
             own = variance_unit if name.endswith("variance") else unit
             if isinstance(_owner(prior, path), Periodic) and name.endswith("lengthscale"):
                 own = ""  # an angle in the cycle
+            if isinstance(prior, Categorical) and name == "common":
+                own = ""  # a ratio
             rows += [_row(term, mode, r + 1, name, float(v), own, node.learned) for r, v in enumerate(values)]
     if getattr(prior, "mean", None) is not None:
         rows.append(_row(term, mode, 1, "mean", float(prior.mean[0]), "", True))

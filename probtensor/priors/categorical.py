@@ -5,13 +5,13 @@ from __future__ import annotations
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from probtensor import hyperparameters
 from probtensor.axes import Axis
 from probtensor.errors import ModelError
 from probtensor.hyperparameters import Declaration
 from probtensor.kernels.base import Start
-from probtensor.linalg.gaussian import condition_each
 from probtensor.linalg.small import spread_of
 from probtensor.priors.base import (
     AbstractModePrior,
@@ -24,49 +24,77 @@ from probtensor.priors.base import (
     pool,
     with_empty_sites,
 )
-from probtensor.typing import Array, Float, Key
+from probtensor.priors.exchangeable import Levels, compound_symmetric, independent
+from probtensor.typing import Array, Float, Int, Key
+
+#: How much of the levels' variance is common at the start, relative to that of their own parts.
+_COMMON = 0.5
 
 
 class Categorical(AbstractModePrior):
     """Levels are exchangeable: each has its own values, normal around a common mean.
 
-    Use it for names (stations, species). A level that was never seen gets the prior. Cost O(T R^3).
+    Use it for names (stations, species). Cost O(T R^3).
 
     Args:
-        covariance: ``"independent"`` levels.
+        covariance: ``"independent"`` levels, where one that was never seen gets the prior; or ``"learned"``: levels are
+            the sum of a part that all share and one of their own, so that one that was never seen gets the shared part.
         variance: of the levels, in squared data units; learned in one mode of a term only.
+        common: variance of the shared part relative to that of a level's own, for ``"learned"``; two levels have the
+            correlation common / (1 + common).
         mean: None for zero (a factor), or the (R,) learned common mean of an offset's levels.
 
     Raises:
-        ModelError: another covariance is asked for.
+        ModelError: another covariance is asked for, or ``common`` or ``mean`` is given to one that has none.
     """
 
     covariance: str = eqx.field(static=True, default="independent")
     variance: Declaration = None
+    common: Declaration = None
     mean: Float[Array, "R"] | None = None
 
     def __check_init__(self) -> None:
-        """Raises ModelError for a covariance between levels that does not exist here."""
-        if self.covariance != "independent":
-            raise ModelError(f"Categorical(covariance={self.covariance!r}): only 'independent' levels are available")
+        """Raises ModelError for an unknown covariance, or what does not go with it."""
+        if self.covariance not in ("independent", "learned"):
+            raise ModelError(
+                f"Categorical(covariance={self.covariance!r}): expected 'independent', or 'learned' for levels that "
+                "share a part"
+            )
+        if self.covariance == "independent" and self.common is not None:
+            raise ModelError(
+                f"Categorical(common={self.common!r}): independent levels share nothing; use "
+                "Categorical('learned', common=...) or leave it out"
+            )
+        if self.covariance == "learned" and self.mean is not None:
+            raise ModelError(
+                "Categorical('learned', mean=...): the shared part is a common mean already; leave one of them out"
+            )
 
     def bind(self, axis: Axis, start: Start) -> Categorical:
-        """A number for the variance, held at its start unless this mode carries it."""
+        """A number for the variance, held at its start unless this mode carries it, and one for the common part."""
         variance = hyperparameters.bind(self.variance, start.variances, "variance", held=not start.carries_variance)
-        return Categorical(self.covariance, variance, self.mean)
+        if self.covariance == "independent":
+            return Categorical(self.covariance, variance, None, self.mean)
+        common = hyperparameters.bind(self.common, np.full(len(start.variances), _COMMON), "common")
+        return Categorical(self.covariance, variance, common)
+
+    def _parts(self) -> tuple[Float[Array, "R"], Float[Array, "R"]]:
+        """Variances of a level's own part and, relative to them, of the shared one; they make up the declared one."""
+        common = self.common.value
+        return self.variance.value / (1 + common), common
+
+    def _levels(self, points: Float[Array, "T ..."], sites: Sites) -> tuple[Levels, Int[Array, "T"]]:
+        """The posterior of the distinct levels about the mean, and the place of each point among them."""
+        pooled, group = pool(points, sites.about(self.mean))
+        if self.common is None:
+            return independent(self.variance.value, pooled), group
+        return compound_symmetric(*self._parts(), pooled), group
 
     def posterior(self, points: Float[Array, "T ..."], sites: Sites) -> Belief:
-        """Level by level; repeated levels pool their sites."""
-        centred = sites.about(self.mean)
-        pooled, group = pool(points, centred)
-        variance = jnp.broadcast_to(self.variance.value, pooled.eta.shape[1:])
-        root = jnp.diag(jnp.sqrt(variance))[None]
-        inner = root @ pooled.precision @ root
-        conditioned = condition_each(jnp.broadcast_to(root, inner.shape), pooled.eta, inner)
-        mean, cov = conditioned.mean(pooled.eta)[group], conditioned.covariance()[group]
-        value, log_det = jnp.sum(conditioned.log_normaliser), jnp.sum(conditioned.log_det)
-        energy = jnp.sum(conditioned.whitened_mean(pooled.eta) ** 2)
-        kl = divergence(cov, sites.precision, energy, log_det)
+        """Level by level, given the shared part if there is one; repeated levels pool their sites."""
+        levels, group = self._levels(points, sites)
+        mean, cov, value = levels.mean[group], levels.covariance()[group], levels.log_normaliser
+        kl = divergence(cov, sites.precision, levels.energy, levels.log_det)
         if self.mean is not None:
             mean, value = mean + self.mean, value + _value_at(self.mean, sites)
         return Belief(mean, cov, value, kl, points, sites)
@@ -76,24 +104,38 @@ class Categorical(AbstractModePrior):
         return self.posterior(points, sites).log_normaliser
 
     def predict(self, belief: Belief, new_points: Float[Array, "M ..."]) -> Marginals:
-        """Known levels as learned, unknown ones from the prior."""
+        """Known levels as learned; unknown ones from the prior, or around the shared part."""
         joined = self.posterior(*with_empty_sites(belief, new_points))
         T = belief.points.shape[0]
         return Marginals(joined.mean[T:], joined.cov[T:])
 
     def sample(self, belief: Belief, new_points: Float[Array, "M ..."], key: Key, n: int) -> Float[Array, "n M R"]:
-        """Independent draws for each level; repeated coordinates share theirs."""
+        """Independent draws for each level, given one draw of what they share; repeated coordinates share theirs."""
+        if self.common is not None:
+            return self._sample_jointly(belief, new_points, key, n)
         marginals = self.predict(belief, new_points)
         group = group_equal(new_points)
         noise = jax.random.normal(key, (n, *marginals.mean.shape), marginals.mean.dtype)[:, group]
         return marginals.mean[None] + jnp.einsum("mrk,nmk->nmr", spread_of(marginals.cov), noise)
 
+    def _sample_jointly(self, belief: Belief, new_points: Array, key: Key, n: int) -> Float[Array, "n M R"]:
+        levels, group = self._levels(*with_empty_sites(belief, new_points))
+        assert levels.shared is not None
+        first, second = jax.random.split(key)
+        own = jax.random.normal(first, (n, *levels.mean.shape), levels.mean.dtype)
+        shared = jax.random.normal(second, (n, levels.mean.shape[1]), levels.mean.dtype)
+        drawn = jnp.einsum("trk,ntk->ntr", levels.own, own) + jnp.einsum("trk,nk->ntr", levels.shared, shared)
+        return (levels.mean + drawn)[:, group[belief.points.shape[0] :]]
+
     def white_shape(self, levels: int, rank: int) -> tuple[int, ...]:
-        """A number for each value."""
-        return levels, rank
+        """A number for each value, after those of the shared part."""
+        return levels + int(self.covariance == "learned"), rank
 
     def colouring(self, points: Float[Array, "T"]) -> Colouring:
-        """The noise scaled, about the common mean."""
+        """The noise scaled, about the common mean or with the shared part."""
+        if self.common is not None:
+            own, common = self._parts()
+            return Colouring(_with_shared, jnp.sqrt(own), jnp.sqrt(common))
         mean = jnp.zeros_like(self.variance.value) if self.mean is None else self.mean
         return Colouring(_scaled, mean, jnp.sqrt(self.variance.value))
 
@@ -158,6 +200,11 @@ def _value_at(values: Float[Array, "R"], sites: Sites) -> Float[Array, ""]:
 
 def _scaled(mean: Float[Array, "R"], sd: Float[Array, "R"], white: Float[Array, "T R"]) -> Float[Array, "T R"]:
     return mean + sd * white
+
+
+def _with_shared(own: Float[Array, "R"], common: Float[Array, "R"], white: Float[Array, "U R"]) -> Float[Array, "T R"]:
+    """own: sd of a level's own part; common: sd of the shared one relative to it, whose noise comes first."""
+    return own * (common * white[:1] + white[1:])
 
 
 def _ones(points: Float[Array, "T"], white: Float[Array, "0 R"]) -> Float[Array, "T R"]:

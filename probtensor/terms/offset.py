@@ -57,7 +57,7 @@ class Offset(AbstractTerm):
         variance = hyperparameters.bind(self.variance, np.array([scale.variance]), "variance", held=not self.over)
         mean = jnp.asarray(np.array([scale.mean]))
         groups = int(np.prod([len(v) for v in vocabulary])) if vocabulary else 1
-        prior = Categorical("independent", variance, mean)
+        prior = Categorical(variance=variance, mean=mean)
         block = Block(prior, jnp.asarray(np.arange(groups, dtype=float)))
         return BoundOffset(self.over, tuple(jnp.asarray(v) for v in vocabulary), block)
 

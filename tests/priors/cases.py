@@ -56,9 +56,9 @@ class Case(NamedTuple):
         start = Start(np.exp(rng.normal(0.5, 0.5, R)), np.exp(rng.normal(0.0, 0.5, R)), True)
         axis = Axis("x", "numeric", LEVELS if isinstance(self.declared, Basis) else np.array([0.0, 10.0]))
         bound = self.declared.bind(joint_axis() if self.joined else axis, start)
-        if not self.joined:
+        if not self.joined and getattr(bound, "common", None) is None:
             return bound
-        # What starts from the axis gets random numbers, too.
+        # What starts from the axis or from a constant gets random numbers, too.
         shifts = iter(rng.normal(0.0, 0.3, 100))
         return jax.tree.map(
             lambda p: eqx.tree_at(lambda q: q.raw, p, p.raw + next(shifts)) if is_parameter(p) else p,
@@ -74,7 +74,9 @@ class Case(NamedTuple):
         d = oracle.distances(points)
         if isinstance(self.declared, Categorical):
             common = np.zeros(R) if self.declared.mean is None else np.asarray(COMMON_MEAN, DTYPE).astype(np.float64)
-            return np.tile(common, T), oracle.stack([values[0][r] * (d == 0) for r in range(R)])
+            shared = values[1] / (1 + values[1]) if self.declared.covariance == "learned" else np.zeros(R)
+            levels = [values[0][r] * (shared[r] + (1 - shared[r]) * (d == 0)) for r in range(R)]
+            return np.tile(common, T), oracle.stack(levels)
         stretch = np.concatenate([[1.0], values.pop()]) if self.joined else np.ones(1)
         if self.joined:
             placed = on_curve(points) * stretch
@@ -114,6 +116,7 @@ CASES = {
     "dense-joined": Case(Dense(Matern(3 / 2)), (1.5,), joined=True),
     "categorical": Case(Categorical()),
     "categorical-mean": Case(Categorical(mean=np.array(COMMON_MEAN))),
+    "categorical-learned": Case(Categorical("learned")),
     "constant": Case(Constant()),
 }
 

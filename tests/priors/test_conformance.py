@@ -142,8 +142,9 @@ def test_equal_coordinates_share_their_values(name):
     assert_close(pooled.log_normaliser, result.log_normaliser)
 
 
-@every_prior
+@pytest.mark.parametrize("name", [name for name in CASES if name != "categorical-learned"])
 def test_far_outside_prediction_returns_to_the_prior(name):
+    """Levels that share a part have no far outside."""
     points, sites = random_points(7, 9), random_sites(7, "full", 9)
     prior, far = CASES[name].bind(9), rounded([-1e3, 1e3, 2e3, 1e4, -1e5])
     result = run(prior, points, sites, far)
@@ -274,11 +275,6 @@ def test_common_mean_moves_to_its_optimum():
     optimum = float(better.mean[0])
     assert_close(oracle.derivative(lambda m: value(m[0]), [optimum]), [0.0], factor=10)
     assert value(optimum) > value(0.1)
-
-
-def test_a_covariance_between_levels_is_refused():
-    with pytest.raises(ModelError, match="only 'independent' levels"):
-        Categorical("exchangeable")
 
 
 def test_a_smoothness_without_states_is_refused():
