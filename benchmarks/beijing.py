@@ -122,9 +122,9 @@ def local() -> Any:
 def stations_and_local() -> Any:
     """A factor for each of the 12 stations, so that their covariance is free, and what is local in the air itself.
 
-    A station that was never seen is told little by the others, although there is a part of the day alone.
+    The stations share a part of each factor, which is what one that was never seen is told by the others.
     """
-    stations = pt.CP(12, {**rough("day", shared=True), "station": pt.Categorical()})
+    stations = pt.CP(12, {**rough("day", shared=True), "station": pt.Categorical("learned")})
     return stations + local()
 
 

@@ -1,19 +1,19 @@
-"""Levels that share a part: what one that was never seen is told by the others, and where that can be used."""
-
-import functools
+"""Levels that share a part: what one that was never seen is told by the others, and what is refused."""
 
 import jax
 import numpy as np
-import pandas as pd
 import pytest
 
 import probtensor as pt
+from probtensor.axes import Axis
 from probtensor.errors import ModelError
+from probtensor.kernels.base import Start
 from tests.helpers import assert_close, tolerance
 from tests.oracles import gaussian_process as oracle
 from tests.priors.cases import CASES, R, draws, random_points, random_sites, raw_of, rounded, run
 
 LEARNED = CASES["categorical-learned"]
+AXIS, START = Axis("station", "category", np.arange(3.0)), Start(np.ones(R), np.ones(R), True)
 
 
 def test_levels_never_seen_are_joint_as_in_the_dense_gaussian():
@@ -50,16 +50,12 @@ def test_known_levels_tell_the_mean_of_normal_levels(precision):
 
 def test_a_declared_share_is_held_and_the_levels_keep_their_variance():
     """White noise makes functions of the declared variance, of which c / (1 + c) is common."""
-    from probtensor.axes import Axis
-    from probtensor.kernels.base import Start
-
-    axis = Axis("station", "category", np.arange(3.0))
     prior = pt.Categorical("learned", variance=pt.fixed(2.0), common=pt.fixed(3.0))
-    bound = prior.bind(axis, Start(np.ones(R), np.ones(R), True))
+    bound = prior.bind(AXIS, START)
     assert not bound.common.learned
     assert bound.white_shape(3, R) == (4, R)
     white = jax.random.normal(jax.random.key(0), (20000, 4, R))
-    values = np.asarray(jax.vmap(bound.colouring(axis.points))(white))[:, :, 0]
+    values = np.asarray(jax.vmap(bound.colouring(AXIS.points))(white))[:, :, 0]
     expected = 2.0 * (0.75 + 0.25 * np.eye(3))
     assert np.all(np.abs(np.cov(values.T) - expected) < 5 * 2.0 * np.sqrt(2 / 20000))
 
@@ -81,61 +77,4 @@ def test_what_does_not_go_together_is_refused(arguments, message):
 @pytest.mark.parametrize("common", [0.0, -1.0, np.inf, "30D", [1.0]])
 def test_a_bad_share_is_refused(common):
     with pytest.raises(ModelError, match="common"):
-        pt.fit(table(), model(common=common))
-
-
-DAYS, STATIONS, UNSEEN, NOISE = 60, 8, 3, 0.1
-
-
-def truth():
-    """(DAYS, STATIONS) values: a part that all stations share, and a smaller one of each station's own."""
-    rng = np.random.default_rng(5)
-    day = np.arange(DAYS)
-    waves = np.stack([np.sin(2 * np.pi * day / 30), np.cos(2 * np.pi * day / 17), np.sin(2 * np.pi * day / 11)])
-    loadings = np.stack(
-        [1 + 0.2 * rng.normal(size=STATIONS), 0.2 * rng.normal(size=STATIONS), rng.normal(size=STATIONS) * 0.2]
-    )
-    return (waves.T @ loadings), rng.normal(size=(DAYS, STATIONS))
-
-
-def table():
-    """A station without any observation, and a tenth of the others' missing."""
-    signal, noise = truth()
-    y = signal + NOISE * noise
-    y[np.random.default_rng(6).random(y.shape) < 0.1] = np.nan
-    y[:, UNSEEN] = np.nan
-    day, station = np.meshgrid(np.arange(float(DAYS)), [f"s{k}" for k in range(STATIONS)], indexing="ij")
-    frame = pd.DataFrame({"day": day.ravel(), "station": station.ravel(), "y": y.ravel()})
-    return pt.table(frame, value="y", coords=["day", "station"])
-
-
-def model(covariance="learned", term=pt.CP, rank=3, **arguments):
-    return term(rank, {"day": None, "station": pt.Categorical(covariance, **arguments)})
-
-
-@functools.cache
-def unseen(covariance, term, rank=3, local=False):
-    """A fit, and mean and sd of observations at the station that was never seen."""
-    declared = model(covariance, term, rank)
-    if local:
-        declared = declared + pt.Local(pt.Matern(1 / 2).on("day"), neighbours=5)
-    post = pt.fit(table(), declared)
-    where = pt.points({"day": np.arange(float(DAYS)), "station": np.full(DAYS, f"s{UNSEEN}")})
-    at = post.predict(where)
-    return post, at["mean"].to_numpy(), at["sd"].to_numpy()
-
-
-@pytest.mark.parametrize(("term", "local"), [(pt.CP, False), (pt.Tucker, False), (pt.CP, True)])
-def test_a_station_never_seen_is_told_what_the_others_share(term, local):
-    signal, noise = truth()
-    y = (signal + NOISE * noise)[:, UNSEEN]
-    post, mean, sd = unseen("learned", term, local=local)
-    alone, mean_alone, _ = unseen("independent", term, local=local)
-    print(
-        np.corrcoef(mean, y)[0, 1],
-        np.sqrt(np.mean((mean - y) ** 2)),
-        np.sqrt(np.mean((mean_alone - y) ** 2)),
-        np.mean(np.abs(mean - y) < 1.645 * sd),
-        sd.mean(),
-    )
-    print(post.hyperparameters().to_string())
+        pt.Categorical("learned", common=common).bind(AXIS, START)
