@@ -86,9 +86,9 @@ class Categorical(AbstractModePrior):
     def _levels(self, points: Float[Array, "T ..."], sites: Sites) -> tuple[Levels, Int[Array, "T"]]:
         """The posterior of the distinct levels about the mean, and the place of each point among them."""
         pooled, group = pool(points, sites.about(self.mean))
-        if self.common is None:
-            return independent(self.variance.value, pooled), group
-        return compound_symmetric(*self._parts(), pooled), group
+        if self.covariance == "learned":
+            return compound_symmetric(*self._parts(), pooled), group
+        return independent(self.variance.value, pooled), group
 
     def posterior(self, points: Float[Array, "T ..."], sites: Sites) -> Belief:
         """Level by level, given the shared part if there is one; repeated levels pool their sites."""
@@ -111,7 +111,7 @@ class Categorical(AbstractModePrior):
 
     def sample(self, belief: Belief, new_points: Float[Array, "M ..."], key: Key, n: int) -> Float[Array, "n M R"]:
         """Independent draws for each level, given one draw of what they share; repeated coordinates share theirs."""
-        if self.common is not None:
+        if self.covariance == "learned":
             return self._sample_jointly(belief, new_points, key, n)
         marginals = self.predict(belief, new_points)
         group = group_equal(new_points)
@@ -133,7 +133,7 @@ class Categorical(AbstractModePrior):
 
     def colouring(self, points: Float[Array, "T"]) -> Colouring:
         """The noise scaled, about the common mean or with the shared part."""
-        if self.common is not None:
+        if self.covariance == "learned":
             own, common = self._parts()
             return Colouring(_with_shared, jnp.sqrt(own), jnp.sqrt(common))
         mean = jnp.zeros_like(self.variance.value) if self.mean is None else self.mean

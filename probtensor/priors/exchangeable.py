@@ -68,5 +68,6 @@ def compound_symmetric(variance: Float[Array, "R"], common: Float[Array, "R"], s
     left = sites.about(centre).eta
     shared = sd[:, None] * (whitened @ (jnp.swapaxes(whitened, -1, -2) @ m.factor))
     energy = jnp.sum((whitened_m / root_m) ** 2) + jnp.sum(levels.whitened_mean(left) ** 2)
-    value, log_det = (jnp.sum(one) + other for one, other in zip(levels[2:], m[2:], strict=True))
+    value = jnp.sum(levels.log_normaliser) + m.log_normaliser
+    log_det = jnp.sum(levels.log_det) + m.log_det
     return Levels(centre + levels.mean(left), levels.factor, shared, value, energy, log_det)

@@ -31,6 +31,8 @@ HELD, LEARNED = np.zeros(N, bool), np.ones(N, bool)
 RANK = 2
 #: The model of most tests: a table around a learned mean plus a CP of two functions and one set of exchangeable levels.
 MODEL = Offset("site") + CP(RANK)
+#: The same with levels that share a part.
+SHARED = Offset("site") + CP(RANK, {"site": Categorical("learned"), ...: None})
 ONE_MODE = Axis("x", "numeric", np.array([0.0, 0.3, 1.0, 1.1, 2.0, 4.0, 4.5, 9.0]))
 
 
@@ -57,13 +59,17 @@ def moments(state, layout, where):
 
 
 @pytest.mark.parametrize("shift", [0.0, 300.0])
-@pytest.mark.parametrize(("learn", "sd"), [(HELD, fixed(SD)), (LEARNED, None)], ids=["held", "learned"])
-def test_objective_never_falls(learn, sd, shift):
+@pytest.mark.parametrize(
+    ("model", "learn", "sd"),
+    [(MODEL, HELD, fixed(SD)), (MODEL, LEARNED, None), (SHARED, LEARNED, None)],
+    ids=["held", "learned", "learned, shared part"],
+)
+def test_objective_never_falls(model, learn, sd, shift):
     """Over 24 sweeps from three starts, up to rounding errors of its largest value, near zero or far from it."""
     values, weights = data()
     where, scale = observed("grid", values + shift, weights), SCALE._replace(mean=SCALE.mean + shift)
     for seed in range(3):
-        state, info = fit(where, learn=learn, sd=sd, seed=seed, scale=scale)
+        state, info = fit(where, model, learn=learn, sd=sd, seed=seed, scale=scale)
         elbo = [info.elbo]
         for _ in range(3):
             state, info = sweeps(state, where, jnp.asarray(learn))
@@ -74,12 +80,12 @@ def test_objective_never_falls(learn, sd, shift):
         assert elbo[-1] > elbo[0]
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_objective_is_the_bound_from_scratch(layout):
+@pytest.mark.parametrize(("layout", "model"), [*((layout, MODEL) for layout in LAYOUTS), ("grid", SHARED)])
+def test_objective_is_the_bound_from_scratch(layout, model):
     """Each block's q is its dense prior times its sites; divergences by dense Gaussians, likelihood by a loop."""
     values, weights = data()
     where = observed(layout, values, weights)
-    state, info = fit(where)
+    state, info = fit(where, model)
     blocks = []
     for term, beliefs in zip(state.model.terms, state.beliefs, strict=True):
         for block, belief in zip(term.blocks, beliefs, strict=True):
@@ -111,7 +117,9 @@ def dense_prior(block, R):
     d = oracle.distances(points)
     if isinstance(block.prior, Categorical):
         mean = 0.0 if block.prior.mean is None else float(block.prior.mean[0])
-        return np.full(len(points) * R, mean), oracle.stack([v * np.eye(len(points)) for v in values[0]])
+        shared = values[1] / (1 + values[1]) if block.prior.common is not None else np.zeros_like(values[0])
+        levels = [v * (s + (1 - s) * np.eye(len(points))) for v, s in zip(values[0], shared, strict=True)]
+        return np.full(len(points) * R, mean), oracle.stack(levels)
     assert isinstance(block.prior, Markov)
     lengthscales, variances = values
     return np.zeros(len(points) * R), oracle.stack(
