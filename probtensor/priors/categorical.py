@@ -128,14 +128,14 @@ class Categorical(AbstractModePrior):
         return (levels.mean + drawn)[:, group[belief.points.shape[0] :]]
 
     def white_shape(self, levels: int, rank: int) -> tuple[int, ...]:
-        """A number for each value, after those of the shared part."""
-        return levels + int(self.covariance == "learned"), rank
+        """A number for each value."""
+        return levels, rank
 
     def colouring(self, points: Float[Array, "T"]) -> Colouring:
         """The noise scaled, about the common mean or with the shared part."""
         if self.covariance == "learned":
             own, common = self._parts()
-            return Colouring(_with_shared, jnp.sqrt(own), jnp.sqrt(common))
+            return Colouring(_with_shared, jnp.sqrt(own), common)
         mean = jnp.zeros_like(self.variance.value) if self.mean is None else self.mean
         return Colouring(_scaled, mean, jnp.sqrt(self.variance.value))
 
@@ -202,9 +202,13 @@ def _scaled(mean: Float[Array, "R"], sd: Float[Array, "R"], white: Float[Array, 
     return mean + sd * white
 
 
-def _with_shared(own: Float[Array, "R"], common: Float[Array, "R"], white: Float[Array, "U R"]) -> Float[Array, "T R"]:
-    """own: sd of a level's own part; common: sd of the shared one relative to it, whose noise comes first."""
-    return own * (common * white[:1] + white[1:])
+def _with_shared(own: Float[Array, "R"], common: Float[Array, "R"], white: Float[Array, "T R"]) -> Float[Array, "T R"]:
+    """By the symmetric root of I + common 11', in which no noise of one level can stand in for that of the shared part.
+
+    own: sd of a level's own part; common: variance of the shared one relative to that.
+    """
+    root = jnp.sqrt(1 + common * white.shape[0]) - 1
+    return own * (white + root * jnp.mean(white, axis=0))
 
 
 def _ones(points: Float[Array, "T"], white: Float[Array, "0 R"]) -> Float[Array, "T R"]:
