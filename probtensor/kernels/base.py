@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import abc
 import functools
+import itertools
 import math
-from typing import TYPE_CHECKING, NamedTuple, Self
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -17,6 +19,8 @@ from probtensor.typing import Array, Float
 
 if TYPE_CHECKING:
     from probtensor.kernels.field import On
+
+_Factor = TypeVar("_Factor")
 
 
 class Start(NamedTuple):
@@ -79,11 +83,34 @@ class AbstractKernel(eqx.Module):
             return NotImplemented
         return Product(tuple(part for k in (self, other) for part in (k.parts if isinstance(k, Product) else (k,))))
 
+    def products(self) -> tuple[tuple[AbstractKernel, ...], ...]:
+        """Its expansion as a sum of products."""
+        return ((self,),)
+
+    def circle(self) -> Float[Array, "R"] | None:
+        """Circumference of the circle on which near means correlated; None: on the line itself it does."""
+        return None
+
+    def reach(self, extent: float) -> float:
+        """The distance, on a circle the chord, at which half of the first function's correlation is left.
+
+        On a line it is looked for up to ten extents.
+        """
+        distance = jnp.asarray(extent * np.geomspace(1e-6, 10, 400))
+        values = np.asarray(self.covariance(jnp.concatenate([jnp.zeros(1), distance]))[0])
+        below = np.flatnonzero(values[1:] < 0.5 * values[0])
+        return float(distance[below[0]]) if below.size else 10 * extent
+
     def on(self, *dims: str, metric: str | None = None) -> On:
         """This kernel of the distance in the named coordinates, for `Local`; see `probtensor.kernels.field.On`."""
         from probtensor.kernels.field import On
 
         return On(self, dims, metric)
+
+
+def expanded(parts: Iterable[tuple[tuple[_Factor, ...], ...]]) -> tuple[tuple[_Factor, ...], ...]:
+    """The product of sums of products as one: every choice of one product from each sum."""
+    return tuple(tuple(itertools.chain.from_iterable(chosen)) for chosen in itertools.product(*parts))
 
 
 def _kron(a: Float[Array, "R s t"], b: Float[Array, "R u v"]) -> Float[Array, "R su tv"]:
@@ -128,6 +155,10 @@ class Sum(AbstractKernel):
             total = total + part.covariance(distance)
         return total
 
+    def products(self) -> tuple[tuple[AbstractKernel, ...], ...]:
+        """The parts' products."""
+        return tuple(product for part in self.parts for product in part.products())
+
     @property
     def state_size(self) -> int:
         """Sum of the parts' state sizes."""
@@ -171,6 +202,10 @@ class Product(AbstractKernel):
     def covariance(self, distance: Float[Array, "..."]) -> Float[Array, "R ..."]:
         """Product of the parts' covariances."""
         return functools.reduce(jnp.multiply, [part.covariance(distance) for part in self.parts])
+
+    def products(self) -> tuple[tuple[AbstractKernel, ...], ...]:
+        """Every choice of one product from each part."""
+        return expanded(part.products() for part in self.parts)
 
     @property
     def state_size(self) -> int:

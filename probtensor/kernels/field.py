@@ -15,8 +15,15 @@ from probtensor import hyperparameters
 from probtensor.axes import Axis
 from probtensor.errors import ModelError
 from probtensor.hyperparameters import Fixed, Parameter
-from probtensor.kernels.base import AbstractKernel, Start
-from probtensor.kernels.metric import EARTH_RADIUS, LATITUDES, LONGITUDES, euclidean, sphere_places
+from probtensor.kernels.base import AbstractKernel, Start, expanded
+from probtensor.kernels.metric import (
+    EARTH_RADIUS,
+    LATITUDES,
+    LONGITUDES,
+    circle_places,
+    euclidean,
+    sphere_places,
+)
 from probtensor.typing import Array, Float
 
 _METRICS = ("ard", "euclidean", "sphere")
@@ -176,16 +183,25 @@ class On(AbstractFieldKernel):
         """The kernel at the distance of the places."""
         return self.kernel.covariance(euclidean(a, b))[0]
 
+    @property
+    def winds(self) -> bool:
+        """Whether places that are far apart can be one place in `near`."""
+        return len(self.own_dims) == 1 and self.kernel.circle() is not None
+
+    def near(self, x: Float[Array, "... D"]) -> Float[Array, "... E"]:
+        """Coordinates in a Euclidean space in which near means correlated: a circle where the kernel has one."""
+        place, circle = self.place(x), self.kernel.circle()
+        return place if circle is None or len(self.own_dims) > 1 else circle_places(place[..., 0], circle[0])
+
     def reach(self, extent: float) -> float:
-        """The distance at which half of the correlation is left, looked for up to ten extents."""
-        distance = jnp.asarray(extent * np.geomspace(1e-6, 10, 400))
-        values = np.asarray(self.kernel.covariance(jnp.concatenate([jnp.zeros(1), distance]))[0])
-        below = np.flatnonzero(values[1:] < 0.5 * values[0])
-        return float(distance[below[0]]) if below.size else 10 * extent
+        """The distance in `near` at which half of the correlation is left, on a line looked for up to ten extents."""
+        return self.kernel.reach(extent)
 
     def products(self) -> tuple[tuple[On, ...], ...]:
-        """Itself."""
-        return ((self,),)
+        """Its kernel's, each factor on the same coordinates."""
+        products = self.kernel.products()
+        ons = {id(k): eqx.tree_at(lambda on: on.kernel, self, k) for product in products for k in product}
+        return tuple(tuple(ons[id(k)] for k in product) for product in products)
 
 
 class FieldProduct(AbstractFieldKernel):
@@ -216,10 +232,7 @@ class FieldProduct(AbstractFieldKernel):
 
     def products(self) -> tuple[tuple[On, ...], ...]:
         """Every choice of one product from each factor."""
-        out: tuple[tuple[On, ...], ...] = ((),)
-        for part in self.parts:
-            out = tuple(left + right for left in out for right in part.products())
-        return out
+        return expanded(part.products() for part in self.parts)
 
 
 class FieldSum(AbstractFieldKernel):

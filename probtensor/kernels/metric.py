@@ -17,6 +17,8 @@ from probtensor.typing import Array, Float
 #: Mean radius of the Earth in km.
 EARTH_RADIUS = 6371.0
 _KM_IN_A_DEGREE = np.pi * EARTH_RADIUS / 180
+#: Of places on a circle of radius 1.
+_DIGITS = 9
 #: Names, in lower case, by which a latitude and a longitude are known.
 LATITUDES, LONGITUDES = ("lat", "latitude"), ("lon", "longitude")
 
@@ -26,6 +28,15 @@ def sphere_places(latitude: Float[Array, "..."], longitude: Float[Array, "..."])
     lat, lon = jnp.deg2rad(latitude), jnp.deg2rad(longitude)
     across = jnp.cos(lat)
     return EARTH_RADIUS * jnp.stack([across * jnp.cos(lon), across * jnp.sin(lon), jnp.sin(lat)], axis=-1)
+
+
+def circle_places(x: Float[Array, "..."], circumference: Float[Array, ""]) -> Float[Array, "... 2"]:
+    """Places of a line that is wound up, in its unit."""
+    turns = x / circumference
+    angle = 2 * jnp.pi * (turns - jnp.floor(turns))
+    # Whole turns apart is one place, not one that differs by the rounding of the angle.
+    unit = jnp.round(jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=-1), _DIGITS)
+    return circumference / (2 * jnp.pi) * unit
 
 
 def euclidean(a: Float[Array, "... E"], b: Float[Array, "... E"]) -> Float[Array, "..."]:

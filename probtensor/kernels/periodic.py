@@ -87,6 +87,15 @@ class Periodic(AbstractKernel):
         period, lengthscale, variance = (value.reshape(shape) for value in self._values())
         return variance * jnp.exp(-2 * (jnp.sin(jnp.pi * _phase(distance[None] / period)) / lengthscale) ** 2)
 
+    def circle(self) -> Float[Array, "R"]:
+        """The period."""
+        return self._values()[0]
+
+    def reach(self, extent: float) -> float:
+        """Of the Gaussian that the covariance is in the chord, even if half is left across the whole circle."""
+        period, lengthscale, _ = (float(value[0]) for value in self._values())
+        return float(np.sqrt(2 * np.log(2))) * lengthscale * period / (2 * np.pi)
+
     @property
     def state_size(self) -> int:
         """The constant, and cosine and sine of each harmonic."""

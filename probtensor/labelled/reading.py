@@ -14,7 +14,7 @@ from probtensor.axes import JOIN
 from probtensor.engines.sweep import State
 from probtensor.errors import ModelError
 from probtensor.hyperparameters import is_parameter
-from probtensor.kernels.field import AbstractFieldKernel, FieldSum
+from probtensor.kernels.field import AbstractFieldKernel, FieldSum, On
 from probtensor.kernels.periodic import Periodic
 from probtensor.labelled.encode import Encoded
 from probtensor.priors.base import Belief
@@ -201,7 +201,7 @@ def _rows_of_field(
     """Of a local term's kernel: each part's own, its summand as the component."""
     rows = []
     for k, summand in enumerate(kernel.parts if isinstance(kernel, FieldSum) else (kernel,)):
-        for part in {id(part): part for product in summand.products() for part in product}.values():
+        for part in jax.tree.leaves(summand, is_leaf=lambda node: isinstance(node, On)):
             mode, first = " x ".join(part.dims), units.get(part.dims[0], "")
             own = _rows(part.kernel, term, mode, "km" if part.metric == "sphere" else first, variance_unit)
             rows += [row | {"component": k + 1} for row in own]

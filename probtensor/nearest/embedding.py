@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from probtensor.compilation import compiled
-from probtensor.kernels.field import AbstractFieldKernel, On, Places
+from probtensor.kernels.field import AbstractFieldKernel, On
 from probtensor.typing import Array, Float
 
 #: How much a coordinate that one product of kernels does not read counts among entries that are equally near to it.
@@ -22,7 +22,7 @@ class Embedding(NamedTuple):
         factors: the kernels of which the whole is made by sums and products, each once.
         reach: of each factor.
         views: for each product of the kernel, how much each column counts: 1 for what it reads, little for what it does
-            not, which breaks ties, and 0 for the same coordinates as another factor reads them.
+            not, which breaks ties, and 0 for the same coordinates as another factor reads them on a line.
     """
 
     factors: tuple[On, ...]
@@ -40,7 +40,7 @@ class Embedding(NamedTuple):
         )
         views = []
         for product in products:
-            own, read = {id(p) for p in product}, {d for p in product for d in p.dims}
+            own, read = {id(p) for p in product}, {d for p in product if not p.winds for d in p.dims}
             counts = [1.0 if id(p) in own else 0.0 if set(p.dims) & read else _TIE for p in factors]
             views.append(np.repeat(counts, [x.shape[1] for x in found]))
         return Embedding(factors, reach, np.stack(views))
@@ -56,8 +56,8 @@ class Embedding(NamedTuple):
 
 
 @compiled
-def _places(kernels: tuple[AbstractFieldKernel, ...], points: Float[Array, "n D"]) -> tuple[Places, ...]:
-    return tuple(kernel.places(points) for kernel in kernels)
+def _places(kernels: tuple[On, ...], points: Float[Array, "n D"]) -> tuple[Float[Array, "n e"], ...]:
+    return tuple(kernel.near(points) for kernel in kernels)
 
 
 def _placed(kernels: tuple[On, ...], points: Float[np.ndarray, "n D"]) -> list[Float[np.ndarray, "n e"]]:

@@ -10,6 +10,7 @@ from probtensor.errors import ModelError
 from probtensor.hyperparameters import fixed, parameters
 from probtensor.kernels.field import FieldStart
 from probtensor.kernels.matern import Matern
+from probtensor.kernels.periodic import Periodic
 from probtensor.labelled.coordinates import read
 from tests.helpers import DTYPE, assert_close
 from tests.oracles import gaussian_process as oracle
@@ -117,6 +118,17 @@ def test_a_product_of_sums_expands():
     a, b = jnp.asarray(A), jnp.asarray(B[: len(A)])
     total = sum(np.prod([part.covariance(a, b) for part in product], axis=0) for product in bound.products())
     assert len(bound.products()) == 2
+    assert_close(bound.covariance(a, b), total)
+
+
+def test_a_sum_of_products_inside_expands():
+    kernel = ((Matern(3 / 2) + Matern(1 / 2)) * Periodic(20.0)).on("t") * Matern(1 / 2).on("x")
+    bound = kernel.bind(axes(), NAMES, START, True)
+    first, second = bound.products()
+    assert [type(on.kernel).__name__ for on in first] == ["Matern", "Periodic", "Matern"]
+    assert first[1] is second[1]
+    a, b = jnp.asarray(A), jnp.asarray(B[: len(A)])
+    total = sum(np.prod([part.covariance(a, b) for part in product], axis=0) for product in (first, second))
     assert_close(bound.covariance(a, b), total)
 
 

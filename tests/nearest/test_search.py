@@ -5,6 +5,7 @@ import pytest
 
 from probtensor.hyperparameters import fixed
 from probtensor.kernels.matern import Matern
+from probtensor.kernels.periodic import Periodic
 from probtensor.nearest import search
 from probtensor.nearest.conditionals import Entries
 from probtensor.nearest.embedding import Embedding
@@ -50,19 +51,26 @@ def test_repeated_places_have_earlier_neighbours_only():
         assert (kept < target).all()
 
 
-@pytest.mark.parametrize("name", KERNELS)
-def test_embeddings_order_by_the_covariance_of_each_product(name):
-    """With one product, near is correlated; in a product of kernels of different shapes only about so."""
-    kernel, points = bind(KERNELS[name]), entries(200).points
+def seen_from_the_first(kernel, points):
+    """For each product, distances in its space, and its correlations."""
     embedding = Embedding.of(kernel, points)
     for place, product in zip(embedding.seen(embedding.joint(points)), kernel.products(), strict=True):
         covariance = np.prod([dense(part, points[:1], points)[0] for part in product], axis=0)
-        by_place = np.argsort(np.linalg.norm(place - place[0], axis=1))[:20]
-        by_covariance = np.argsort(-covariance)[:20]
+        yield np.linalg.norm(place - place[0], axis=1), covariance / covariance[0]
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_embeddings_order_by_the_covariance_of_each_product(name):
+    """With one product, near is correlated; in a product of kernels of different shapes only about so."""
+    kernel = bind(KERNELS[name])
+    seen = seen_from_the_first(kernel, entries(200).points)
+    for (distance, correlation), product in zip(seen, kernel.products(), strict=True):
+        by_place = set(np.argsort(distance)[:20])
+        by_covariance = set(np.argsort(-correlation)[:20])
         if len(product) == 1:
-            assert set(by_place) == set(by_covariance)
+            assert by_place == by_covariance
         else:
-            assert len(set(by_place) & set(by_covariance)) >= 13
+            assert len(by_place & by_covariance) >= 13
 
 
 def slow_choice(covariance, cross, noise, candidates, number):
@@ -139,6 +147,41 @@ def test_duplicates_without_noise():
     data = Entries(np.repeat(entries(10).points, 4, axis=0), np.zeros(40))
     found = search.before(bind(KERNELS["product"]), 0.1, data, np.arange(40), 5)
     assert (found < np.arange(40)[:, None]).all()
+
+
+@pytest.mark.parametrize("lengthscale", [0.3, 1.0, 5.0])
+def test_a_cycle_is_near_itself_a_period_away(lengthscale):
+    """Half of the correlation would be left at distance 1, even where a circle is too small for that."""
+    kernel = bind(Periodic(fixed(0.7), fixed(lengthscale)).on("t"))
+    ((distance, correlation),) = seen_from_the_first(kernel, entries(300).points)
+    np.testing.assert_allclose(correlation, 0.5 ** (distance**2), atol=1e-6)
+
+
+def test_places_whole_periods_apart_are_one():
+    kernel = bind(Periodic(fixed(0.7)).on("t"))
+    points = np.zeros((400, 3))
+    points[:, 0] = 0.1 + 0.7 * np.arange(400)
+    assert len(np.unique(Embedding.of(kernel, points).joint(points), axis=0)) == 1
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_each_product_of_a_cycle_and_others_has_its_own_near(inside):
+    slow, fast, cycle = Matern(3 / 2, fixed(50.0)), Matern(1 / 2, fixed(0.2)), Periodic(fixed(0.7), fixed(0.5))
+    whole = (fast + slow * cycle).on("t") if inside else fast.on("t") + slow.on("t") * cycle.on("t")
+    kernel, points = bind(whole), entries(300).points
+    embedding = Embedding.of(kernel, points)
+    # Columns: fast, slow, cosine and sine. Time breaks ties in the cycle, which the slow part knows as well.
+    assert embedding.views.tolist() == [[1, 0, 0, 0], [0, 1, 1, 1]]
+    for distance, correlation in seen_from_the_first(kernel, points):
+        nearest = np.argsort(distance)[:20]
+        assert len(set(nearest) & set(np.argsort(-correlation)[:20])) >= 18
+
+
+def test_time_breaks_the_ties_of_a_cycle_alone():
+    kernel = bind((Matern(1 / 2, fixed(1.0)) + Periodic(fixed(0.7))).on("t"))
+    first, second = Embedding.of(kernel, entries(100).points).views
+    assert first.tolist() == [1, 0, 0]
+    assert 0 < second[0] < 0.1 and second[1:].tolist() == [1, 1]
 
 
 def test_a_long_reach_is_found():
