@@ -25,11 +25,14 @@ from tests.terms.problems import (
 )
 
 
-def check_moments_and_sites(term, paths, layout):
-    """All that a term says of random beliefs is what the loops over paths say."""
+def check_moments_and_sites(term, paths, layout, observed=observed, cells_of=cells_of):
+    """All that a term says of random beliefs is what the loops over paths say.
+
+    observed, cells_of: as in `problems`, where the modes are others.
+    """
     values, weights = data()
     where = observed(layout, values, weights)
-    beliefs, blocks = random_beliefs(term)
+    beliefs, blocks = random_beliefs(term, where=where.domain)
     mean, variance, total, sites = everything(term, beliefs, where, where.values)
     cells = cells_of(term)
     assert_close(in_order(layout, mean), [oracle.mean(blocks, paths, c) for c in cells])

@@ -65,10 +65,14 @@ def in_order(layout, array):
     return out
 
 
-def random_beliefs(term, seed=0):
-    """Beliefs with random means and covariances, and the same as pairs of 64-bit arrays for the oracle."""
+def random_beliefs(term, seed=0, where=None):
+    """Beliefs with random means and covariances, and the same as pairs of 64-bit arrays for the oracle.
+
+    where: the domain, if it is not a grid of the three modes.
+    """
     rng, beliefs = np.random.default_rng(seed), []
-    shapes = jax.eval_shape(lambda: term.initial(jax.random.key(0), domain(points_of(), {})))
+    where = domain(points_of(), {}) if where is None else where
+    shapes = jax.eval_shape(lambda: term.initial(jax.random.key(0), where))
     for block, shape in zip(term.blocks, shapes, strict=True):
         T, R = shape.mean.shape
         A = 0.5 * rng.normal(size=(T, R, R + 1))

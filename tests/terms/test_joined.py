@@ -1,7 +1,6 @@
 """Terms with a joined mode: the loops over entries again, with the joint level as a level like any other."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -11,7 +10,6 @@ from probtensor.hyperparameters import parameters
 from probtensor.kernels.matern import Matern
 from probtensor.kernels.periodic import Periodic
 from probtensor.observations.domain import domain, joint_levels, observations
-from probtensor.priors.base import Belief, Sites
 from probtensor.priors.basis import Basis
 from probtensor.priors.categorical import Categorical
 from probtensor.priors.dense import Dense
@@ -19,9 +17,9 @@ from probtensor.priors.markov import Markov
 from probtensor.terms.cp import CP
 from probtensor.terms.tensor_train import TensorTrain
 from probtensor.terms.tucker import Tucker
-from tests.helpers import DTYPE, assert_close
 from tests.oracles import network as oracle
-from tests.terms.problems import AXES, CELLS, LAYOUTS, SCALE, SIZES, data, everything, in_order, points_of, records
+from tests.terms import networks
+from tests.terms.problems import AXES, CELLS, LAYOUTS, SCALE, SIZES, points_of
 
 NAME = "lat x time"
 AXES = {
@@ -60,35 +58,13 @@ def cells_of(term):
     return np.stack(own + [np.zeros(len(CELLS), int)] * (len(term.blocks) - len(term.names)), axis=1)
 
 
-def random_beliefs(term, where):
-    rng, beliefs = np.random.default_rng(0), []
-    shapes = jax.eval_shape(lambda: term.initial(jax.random.key(0), where))
-    for block, shape in zip(term.blocks, shapes, strict=True):
-        T, R = shape.mean.shape
-        A = 0.5 * rng.normal(size=(T, R, R + 1))
-        mean, cov = jnp.asarray(rng.normal(size=(T, R)), DTYPE), jnp.asarray(np.einsum("trk,tsk->trs", A, A), DTYPE)
-        zero, sites = jnp.zeros((), DTYPE), Sites(jnp.zeros_like(mean), jnp.zeros_like(cov))
-        beliefs.append(Belief(mean, cov, zero, zero, block.points, sites))
-    return beliefs, [(np.asarray(b.mean, np.float64), np.asarray(b.cov, np.float64)) for b in beliefs]
-
-
 @pytest.mark.parametrize("name", TERMS)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_moments_and_sites_are_those_of_the_loops(name, layout):
-    values, weights = data()
-    where, (declared, paths_of) = observed(layout, values, weights), TERMS[name]
+    declared, paths_of = TERMS[name]
     term = declared.bind(AXES, SCALE)
     assert NAME in term.names
-    paths, cells = paths_of(term), cells_of(term)
-    beliefs, blocks = random_beliefs(term, where.domain)
-    mean, variance, total, sites = everything(term, beliefs, where, where.values)
-    assert_close(in_order(layout, mean), [oracle.mean(blocks, paths, c) for c in cells])
-    assert_close(in_order(layout, variance), [oracle.variance(blocks, paths, c) for c in cells])
-    assert_close(total, oracle.total_variance(blocks, paths, records(values, weights, cells)))
-    for k in range(len(term.blocks)):
-        eta, precision = oracle.sites(blocks, paths, records(values, weights, cells), k)
-        assert_close(sites[k].eta, eta)
-        assert_close(sites[k].precision, precision)
+    networks.check_moments_and_sites(term, paths_of(term), layout, observed, cells_of)
 
 
 def prior_of(declared, axes=AXES):
