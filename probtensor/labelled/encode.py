@@ -12,11 +12,12 @@ import numpy as np
 import xarray as xr
 
 from probtensor.axes import Axis, join
-from probtensor.errors import DataError, ModelError
+from probtensor.errors import DataError
 from probtensor.labelled import alignment, coordinates
 from probtensor.labelled.coordinates import Coordinate
 from probtensor.labelled.tables import PointData
 from probtensor.observations.domain import Domain, Observations, domain, joint_levels, observations
+from probtensor.terms.base import absent
 from probtensor.terms.modes import parts_of
 
 #: Names that outputs use for dimensions or variables of their own.
@@ -60,8 +61,7 @@ class Encoded:
             return name, ""
         parent, _, attribute = name.rpartition(".")
         if parent not in self.coordinates:
-            known = ", ".join(self.coordinates)
-            raise ModelError(f"the model names mode {name!r}, which the data do not have; they have {known}")
+            raise absent("the model names mode", name, self.coordinates)
         return parent, attribute
 
     def parts(self, name: str) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import types
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import equinox as eqx
@@ -41,6 +41,11 @@ def axis_of(term: str, mode: str, axes: Mapping[str, Axis]) -> Axis:
     if mode not in axes:
         raise ModelError(f"{term}: there is no mode {mode!r}; the modes are {', '.join(map(repr, axes)) or 'none'}")
     return axes[mode]
+
+
+def absent(reader: str, name: str, available: Iterable[str]) -> ModelError:
+    """The refusal of a mode that the data do not have. reader: who reads it, such as ``"CP names mode"``."""
+    return ModelError(f"{reader} {name!r}, which the data do not have; they have {', '.join(available)}")
 
 
 def refuse_repeats(term: str, modes: Sequence[Hashable]) -> None:

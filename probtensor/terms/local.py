@@ -14,7 +14,7 @@ from probtensor.kernels.base import AbstractKernel
 from probtensor.kernels.field import AbstractFieldKernel, FieldStart
 from probtensor.observations.domain import Domain, Observations
 from probtensor.priors.base import AbstractModePrior, Belief, Marginals, Sites
-from probtensor.terms.base import AbstractBoundTerm, AbstractTerm, Block, DataScale, axis_of
+from probtensor.terms.base import AbstractBoundTerm, AbstractTerm, Block, DataScale, absent, axis_of
 from probtensor.typing import Array, Float, Key
 
 #: What ``neighbours=None`` means, where there are so many observations.
@@ -67,10 +67,7 @@ class Local(AbstractTerm):
             return tuple(available)
         for name in self.kernel.dims:
             if name not in available:
-                raise ModelError(
-                    f"Local: its kernel reads the coordinate {name!r}, which the data do not have; they have "
-                    f"{', '.join(available)}"
-                )
+                raise absent("Local: its kernel reads the coordinate", name, available)
         return self.kernel.dims
 
     def check(self, observations: int) -> None:

@@ -17,7 +17,7 @@ from probtensor.priors.basis import Basis
 from probtensor.priors.categorical import Categorical, Constant
 from probtensor.priors.dense import Dense
 from probtensor.priors.markov import Markov
-from probtensor.terms.base import axis_of, refuse_repeats
+from probtensor.terms.base import absent, axis_of, refuse_repeats
 
 #: Pairs of a mode's name (or ``...`` for every other mode) and its declared prior; None: every mode by default.
 Declared: TypeAlias = tuple[tuple[Any, Any], ...] | None
@@ -104,9 +104,7 @@ def names(term: str, declared: Declared, available: Sequence[str]) -> tuple[str,
     parts = [part for name in named for part in parts_of(name, available)]
     for part in parts:
         if part not in available and part.rpartition(".")[0] not in available:
-            raise ModelError(
-                f"{term} names mode {part!r}, which the data do not have; they have {', '.join(available)}"
-            )
+            raise absent(f"{term} names mode", part, available)
     rest = [n for n in available if n not in parts] if any(name is ... for name, _ in declared) else []
     return (*named, *rest)
 
