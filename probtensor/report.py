@@ -10,7 +10,7 @@ import numpy as np
 from probtensor.kernels.base import Product, Sum
 from probtensor.kernels.field import FieldProduct, FieldSum, On
 from probtensor.kernels.matern import Matern
-from probtensor.selection.rank import Growth
+from probtensor.selection.tried import AbstractChoice
 from probtensor.terms import base
 from probtensor.terms.cp import CP
 from probtensor.terms.local import Local
@@ -105,13 +105,8 @@ def _meaning(model: base.Sum) -> str:
     return "exponent on the likelihood; 1 = independent noise"
 
 
-def _choice(choice: Any) -> list[str]:
+def _choice(choice: AbstractChoice | None) -> list[str]:
     if choice is None:
         return []
-    if isinstance(choice, Growth):
-        found, *tried = choice.report().splitlines()
-        return [f"  rank         {found}", *(f"               {line}" for line in tried)]
-    lines = [f"  chosen       on held-out gaps: {choice.protocol}"]
-    for c in choice.candidates:
-        lines.append(f"    {c.name} CRPS {c.crps:.4g}  RMSE {c.rmse:.4g}{', chosen' if c is choice.best else ''}")
-    return lines
+    first, *others = choice.report().splitlines()
+    return [f"  choice       {first}", *(f"               {line}" for line in others)]

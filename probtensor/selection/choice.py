@@ -7,6 +7,7 @@ import dataclasses
 from probtensor.engines.message_passing import MessagePassing
 from probtensor.engines.sweep import State
 from probtensor.selection.local import Evidence
+from probtensor.selection.tried import AbstractChoice
 from probtensor.terms.base import Sum
 
 
@@ -44,7 +45,7 @@ class Candidate:
 
 
 @dataclasses.dataclass(frozen=True)
-class Choice:
+class Choice(AbstractChoice):
     """The chosen model and engine with the evidence for them, and the state that the final fit goes on from."""
 
     model: Sum
@@ -60,14 +61,9 @@ class Choice:
         return None if self.best is None or self.best.has_local else self.best.state
 
     @property
-    def compile_seconds(self) -> float:
-        """Of all candidates."""
-        return sum(c.compile_seconds for c in self.candidates)
-
-    @property
-    def run_seconds(self) -> float:
-        """Of all candidates."""
-        return sum(c.run_seconds for c in self.candidates)
+    def tried(self) -> tuple[Candidate, ...]:
+        """The candidates."""
+        return self.candidates
 
     def report(self) -> str:
         """What was held out, and a line for each candidate and kernel in the order in which they were tried."""
@@ -75,7 +71,3 @@ class Choice:
         lines += [f"  {c}{', chosen' if c is self.best else ''}" for c in self.candidates]
         lines += [f"  {form}" for form in self.forms]
         return "\n".join(lines)
-
-    def __str__(self) -> str:
-        """The report."""
-        return self.report()

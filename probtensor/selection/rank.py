@@ -26,6 +26,7 @@ from probtensor.observations.domain import Observations
 from probtensor.selection import growing
 from probtensor.selection.growing import Problem, Trial, ranked
 from probtensor.selection.hold_out import hold_out
+from probtensor.selection.tried import AbstractChoice
 from probtensor.terms.base import DataScale, Sum
 from probtensor.terms.cp import CP
 from probtensor.terms.local import Local
@@ -63,7 +64,7 @@ class Step:
 
 
 @dataclasses.dataclass(frozen=True)
-class Growth:
+class Growth(AbstractChoice):
     """The model with its ranks found, the evidence for them, and the state that the final fit goes on from.
 
     Attributes:
@@ -81,23 +82,14 @@ class Growth:
     start: State | None = dataclasses.field(repr=False)
 
     @property
-    def compile_seconds(self) -> float:
-        """Of all that was tried."""
-        return sum(step.compile_seconds for step in self.steps)
-
-    @property
-    def run_seconds(self) -> float:
-        """Of all that was tried."""
-        return sum(step.run_seconds for step in self.steps)
+    def tried(self) -> tuple[Step, ...]:
+        """The steps."""
+        return self.steps
 
     def report(self) -> str:
         """What was found and why it stopped, and a line for each rank that was tried."""
         lines = [*self.reasons.values(), f"judged by the objective, and on held-out gaps: {self.protocol}"]
         return "\n".join(lines + [f"  {step}" for step in self.steps])
-
-    def __str__(self) -> str:
-        """The report."""
-        return self.report()
 
 
 def is_open(model: Sum) -> bool:

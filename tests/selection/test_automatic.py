@@ -108,7 +108,9 @@ def test_ranks_that_cannot_be_tried_are_refused(ranks):
 
 def test_the_report_has_the_evidence_for_every_candidate():
     data, _ = field()
-    choice = pt.fit(data, Automatic(ranks=(1,)), engine=QUICK).choice
+    post = pt.fit(data, Automatic(ranks=(1,)), engine=QUICK)
+    choice, summary = post.choice, post.summary()
+    assert all(line in summary for line in choice.report().splitlines())
     head, *lines = choice.report().splitlines()
     assert choice.protocol in head
     assert len(lines) == len(choice.candidates) == len(POWERS)
