@@ -17,11 +17,11 @@ from probtensor.errors import ModelError
 from probtensor.hyperparameters import Fixed, Parameter
 from probtensor.kernels.base import AbstractKernel, Start, expanded
 from probtensor.kernels.metric import (
-    EARTH_RADIUS,
-    LATITUDES,
-    LONGITUDES,
+    called_latitude_longitude,
     circle_places,
     euclidean,
+    latitude_longitude,
+    sphere_line,
     sphere_places,
 )
 from probtensor.typing import Array, Float
@@ -104,8 +104,8 @@ class On(AbstractFieldKernel):
         dims: the coordinates it reads.
         metric: ``"ard"``: each coordinate has a lengthscale of its own, the kernel's is that of the first;
             ``"euclidean"``: one for all; ``"sphere"``: chordal distance in km between latitude and longitude in
-            degrees, the default for dimensions with these names. A kernel of great-circle distance would not be
-            positive definite (Guinness and Fuentes 2016).
+            degrees, the default for dimensions with these names unless their unit or numbers say otherwise. A kernel
+            of great-circle distance would not be positive definite (Guinness and Fuentes 2016).
         columns: where the coordinates stand, once bound.
         ratios: lengthscales of the second and further coordinates relative to that of the first, once bound.
     """
@@ -122,7 +122,7 @@ class On(AbstractFieldKernel):
             raise ModelError(f"kernel.on{self.own_dims!r}: name one or more dimensions, each once")
         if self.metric not in (None, *_METRICS):
             raise ModelError(f"kernel.on(..., metric={self.metric!r}): expected one of {', '.join(_METRICS)}")
-        if self.metric == "sphere" and _sphere_order(self.own_dims) is None:
+        if self.metric == "sphere" and called_latitude_longitude(self.own_dims) is None:
             raise ModelError(
                 f"kernel.on{self.own_dims!r}: metric 'sphere' reads a latitude and a longitude, called lat or latitude "
                 "and lon or longitude"
@@ -133,12 +133,6 @@ class On(AbstractFieldKernel):
         """As given."""
         return self.own_dims
 
-    @property
-    def _metric(self) -> str:
-        if self.metric is not None:
-            return self.metric
-        return "sphere" if _sphere_order(self.own_dims) is not None else "ard"
-
     def bind(self, axes: Mapping[str, Axis], names: Sequence[str], start: FieldStart, carries: bool) -> On:
         """Numbers for the lengthscales, which start at a fraction of each range but not below the spacing."""
         for name in self.own_dims:
@@ -147,12 +141,21 @@ class On(AbstractFieldKernel):
                     f"Local: coordinate {name!r} is a category, which has no distances; use CP(rank, modes=[{name!r}, "
                     "...]) for it"
                 )
-        scales = [_start_of(axes[n], start.fraction) for n in self.own_dims]
-        axis, ratios = axes[self.own_dims[0]], None
-        if self._metric == "sphere":
-            axis = _sphere_axis([axes[n] for n in _ordered(self.own_dims)])
+        read = [axes[n] for n in self.own_dims]
+        globe, ordered = latitude_longitude(read), self.own_dims
+        metric = self.metric or ("ard" if globe is None else "sphere")
+        scales = [_start_of(axis, start.fraction) for axis in read]
+        axis, ratios = read[0], None
+        if metric == "sphere":
+            if globe is None:
+                raise ModelError(
+                    f"kernel.on{self.own_dims!r}: metric 'sphere' reads degrees, latitudes from -90 to 90 and "
+                    "longitudes of one turn, which these are not by their unit or numbers; use metric='euclidean'"
+                )
+            lat, lon = (read[k] for k in globe)
+            axis, ordered = sphere_line(lat, lon), (lat.name, lon.name)
             scales = [_start_of(axis, start.fraction)]
-        elif self._metric == "ard" and len(scales) > 1:
+        elif metric == "ard" and len(scales) > 1:
             declared = getattr(self.kernel, "lengthscale", None)
             if declared is None:
                 relative = np.array([s / scales[0] for s in scales[1:]])
@@ -162,9 +165,8 @@ class On(AbstractFieldKernel):
                     None, np.ones(len(scales) - 1), "relative lengthscale", held=isinstance(declared, Fixed)
                 )
         own = Start(np.array(scales[:1]), np.array([start.variance if carries else 1.0]), carries)
-        ordered = _ordered(self.own_dims) if self._metric == "sphere" else self.own_dims
         columns = tuple(names.index(n) for n in ordered)
-        return On(self.kernel.bind(axis, own), self.own_dims, self._metric, columns, ratios)
+        return On(self.kernel.bind(axis, own), self.own_dims, metric, columns, ratios)
 
     def place(self, x: Float[Array, "... D"]) -> Float[Array, "... E"]:
         """Coordinates in a Euclidean space whose distance is what the kernel reads."""
@@ -265,33 +267,3 @@ class FieldSum(AbstractFieldKernel):
 
 def _start_of(axis: Axis, fraction: float) -> float:
     return max(axis.range * fraction, 0.5 * axis.spacing)
-
-
-def is_sphere(dims: Sequence[str]) -> bool:
-    """Whether these are a latitude and a longitude by their names."""
-    return _sphere_order(dims) is not None
-
-
-def _sphere_order(dims: Sequence[str]) -> tuple[int, int] | None:
-    """Places of the latitude and the longitude, if these two are the dimensions."""
-    lower = [d.lower() for d in dims]
-    lat = [k for k, d in enumerate(lower) if d in LATITUDES]
-    lon = [k for k, d in enumerate(lower) if d in LONGITUDES]
-    return (lat[0], lon[0]) if len(lower) == 2 and lat and lon else None
-
-
-def _ordered(dims: Sequence[str]) -> tuple[str, str]:
-    order = _sphere_order(dims)
-    assert order is not None
-    return dims[order[0]], dims[order[1]]
-
-
-def _sphere_axis(axes: Sequence[Axis]) -> Axis:
-    """A pseudo-axis in km with the extent and spacing of a latitude and a longitude."""
-    degree = np.pi * EARTH_RADIUS / 180
-    lat, lon = axes
-    across = np.cos(np.deg2rad(np.mean(lat.points)))
-    extent = degree * float(np.hypot(lat.range, lon.range * across))
-    spacing = degree * min(lat.spacing, lon.spacing * max(across, 0.1))
-    number = max(2, round(extent / spacing)) if spacing > 0 else 2
-    return Axis(f"{lat.name}, {lon.name}", "numeric", np.linspace(0.0, min(extent, 2 * EARTH_RADIUS), number), "km")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
@@ -20,7 +21,7 @@ _KM_IN_A_DEGREE = np.pi * EARTH_RADIUS / 180
 #: Of places on a circle of radius 1.
 _DIGITS = 9
 #: Names, in lower case, by which a latitude and a longitude are known.
-LATITUDES, LONGITUDES = ("lat", "latitude"), ("lon", "longitude")
+_LATITUDES, _LONGITUDES = ("lat", "latitude"), ("lon", "longitude")
 
 
 def sphere_places(latitude: Float[Array, "..."], longitude: Float[Array, "..."]) -> Float[Array, "... 3"]:
@@ -109,17 +110,33 @@ class Metric(eqx.Module):
         return euclidean(self.place(a)[:, None], self.place(b)[None])
 
 
-def latitude_longitude(axis: Axis) -> tuple[int, int] | None:
-    """Columns of the latitude and the longitude, if a joined mode is made of these two, in degrees."""
-    names = [part.name.lower() for part in axis.parts]
-    lat, lon = ([k for k, name in enumerate(names) if name in known] for known in (LATITUDES, LONGITUDES))
-    if len(names) != 2 or not lat or not lon or any(part.kind == "category" for part in axis.parts):
+def called_latitude_longitude(names: Sequence[str]) -> tuple[int, int] | None:
+    """Positions of the latitude and the longitude, if by their names these two are all."""
+    lower = [name.lower() for name in names]
+    lat, lon = ([k for k, name in enumerate(lower) if name in known] for known in (_LATITUDES, _LONGITUDES))
+    return (lat[0], lon[0]) if len(lower) == 2 and lat and lon else None
+
+
+def latitude_longitude(axes: Sequence[Axis]) -> tuple[int, int] | None:
+    """Positions of the latitude and the longitude, if these two are all and can be in degrees."""
+    found = called_latitude_longitude([axis.name for axis in axes])
+    if found is None or any(axis.kind == "category" for axis in axes):
         return None
-    columns = (lat[0], lon[0])
-    latitudes, longitudes = axis.points[:, columns[0]], axis.points[:, columns[1]]
-    degrees = all(part.unit == "" or part.unit.lower().startswith("deg") for part in axis.parts)
+    latitudes, longitudes = (axes[k].points for k in found)
+    degrees = all(axis.unit == "" or axis.unit.lower().startswith(("deg", "°")) for axis in axes)
     possible = np.abs(latitudes).max() <= 90 and np.ptp(longitudes) <= 360
-    return columns if degrees and possible else None
+    return found if degrees and possible else None
+
+
+def sphere_line(latitude: Axis, longitude: Axis) -> Axis:
+    """A line in km with the extent and spacing of a grid on the sphere."""
+    across = np.cos(np.deg2rad(np.mean(latitude.points)))
+    extent = _KM_IN_A_DEGREE * float(np.hypot(latitude.range, longitude.range * across))
+    spacing = _KM_IN_A_DEGREE * min(latitude.spacing, longitude.spacing * max(across, 0.1))
+    number = max(2, round(extent / spacing)) if spacing > 0 else 2
+    # A chord is no longer than the Earth's diameter.
+    points = np.linspace(0.0, min(extent, 2 * EARTH_RADIUS), number)
+    return Axis(f"{latitude.name}, {longitude.name}", "numeric", points, "km")
 
 
 def measure(axis: Axis, kernel: Any, on_sphere: bool) -> tuple[Metric, Axis]:
@@ -146,7 +163,7 @@ def measure(axis: Axis, kernel: Any, on_sphere: bool) -> tuple[Metric, Axis]:
         )
     points = axis.points.reshape(axis.size, len(parts)).astype(float)
     columns = tuple(k for k in range(len(parts)) if np.ptp(points[:, k]) > 0) or (0,)
-    globe = latitude_longitude(axis)
+    globe = latitude_longitude(parts)
     origin = 0.5 * (points.min(axis=0) + points.max(axis=0))
     scale, period, extent = np.ones(len(parts)), np.zeros(len(parts)), np.ptp(points, axis=0)
     if globe is not None:

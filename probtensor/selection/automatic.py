@@ -22,8 +22,8 @@ from probtensor.compilation import one_blas_thread
 from probtensor.engines.message_passing import MessagePassing
 from probtensor.engines.sweep import State
 from probtensor.errors import DataError, ModelError
-from probtensor.kernels.field import is_sphere
 from probtensor.kernels.matern import Matern
+from probtensor.kernels.metric import latitude_longitude
 from probtensor.likelihoods.gaussian import Gaussian
 from probtensor.model import as_sum, bind
 from probtensor.observations import variogram
@@ -91,7 +91,8 @@ def has_seasons(axis: Axis) -> bool:
 def surfaces(axes: Mapping[str, Axis]) -> list[str]:
     """Names of the joined modes of a latitude and a longitude that vary."""
     names = [n for n, a in axes.items() if a.kind == "numeric" and a.size > 1]
-    return [join_names(pair) for pair in itertools.combinations(names, 2) if is_sphere(pair)]
+    pairs = itertools.combinations(names, 2)
+    return [join_names(pair) for pair in pairs if latitude_longitude([axes[n] for n in pair])]
 
 
 def choose(

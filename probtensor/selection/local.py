@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -10,7 +11,8 @@ import numpy as np
 from probtensor.axes import Axis
 from probtensor.engines.collapsed import local_learning
 from probtensor.engines.collapsed.entries import training
-from probtensor.kernels.field import AbstractFieldKernel, FieldStart, is_sphere
+from probtensor.kernels.field import AbstractFieldKernel, FieldStart
+from probtensor.kernels.metric import latitude_longitude
 from probtensor.likelihoods.gaussian import BoundGaussian
 from probtensor.observations.domain import Observations
 from probtensor.selection.family import Family, Form, Numbers, Unit, declared, member
@@ -152,7 +154,7 @@ def _units(axes: Mapping[str, Axis]) -> tuple[Unit, ...]:
     """Coordinates with distances: latitude and longitude together, others alone; times, then those with most levels."""
     names = _lines(axes)
     names = sorted(names, key=lambda n: (axes[n].kind != "time", -axes[n].size))
-    pairs = [(a, b) for a in names for b in names if is_sphere((a, b)) and names.index(a) < names.index(b)][:1]
+    pairs = [p for p in itertools.combinations(names, 2) if latitude_longitude([axes[n] for n in p])][:1]
     alone = [(n,) for n in names if not any(n in pair for pair in pairs)]
     return (*pairs, *alone)[:_MOST_UNITS]
 

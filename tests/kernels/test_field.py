@@ -157,6 +157,16 @@ def test_sphere_lengthscales_start_in_km():
     assert_close(kernel.kernel.lengthscale.value, [0.1 * degree * np.hypot(20, 40 * np.cos(np.deg2rad(50)))])
 
 
+def in_metres():
+    return {**axes(), "lat": Axis("lat", "numeric", np.linspace(0, 5e4, 11), "m")}
+
+
+def test_metres_are_not_on_a_sphere():
+    assert LENGTH.on("lat", "lon").bind(in_metres(), NAMES, START, True).metric == "ard"
+    high = {**axes(), "lat": Axis("lat", "numeric", np.array([0.0, 91.0]))}
+    assert LENGTH.on("lat", "lon").bind(high, NAMES, START, True).metric == "ard"
+
+
 def test_durations():
     time = read("time", np.arange("2020-01-01", "2021-01-01", dtype="datetime64[D]"))[0].axis()
     kernel = Matern(1 / 2, lengthscale="30D").on("time").bind({"time": time}, ("time",), START, True)
@@ -197,6 +207,10 @@ BAD = {
     "plain in a product": (lambda: Matern(1 / 2).on("t") * Matern(1 / 2), "does not say which coordinates"),
     "plain first in a product": (lambda: Matern(1 / 2) * Matern(1 / 2).on("t"), "does not say which coordinates"),
     "a number": (lambda: 2.0 * Matern(1 / 2).on("t"), "does not say which coordinates"),
+    "metres on a sphere": (
+        lambda: Matern(1 / 2).on("lat", "lon", metric="sphere").bind(in_metres(), NAMES, START, True),
+        "'sphere' reads degrees.*use metric='euclidean'",
+    ),
     "category": (
         lambda: Matern(1 / 2).on("t", "x").bind(axes({"x": "category"}), NAMES, START, True),
         "'x' is a category",

@@ -28,6 +28,10 @@ def joined(units=("", ""), kinds=("numeric", "numeric"), names=("lat", "lon"), p
     return join(parts, points)
 
 
+def parts(*args, **kwargs):
+    return joined(*args, **kwargs).parts
+
+
 def great_circle_chord(a, b):
     """Chord in km from the angle between two directions, by the haversine formula."""
     (la, lo), (lb, lp) = np.deg2rad(a), np.deg2rad(b)
@@ -60,12 +64,12 @@ def test_the_map_is_cut_at_the_largest_gap_and_true_to_scale_in_its_middle():
 
 
 def test_what_is_latitude_and_longitude():
-    assert latitude_longitude(joined()) == (0, 1)
-    assert latitude_longitude(joined(names=("Longitude", "latitude"), points=np.array([[9.0, 50], [8, 40]]))) == (1, 0)
-    assert latitude_longitude(joined(names=("lat", "depth"))) is None
-    assert latitude_longitude(joined(("km", "km"))) is None
-    assert latitude_longitude(joined(points=np.array([[100.0, 0.0], [0.0, 1.0]]))) is None
-    assert latitude_longitude(joined(kinds=("numeric", "category"))) is None
+    assert latitude_longitude(parts()) == (0, 1)
+    assert latitude_longitude(parts(names=("Longitude", "latitude"), points=np.array([[9.0, 50], [8, 40]]))) == (1, 0)
+    assert latitude_longitude(parts(names=("lat", "depth"))) is None
+    assert latitude_longitude(parts(("km", "km"))) is None
+    assert latitude_longitude(parts(points=np.array([[100.0, 0.0], [0.0, 1.0]]))) is None
+    assert latitude_longitude(parts(kinds=("numeric", "category"))) is None
 
 
 def test_stretches_start_where_ranges_are_equal_unless_units_are():
