@@ -206,8 +206,8 @@ class On(AbstractFieldKernel):
         return tuple(tuple(ons[id(k)] for k in product) for product in products)
 
 
-class FieldProduct(AbstractFieldKernel):
-    """The product of kernels. The first factor carries the variance, the others' is 1."""
+class _OfParts(AbstractFieldKernel):
+    """What a product and a sum of kernels have in common."""
 
     parts: tuple[AbstractFieldKernel, ...]
 
@@ -216,15 +216,19 @@ class FieldProduct(AbstractFieldKernel):
         """The parts' dimensions."""
         return tuple(dict.fromkeys(d for part in self.parts for d in part.dims))
 
+    def places(self, x: Float[Array, "... D"]) -> Places:
+        """The parts'."""
+        return tuple(part.places(x) for part in self.parts)
+
+
+class FieldProduct(_OfParts):
+    """The product of kernels. The first factor carries the variance, the others' is 1."""
+
     def bind(self, axes: Mapping[str, Axis], names: Sequence[str], start: FieldStart, carries: bool) -> FieldProduct:
         """Binds the factors."""
         first, *others = self.parts
         rest = [p.bind(axes, names, FieldStart(start.fraction, 1.0), False) for p in others]
         return FieldProduct((first.bind(axes, names, start, carries), *rest))
-
-    def places(self, x: Float[Array, "... D"]) -> Places:
-        """The factors'."""
-        return tuple(part.places(x) for part in self.parts)
 
     def between(self, a: Places, b: Places) -> Float[Array, "..."]:
         """Product of the factors' covariances."""
@@ -237,24 +241,13 @@ class FieldProduct(AbstractFieldKernel):
         return expanded(part.products() for part in self.parts)
 
 
-class FieldSum(AbstractFieldKernel):
+class FieldSum(_OfParts):
     """The sum of kernels, each with a variance of its own."""
-
-    parts: tuple[AbstractFieldKernel, ...]
-
-    @property
-    def dims(self) -> tuple[str, ...]:
-        """The parts' dimensions."""
-        return tuple(dict.fromkeys(d for part in self.parts for d in part.dims))
 
     def bind(self, axes: Mapping[str, Axis], names: Sequence[str], start: FieldStart, carries: bool) -> FieldSum:
         """Binds the parts, which share the variance; without one to carry the first part's is held."""
         share = FieldStart(start.fraction, start.variance / len(self.parts))
         return FieldSum(tuple(p.bind(axes, names, share, carries or k > 0) for k, p in enumerate(self.parts)))
-
-    def places(self, x: Float[Array, "... D"]) -> Places:
-        """The parts'."""
-        return tuple(part.places(x) for part in self.parts)
 
     def between(self, a: Places, b: Places) -> Float[Array, "..."]:
         """Sum of the parts' covariances."""

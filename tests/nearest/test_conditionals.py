@@ -82,16 +82,18 @@ def learned(name):
     return bind(kernel), Parameter(raw, raw)
 
 
+def given(index, draws):
+    """Entries with these neighbours: themselves, draws of their residuals, the neighbourhoods and what is in them."""
+    data = entries(len(index))
+    residuals = np.random.default_rng(4).normal(size=(draws, len(index)))
+    return data, residuals, gather(data, data, index), residuals[:, index] * (index >= 0)
+
+
 @everything
 def test_log_density_of_all_is_dense_and_so_are_its_slopes(name):
     kernel, sd = learned(name)
-    data = entries(20)
-    residuals = np.random.default_rng(4).normal(size=(3, 20))
-    index = all_before(20)
-    hood = gather(data, data, index)
-    near = residuals[:, index] * (index >= 0)
-    tree = (kernel, sd)
-    moving, held = eqx.partition(tree, learned_mask(tree))
+    data, residuals, hood, near = given(all_before(20), 3)
+    moving, held = eqx.partition((kernel, sd), learned_mask((kernel, sd)))
     flat, unravel = ravel_pytree(moving)
 
     def expected(vector):
@@ -112,13 +114,8 @@ def test_log_density_of_all_is_dense_and_so_are_its_slopes(name):
 def test_slopes_with_few_neighbours():
     """The same with the neighbours missing or held back: against differences of the value itself."""
     kernel, sd = learned("product")
-    data = entries(30)
-    residuals = np.random.default_rng(4).normal(size=(2, 30))
-    index = all_before(30)[:, :4]
-    hood = gather(data, data, index)
-    near = residuals[:, index] * (index >= 0)
-    tree = (kernel, sd)
-    moving, held = eqx.partition(tree, learned_mask(tree))
+    _, residuals, hood, near = given(all_before(30)[:, :4], 2)
+    moving, held = eqx.partition((kernel, sd), learned_mask((kernel, sd)))
     flat, unravel = ravel_pytree(moving)
 
     def value(vector):
