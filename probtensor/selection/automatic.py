@@ -28,6 +28,7 @@ from probtensor.likelihoods.gaussian import Gaussian
 from probtensor.model import as_sum, bind
 from probtensor.observations import variogram
 from probtensor.observations.domain import Observations
+from probtensor.priors.categorical import Categorical
 from probtensor.selection import judging, local
 from probtensor.selection.choice import Candidate, Choice
 from probtensor.selection.hold_out import hold_out, number_of_places
@@ -309,7 +310,8 @@ def _factors(
     if names and lines:
         longest = max(lines, key=lambda n: axes[n].size)
         levels = max(axes[n].size for n in names)
-        modes = {longest: Matern(orders.get((longest,), 1 / 2), shared=True), **dict.fromkeys(names)}
+        along = Matern(orders.get((longest,), 1 / 2), shared=True)
+        modes = {longest: along, **dict.fromkeys(names, Categorical("learned"))}
         ranks = sorted({min(rank, levels) for rank in _BESIDE})
     elif joined:
         parts = [part for name in joined for part in _parts(axes[name])]
