@@ -306,6 +306,7 @@ def _factors(
     orders: smoothness along the local term's coordinates.
     """
     names, joined = _names(axes), _joined(axes)
+    modes: dict[str, Any]
     lines = [n for n in varying if n not in names]
     if names and lines:
         longest = max(lines, key=lambda n: axes[n].size)
