@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any, TypeVar
 
 import equinox as eqx
+import jax
+import numpy as np
 from threadpoolctl import threadpool_limits
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -22,6 +25,28 @@ _OPTIONS = {"xla_cpu_multi_thread_eigen": False, "xla_backend_optimization_level
 def compiled(function: _Function) -> _Function:
     """Compiles a function once for each shape and static structure; arrays are traced, everything else is static."""
     return eqx.filter_jit(function, compiler_options=_OPTIONS)  # type: ignore[call-overload]
+
+
+def compiled_for(function: Callable[..., Any], *fixed: Any) -> Callable[..., Any]:
+    """`compiled`, with some first arguments that are looked at once and not in every call; the others are arrays.
+
+    To look at a model with all its parts takes as long as a small program runs.
+    """
+    arrays, rest = eqx.partition(fixed, lambda leaf: isinstance(leaf, jax.Array | np.ndarray))
+    leaves, tree = jax.tree.flatten(arrays)
+    static, static_tree = jax.tree.flatten(rest)
+    return functools.partial(_program(function, tree, tuple(static), static_tree), leaves)
+
+
+@functools.lru_cache(maxsize=128)
+def _program(
+    function: Callable[..., Any], tree: Hashable, static: tuple[Hashable, ...], static_tree: Hashable
+) -> Callable[..., Any]:
+    def run(leaves: list[Any], *others: Any) -> Any:
+        fixed = eqx.combine(jax.tree.unflatten(tree, leaves), jax.tree.unflatten(static_tree, static))
+        return function(*fixed, *others)
+
+    return jax.jit(run, compiler_options=_OPTIONS)
 
 
 @contextlib.contextmanager

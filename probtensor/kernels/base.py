@@ -6,14 +6,15 @@ import abc
 import functools
 import itertools
 import math
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self, TypeVar
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
 from probtensor.axes import Axis
+from probtensor.errors import ModelError
 from probtensor.linalg.small import triangular_root
 from probtensor.typing import Array, Float
 
@@ -87,6 +88,9 @@ class AbstractKernel(eqx.Module):
         """Its expansion as a sum of products."""
         return ((self,),)
 
+    #: Whether it is a covariance of distances along a line only.
+    on_a_line: ClassVar[bool] = False
+
     def circle(self) -> Float[Array, "R"] | None:
         """Circumference of the circle on which near means correlated; None: on the line itself it does."""
         return None
@@ -106,6 +110,17 @@ class AbstractKernel(eqx.Module):
         from probtensor.kernels.field import On
 
         return On(self, dims, metric)
+
+
+def check_of_several(kernel: AbstractKernel, names: Sequence[str]) -> None:
+    """Raises ModelError for a kernel that is none of the distance over several coordinates, which have these names."""
+    for part in (part for product in kernel.products() for part in product):
+        if part.on_a_line and len(names) > 1:
+            own = type(part).__name__
+            raise ModelError(
+                f"{own} is a covariance along one coordinate, and not of a distance over {', '.join(names)} together; "
+                f"in pt.Local multiply one for each, {own}(...).on({names[0]!r}) * {own}(...).on({names[1]!r})"
+            )
 
 
 def expanded(parts: Iterable[tuple[tuple[_Factor, ...], ...]]) -> tuple[tuple[_Factor, ...], ...]:

@@ -15,7 +15,7 @@ from probtensor import hyperparameters
 from probtensor.axes import Axis
 from probtensor.errors import ModelError
 from probtensor.hyperparameters import Fixed, Parameter
-from probtensor.kernels.base import AbstractKernel, Start, expanded
+from probtensor.kernels.base import AbstractKernel, Start, check_of_several, expanded
 from probtensor.kernels.metric import (
     called_latitude_longitude,
     circle_places,
@@ -141,6 +141,7 @@ class On(AbstractFieldKernel):
                     f"Local: coordinate {name!r} is a category, which has no distances; use CP(rank, modes=[{name!r}, "
                     "...]) for it"
                 )
+        check_of_several(self.kernel, self.own_dims)
         read = [axes[n] for n in self.own_dims]
         globe, ordered = latitude_longitude(read), self.own_dims
         metric = self.metric or ("ard" if globe is None else "sphere")
@@ -188,12 +189,12 @@ class On(AbstractFieldKernel):
     @property
     def winds(self) -> bool:
         """Whether places that are far apart can be one place in `near`."""
-        return len(self.own_dims) == 1 and self.kernel.circle() is not None
+        return self.kernel.circle() is not None
 
     def near(self, x: Float[Array, "... D"]) -> Float[Array, "... E"]:
         """Coordinates in a Euclidean space in which near means correlated: a circle where the kernel has one."""
         place, circle = self.place(x), self.kernel.circle()
-        return place if circle is None or len(self.own_dims) > 1 else circle_places(place[..., 0], circle[0])
+        return place if circle is None else circle_places(place[..., 0], circle[0])
 
     def reach(self, extent: float) -> float:
         """The distance in `near` at which half of the correlation is left, on a line looked for up to ten extents."""

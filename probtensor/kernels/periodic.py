@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
@@ -49,6 +51,7 @@ class Periodic(AbstractKernel):
     variance: Declaration = None
     order: int = eqx.field(static=True, default=6)
     shared: bool = eqx.field(static=True, default=False)
+    on_a_line: ClassVar[bool] = True
 
     def __check_init__(self) -> None:
         """Raises ModelError for an order that is no number of harmonics."""

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 
 from probtensor.axes import Axis
-from probtensor.kernels.base import AbstractKernel, Start
+from probtensor.kernels.base import AbstractKernel, Start, check_of_several
 from probtensor.kernels.metric import Metric, measure
 from probtensor.linalg.gaussian import cholesky, cholesky_above_identity
 from probtensor.linalg.small import one_by_one, semidefinite_root, spread_of
@@ -83,6 +83,7 @@ class Dense(AbstractModePrior):
         )
         if not axis.parts:
             return Dense(self.kernel.bind(axis, start))
+        check_of_several(self.kernel, [part.name for part in axis.parts])
         metric, line = measure(axis, self.kernel, on_sphere=True)
         return Dense(self.kernel.bind(line, start._replace(lengthscales=line.lengthscales(rank))), metric)
 

@@ -211,6 +211,10 @@ BAD = {
         lambda: Matern(1 / 2).on("lat", "lon", metric="sphere").bind(in_metres(), NAMES, START, True),
         "'sphere' reads degrees.*use metric='euclidean'",
     ),
+    "a cycle of two coordinates": (
+        lambda: (Matern(1 / 2) * Periodic(5.0)).on("t", "x").bind(axes(), NAMES, START, True),
+        r"Periodic is a covariance along one coordinate.*multiply one for each, Periodic\(...\).on\('t'\)",
+    ),
     "category": (
         lambda: Matern(1 / 2).on("t", "x").bind(axes({"x": "category"}), NAMES, START, True),
         "'x' is a category",

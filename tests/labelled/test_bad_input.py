@@ -50,6 +50,10 @@ MODELS = {
     "duration on a length": (lambda: pt.CP(1, modes={"lat": pt.Matern(1 / 2, lengthscale="3D")}), "only a time axis"),
     "bad duration": (lambda: pt.CP(1, modes={"time": pt.Matern(1 / 2, lengthscale="3X")}), "is not a duration"),
     "negative": (lambda: pt.CP(1, modes={"lat": pt.Matern(1 / 2, lengthscale=-1.0)}), "finite number above zero"),
+    "a cycle over two": (
+        lambda: pt.CP(1, modes={("time", "lat"): pt.Dense(pt.Periodic("3D"))}),
+        "CP: mode 'time.lat': Periodic is a covariance along one coordinate, and not of a distance over time, lat",
+    ),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from typing import Any
 
 import equinox as eqx
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import minimize
 
-from probtensor.compilation import compiled
+from probtensor.compilation import compiled, compiled_for
 from probtensor.engines.sweep import Beliefs
 from probtensor.hyperparameters import learned_mask
 from probtensor.observations.domain import Domain
@@ -41,26 +42,41 @@ def total(terms: Terms, values: Values, domain: Domain) -> Float[Array, "E"]:
 
 
 _colourings_of = compiled(_colourings)
-_values = compiled(_coloured)
+
+#: Of white noise, for each term and each of its blocks.
+Shapes = tuple[tuple[tuple[int, ...], ...], ...]
 
 
-@compiled
-def _signal(terms: Terms, colourings: Any, domain: Domain, white: Any) -> Array:
-    return total(terms, _coloured(colourings, white), domain)
+def _unpacked(shapes: Shapes, white: Float[Array, "P"]) -> Any:
+    """A vector as an array for each block."""
+    ends = np.cumsum([0, *(int(np.prod(shape)) for part in shapes for shape in part)])
+    pieces = iter(white[low:high] for low, high in itertools.pairwise(ends))
+    return tuple(tuple(next(pieces).reshape(shape) for shape in part) for part in shapes)
 
 
-@compiled
-def _pull(terms: Terms, colourings: Any, domain: Domain, white: Any, cotangent: Array) -> Any:
-    return jax.vjp(lambda w: total(terms, _coloured(colourings, w), domain), white)[1](cotangent)[0]
+def _signal(terms: Terms, colourings: Any, domain: Domain, rows: Array, shapes: Shapes, white: Array) -> Array:
+    return total(terms, _coloured(colourings, _unpacked(shapes, white)), domain)[rows]
 
 
-@compiled
-def _pull_learned(learned: Terms, held: Terms, domain: Domain, white: Any, cotangent: Array) -> Terms:
+def _pull(
+    terms: Terms, colourings: Any, domain: Domain, rows: Array, shapes: Shapes, white: Array, cotangent: Array
+) -> Array:
+    signal = functools.partial(_signal, terms, colourings, domain, rows, shapes)
+    return jax.vjp(signal, white)[1](cotangent)[0]
+
+
+def _pull_learned(
+    held: Terms, domain: Domain, rows: Array, shapes: Shapes, learned: Terms, white: Array, cotangent: Array
+) -> Terms:
     def signal(learned: Terms) -> Array:
         terms = eqx.combine(learned, held)
-        return total(terms, _coloured(_colourings(terms), white), domain)
+        return _signal(terms, _colourings(terms), domain, rows, shapes, white)
 
     return jax.vjp(signal, learned)[1](cotangent)[0]
+
+
+def _values(colourings: Any, shapes: Shapes, white: Array) -> Values:
+    return _coloured(colourings, _unpacked(shapes, white))
 
 
 def _spread(belief: Belief) -> Array:
@@ -69,12 +85,11 @@ def _spread(belief: Belief) -> Array:
     return jnp.sqrt(variance + 1e-4 * jnp.mean(belief.mean**2) + jnp.finfo(variance.dtype).tiny)
 
 
-@compiled
-def _misfit(white: Any, colourings: Any, means: Values, spreads: Any) -> tuple[Array, Any]:
-    def loss(white: Any) -> Array:
-        apart = jax.tree.map(lambda f, m, s: jnp.sum(((f - m) / s) ** 2), _coloured(colourings, white), means, spreads)
-        own = jax.tree.map(lambda w: jnp.sum(w**2), white)
-        return 0.5 * sum(jax.tree.leaves((apart, own)), start=jnp.zeros(()))
+def _misfit(colourings: Any, means: Values, spreads: Any, shapes: Shapes, white: Array) -> tuple[Array, Array]:
+    def loss(white: Array) -> Array:
+        values = _values(colourings, shapes, white)
+        apart = jax.tree.map(lambda f, m, s: jnp.sum(((f - m) / s) ** 2), values, means, spreads)
+        return 0.5 * (sum(jax.tree.leaves(apart), start=jnp.zeros(())) + jnp.sum(white**2))
 
     return jax.value_and_grad(loss)(white)
 
@@ -98,24 +113,33 @@ class Signal:
 
     Attributes:
         terms: with numbers, in the model's order.
+        movable: which of their hyper-parameters learning may move.
         size: length of the vector.
     """
 
     def __init__(
-        self, terms: Terms, ranks: tuple[tuple[int, ...], ...], domain: Domain, rows: Int[np.ndarray, "N"]
+        self,
+        terms: Terms,
+        ranks: tuple[tuple[int, ...], ...],
+        domain: Domain,
+        rows: Int[np.ndarray, "N"],
+        movable_parts: Any = None,
     ) -> None:
         """ranks: numbers of functions of each term's blocks; rows: places of the entries among the domain's."""
         self.terms, self._ranks, self._domain, self._rows = terms, ranks, domain, rows
-        self._colourings = _colourings_of(terms)
-        self._shapes = [
-            [b.prior.white_shape(b.points.shape[0], rank) for b, rank in zip(t.blocks, own, strict=True)]
+        self.movable = movable(terms) if movable_parts is None else movable_parts
+        self._shapes: Shapes = tuple(
+            tuple(b.prior.white_shape(b.points.shape[0], rank) for b, rank in zip(t.blocks, own, strict=True))
             for t, own in zip(terms, ranks, strict=True)
-        ]
+        )
         self.size = sum(int(np.prod(s)) for part in self._shapes for s in part)
+        self._colourings = _colourings_of(terms)
+        given = (terms, self._colourings, domain, rows, self._shapes)
+        self._signal, self._pull = compiled_for(_signal, *given), compiled_for(_pull, *given)
 
     def with_terms(self, terms: Terms) -> Signal:
         """The same with other hyper-parameters."""
-        return Signal(terms, self._ranks, self._domain, self._rows)
+        return Signal(terms, self._ranks, self._domain, self._rows, self.movable)
 
     def blocks(self) -> list[list[slice]]:
         """Where each term's blocks lie in the vector."""
@@ -129,29 +153,13 @@ class Signal:
             out.append(own)
         return out
 
-    def unpack(self, white: Float[np.ndarray, "P"]) -> Any:
-        """The vector as an array for each block."""
-        pairs = zip(self.blocks(), self._shapes, strict=True)
-        return tuple(
-            tuple(white[at].reshape(shape) for at, shape in zip(own, part, strict=True)) for own, part in pairs
-        )
-
-    def _pack(self, tree: Any) -> Float[np.ndarray, "P"]:
-        leaves = [np.asarray(a).ravel() for part in tree for a in part]
-        return np.concatenate(leaves) if leaves else np.zeros(0)
-
     def __call__(self, white: Float[np.ndarray, "P"]) -> Float[np.ndarray, "N"]:
         """The signal at the entries."""
-        return np.asarray(_signal(self.terms, self._colourings, self._domain, self.unpack(white)))[self._rows]
+        return np.asarray(self._signal(white))
 
     def values(self, white: Float[np.ndarray, "P"]) -> Values:
         """Function values at the blocks' points."""
-        return _values(self._colourings, self.unpack(white))
-
-    def _everywhere(self, cotangent: Float[np.ndarray, "N"]) -> Array:
-        whole = np.zeros(int(np.prod(self._domain.shape)))
-        whole[self._rows] = cotangent
-        return jnp.asarray(whole)
+        return compiled_for(_values, self._colourings, self._shapes)(white)
 
     def whitened(self, beliefs: Beliefs, iterations: int) -> Float[np.ndarray, "P"]:
         """White noise whose functions are close to the beliefs' means, in units of the beliefs' spread."""
@@ -159,21 +167,21 @@ class Signal:
             return np.zeros(0)
         means = tuple(tuple(b.mean for b in part) for part in beliefs)
         spreads = tuple(tuple(_spread(b) for b in part) for part in beliefs)
+        misfit = compiled_for(_misfit, self._colourings, means, spreads, self._shapes)
 
         def loss(white: np.ndarray) -> tuple[float, np.ndarray]:
-            value, gradient = _misfit(self.unpack(white), self._colourings, means, spreads)
-            return float(value), self._pack(gradient)
+            value, gradient = misfit(white)
+            return float(value), np.asarray(gradient)
 
         options = {"maxiter": iterations}
         return minimize(loss, np.zeros(self.size), jac=True, method="L-BFGS-B", options=options).x
 
     def pull(self, white: Float[np.ndarray, "P"], cotangent: Float[np.ndarray, "N"]) -> Float[np.ndarray, "P"]:
         """Gradient with respect to the vector of the inner product of signal and cotangent."""
-        return self._pack(
-            _pull(self.terms, self._colourings, self._domain, self.unpack(white), self._everywhere(cotangent))
-        )
+        return np.asarray(self._pull(white, cotangent))
 
     def pull_learned(self, white: Float[np.ndarray, "P"], cotangent: Float[np.ndarray, "N"]) -> Terms:
         """The same with respect to what is `movable`."""
-        learned, held = eqx.partition(self.terms, movable(self.terms))
-        return _pull_learned(learned, held, self._domain, self.unpack(white), self._everywhere(cotangent))
+        learned, held = eqx.partition(self.terms, self.movable)
+        pull = compiled_for(_pull_learned, held, self._domain, self._rows, self._shapes)
+        return pull(learned, white, cotangent)

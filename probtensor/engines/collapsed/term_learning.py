@@ -18,10 +18,11 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from scipy.optimize import minimize
 
+from probtensor.compilation import compiled_for
 from probtensor.engines.collapsed.contrasts import Contrasts
-from probtensor.engines.collapsed.signal import Signal, Terms, movable
+from probtensor.engines.collapsed.signal import Signal, Terms
 from probtensor.hyperparameters import learned_mask, log_prior
-from probtensor.typing import Float
+from probtensor.typing import Array, Float
 
 #: How far a logarithm may move in one step; common means of offsets are free.
 _REACH = 0.7
@@ -43,8 +44,7 @@ def learn(
         draws: of the white noise.
         iterations: of L-BFGS, at most.
     """
-    mask = movable(signal.terms)
-    learned, held = eqx.partition(signal.terms, mask)
+    learned, held = eqx.partition(signal.terms, signal.movable)
     if not draws or not jax.tree.leaves(learned):
         return signal.terms
     start, unravel = ravel_pytree(learned)
@@ -52,15 +52,15 @@ def learn(
     widths = jax.tree.map(
         lambda value, logarithm: jnp.full(value.shape, _REACH if logarithm else np.inf),
         learned,
-        eqx.filter(learned_mask(signal.terms), mask),
+        eqx.filter(learned_mask(signal.terms), signal.movable),
     )
     width = np.asarray(ravel_pytree(widths)[0])
-    transposed = noise.A.T.tocsr()
+    transposed, prior = noise.A.T.tocsr(), compiled_for(_log_prior, held)
 
     def loss(vector: np.ndarray) -> tuple[float, np.ndarray]:
         terms = unravel(jnp.asarray(vector))
         here = signal.with_terms(eqx.combine(terms, held))
-        value, gradient = jax.value_and_grad(lambda part: jnp.asarray(log_prior(eqx.combine(part, held))))(terms)
+        value, gradient = prior(terms)
         total, slope = -float(value), -np.asarray(ravel_pytree(gradient)[0])
         for white in draws:
             contrast = noise.A @ (values - here(white))
@@ -72,3 +72,8 @@ def learn(
     bounds = list(zip(flat - width, flat + width, strict=True))
     result = minimize(loss, flat, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": iterations})
     return eqx.combine(unravel(jnp.asarray(result.x)), held)
+
+
+def _log_prior(held: Terms, learned: Terms) -> tuple[Array, Terms]:
+    """And its gradient."""
+    return jax.value_and_grad(lambda part: jnp.asarray(log_prior(eqx.combine(part, held))))(learned)
