@@ -32,7 +32,7 @@ def compiled_for(function: Callable[..., Any], *fixed: Any) -> Callable[..., Any
 
     To look at a model with all its parts takes as long as a small program runs.
     """
-    arrays, rest = eqx.partition(fixed, lambda leaf: isinstance(leaf, jax.Array | np.ndarray))
+    arrays, rest = eqx.partition(fixed, lambda leaf: isinstance(leaf, jax.Array | np.ndarray | np.generic))
     leaves, tree = jax.tree.flatten(arrays)
     static, static_tree = jax.tree.flatten(rest)
     return functools.partial(_program(function, tree, tuple(static), static_tree), leaves)

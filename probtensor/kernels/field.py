@@ -143,17 +143,16 @@ class On(AbstractFieldKernel):
                 )
         check_of_several(self.kernel, self.own_dims)
         read = [axes[n] for n in self.own_dims]
-        globe, ordered = latitude_longitude(read), self.own_dims
-        metric = self.metric or ("ard" if globe is None else "sphere")
+        metric, ordered = self.metric or ("ard" if latitude_longitude(read) is None else "sphere"), self.own_dims
         scales = [_start_of(axis, start.fraction) for axis in read]
         axis, ratios = read[0], None
         if metric == "sphere":
-            if globe is None:
+            lat, lon = (read[k] for k in called_latitude_longitude(self.own_dims) or ())
+            if np.abs(lat.points).max() > 90:
                 raise ModelError(
-                    f"kernel.on{self.own_dims!r}: metric 'sphere' reads degrees, latitudes from -90 to 90 and "
-                    "longitudes of one turn, which these are not by their unit or numbers; use metric='euclidean'"
+                    f"kernel.on{self.own_dims!r}: metric 'sphere' reads degrees, latitudes from -90 to 90, and "
+                    f"{lat.name!r} goes to {np.abs(lat.points).max():,g}; use metric='euclidean'"
                 )
-            lat, lon = (read[k] for k in globe)
             axis, ordered = sphere_line(lat, lon), (lat.name, lon.name)
             scales = [_start_of(axis, start.fraction)]
         elif metric == "ard" and len(scales) > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +23,8 @@ _KM_IN_A_DEGREE = np.pi * EARTH_RADIUS / 180
 _DIGITS = 9
 #: Names, in lower case, by which a latitude and a longitude are known.
 _LATITUDES, _LONGITUDES = ("lat", "latitude"), ("lon", "longitude")
+#: Units in which these are degrees: none, degrees_north, decimal degrees, °, but not degC.
+_DEGREES = r"|(decimal )?deg(ree)?s?([ _.]?(north|south|east|west|n|s|e|w|t|true))?|[°º]( ?[nsew])?"
 
 
 def sphere_places(latitude: Float[Array, "..."], longitude: Float[Array, "..."]) -> Float[Array, "... 3"]:
@@ -123,7 +126,7 @@ def latitude_longitude(axes: Sequence[Axis]) -> tuple[int, int] | None:
     if found is None or any(axis.kind == "category" for axis in axes):
         return None
     latitudes, longitudes = (axes[k].points for k in found)
-    degrees = all(axis.unit == "" or axis.unit.lower().startswith(("deg", "°")) for axis in axes)
+    degrees = all(re.fullmatch(_DEGREES, axis.unit.strip().lower()) for axis in axes)
     possible = np.abs(latitudes).max() <= 90 and np.ptp(longitudes) <= 360
     return found if degrees and possible else None
 

@@ -169,11 +169,12 @@ def _check_values(values: np.ndarray, describe: Any) -> None:
 
 def _check_weights(weights: np.ndarray, values: np.ndarray, describe: Any) -> None:
     """A weight matters only where there is a value."""
-    bad = np.argwhere(np.isfinite(values) & ~(np.isfinite(weights) & (weights >= 0)))
+    possible = (weights == 0) | (np.isfinite(weights) & (weights >= np.finfo(float).tiny))
+    bad = np.argwhere(np.isfinite(values) & ~possible)
     if len(bad):
         at = tuple(bad[0])
         raise DataError(
-            f"{len(bad)} weights of observed values are negative or not finite (first: {weights[at]} at "
+            f"{len(bad)} weights of observed values are negative, not finite or below 1e-307 (first: {weights[at]} at "
             f"{describe(at)}); a weight is how often an observation counts, 0 = not observed; try weights.fillna(0)"
         )
 

@@ -163,7 +163,7 @@ class Posterior:
             observation_noise: add the noise of an observation with weight 1.
 
         Returns:
-            DataArray with dims ``sample``, then those of ``at``.
+            DataArray with dims ``sample``, then those of ``at`` or of the data in their order.
 
         Raises:
             ModelError: ``n`` is not a whole number above zero, or ``seed`` not one from zero.
@@ -177,7 +177,10 @@ class Posterior:
             values = np.asarray(arrays.sample(self._result.state, where.domain, first, n))
             if observation_noise:
                 values = values + self.noise_sd * np.asarray(jax.random.normal(second, values.shape))
-        return where.label(values, ("sample",)).rename(self._encoded.name).assign_attrs(self._attrs())
+        drawn = where.label(values, ("sample",)).rename(self._encoded.name).assign_attrs(self._attrs())
+        if at is None and isinstance(self._encoded.template, xr.DataArray):
+            drawn = drawn.transpose("sample", *(d for d in self._encoded.template.dims if d in drawn.dims))
+        return drawn
 
     def factors(self, term: int | None = None, gauge: str = "canonical") -> xr.Dataset:
         """The functions of a term: for each mode ``{mode}_mean`` and ``{mode}_sd``.

@@ -140,7 +140,7 @@ class Categorical(AbstractModePrior):
         return Colouring(_scaled, mean, jnp.sqrt(self.variance.value))
 
     def improve(self, points: Float[Array, "T ..."], sites: Sites) -> Categorical:
-        """The common mean at its exact optimum, then one expectation-maximisation step of the variance."""
+        """The common mean at its exact optimum."""
         prior = self
         if self.mean is not None:
             pooled, _ = pool(points, sites)

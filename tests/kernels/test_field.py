@@ -167,6 +167,18 @@ def test_metres_are_not_on_a_sphere():
     assert LENGTH.on("lat", "lon").bind(high, NAMES, START, True).metric == "ard"
 
 
+@pytest.mark.parametrize("unit", ["", "degrees_north", " degree_N", "decimal degrees", "deg", "°", "º"])
+def test_degrees_are_on_a_sphere(unit):
+    own = {**axes(), "lat": Axis("lat", "numeric", np.linspace(40, 60, 11), unit)}
+    assert LENGTH.on("lat", "lon").bind(own, NAMES, START, True).metric == "sphere"
+
+
+def test_who_says_sphere_means_it():
+    track = {**axes(), "lon": Axis("lon", "numeric", np.linspace(-300, 300, 11), "turned")}
+    assert LENGTH.on("lat", "lon", metric="sphere").bind(track, NAMES, START, True).metric == "sphere"
+    assert LENGTH.on("lat", "lon").bind(track, NAMES, START, True).metric == "ard"
+
+
 def test_durations():
     time = read("time", np.arange("2020-01-01", "2021-01-01", dtype="datetime64[D]"))[0].axis()
     kernel = Matern(1 / 2, lengthscale="30D").on("time").bind({"time": time}, ("time",), START, True)

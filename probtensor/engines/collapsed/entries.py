@@ -19,7 +19,7 @@ _ORDER_SEED = 20
 class Training(NamedTuple):
     """Observed entries.
 
-    rows: their positions among the domain's entries, flattened; pooled: the places that a kernel tells apart;
+    rows: their positions among the domain's entries, flattened; pooled: places that differ in what is read;
     values: (N,).
     """
 
@@ -46,20 +46,19 @@ def training(observations: Observations, names: Sequence[str], read: Sequence[st
     weights = np.asarray(observations.weights).ravel()
     seen = np.flatnonzero(weights > 0)
     rows = np.random.default_rng(_ORDER_SEED).permutation(seen)
-    places = coordinates(observations.domain, names, rows)
-    # What no kernel reads must not tell repeats apart.
-    places[:, [name not in read for name in names]] = 0.0
+    places = coordinates(observations.domain, names, rows, read)
     return Training(rows, pool(places, 1 / weights[rows]), np.asarray(observations.values).ravel()[rows])
 
 
-def coordinates(domain: Domain, names: Sequence[str], rows: Int[np.ndarray, "n"]) -> Float[np.ndarray, "n D"]:
-    """Coordinates of entries of a domain; zero for a mode that it does not have, which the model then does not read."""
+def coordinates(
+    domain: Domain, names: Sequence[str], rows: Int[np.ndarray, "n"], read: Sequence[str]
+) -> Float[np.ndarray, "n D"]:
+    """Coordinates of entries of a domain; zero for those that are not read, so that they do not tell places apart."""
     if isinstance(domain.layout, Points):
         levels = np.asarray(domain.layout.index)[rows].T
     else:
         levels = np.unravel_index(rows, domain.shape)
-    known = {n for n, _ in domain.position}
     columns = [
-        np.asarray(domain.points[n])[levels[domain.place(n)]] if n in known else np.zeros(len(rows)) for n in names
+        np.asarray(domain.points[n])[levels[domain.place(n)]] if n in read else np.zeros(len(rows)) for n in names
     ]
     return np.stack(columns, axis=1).astype(float)

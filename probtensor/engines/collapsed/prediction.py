@@ -78,7 +78,7 @@ def _given(local: Local) -> tuple[AbstractFieldKernel, float, Entries, Float[np.
 
 
 def _places(local: Local, domain: Domain) -> Float[np.ndarray, "E D"]:
-    return coordinates(domain, local.names, np.arange(int(np.prod(domain.shape))))
+    return coordinates(domain, local.names, np.arange(int(np.prod(domain.shape))), local.kernel.dims)
 
 
 def _signals(

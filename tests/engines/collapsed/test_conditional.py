@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 
 import probtensor as pt
+from probtensor.engines.collapsed import fit
 from probtensor.engines.collapsed.conditional import Perturbation, draw, groups
 from probtensor.engines.collapsed.contrasts import contrasts
 from tests.engines.collapsed.problems import problem
@@ -62,6 +64,40 @@ def test_a_mirrored_pair_has_the_exact_mean(name):
             spread.append(np.sqrt(apart @ np.linalg.solve(covariance, apart)))
         # One number may by chance be drawn close to its mean.
         assert max(spread) > 0.2
+
+
+@pytest.mark.parametrize("sd", [0.1, 0.01, 0.001])
+def test_draws_are_solved_for_however_small_the_noise(sd):
+    """What the engine's solver leaves, in posterior standard deviations in the worst direction."""
+    rng = np.random.default_rng(5)
+    x, y = np.linspace(0, 10, 24), np.linspace(0, 10, 16)
+    values = (
+        3 + np.outer(np.sin(x), np.cos(y / 2)) + np.outer(np.cos(x / 3), np.sin(y)) + sd * rng.normal(size=(24, 16))
+    )
+    data = xr.DataArray(values, {"x": x, "y": y}, ["x", "y"])
+    small = pt.Matern(1 / 2, lengthscale=pt.fixed(0.3), variance=pt.fixed(0.1 * sd**2)).on("x", "y", metric="euclidean")
+    case = problem(data, pt.Offset() + pt.CP(2) + pt.Local(small))
+    noise = contrasts(case.kernel, sd**2, case.data.pooled, 10)
+    white, free = rng.normal(size=case.signal.size), groups(case.signal)[-1]
+    constant = case.signal(np.where(free, 0.0, white))
+    J = np.stack([case.signal(np.where(free, unit, white)) - constant for unit in np.eye(len(white))[free]], axis=1)
+    root = noise.A @ J / np.sqrt(noise.variance)[:, None]
+    precision = np.eye(J.shape[1]) + root.T @ root
+    one = Perturbation(rng.normal(size=values.size), rng.normal(size=case.signal.size))
+    target = noise.A @ (case.data.values - constant) / np.sqrt(noise.variance) + one.contrast
+    exact = np.linalg.solve(precision, root.T @ target + one.white[free])
+    away = draw(case.signal, noise, case.data.values, white, free, one, fit._IN_STEP)[free] - exact
+    assert np.sqrt(away @ precision @ away) < 0.1
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_draw_that_is_not_solved_for_is_said():
+    case, noise = make(MODELS["levels"])
+    rng = np.random.default_rng(6)
+    one = Perturbation(rng.normal(size=30), rng.normal(size=case.signal.size))
+    free = groups(case.signal)[0]
+    with pytest.warns(pt.ProbtensorWarning, match="not solved for in 1 steps.*error bars"):
+        draw(case.signal, noise, case.data.values, np.zeros(case.signal.size), free, one, 1)
 
 
 @pytest.mark.parametrize("name", ["offset and main effects", "component"])

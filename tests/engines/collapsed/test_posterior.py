@@ -120,6 +120,21 @@ def test_samples_have_the_dense_covariance(name):
     assert np.sqrt(np.mean(((found.mean(axis=0) - sum(parts)) / sd) ** 2)) < 0.1
 
 
+@pytest.mark.filterwarnings("ignore:no term reads")
+def test_what_the_kernel_does_not_read_makes_no_function_of_its_own():
+    """A field of time alone at forty stations: one function in each draw, also in a gap."""
+    t, names = np.arange(30.0), [f"s{k}" for k in range(40)]
+    rng = np.random.default_rng(4)
+    data = np.sin(t / 4)[:, None] + 0.1 * rng.normal(size=(30, 40))
+    data[10:20] = np.nan
+    field = xr.DataArray(data, {"t": t, "station": names}, ["t", "station"])
+    local = pt.Local(pt.Matern(3 / 2, lengthscale=pt.fixed(5.0)).on("t"), neighbours=4)
+    drawn = pt.fit(field, pt.Offset() + local).sample(4)
+    assert drawn.dims == ("sample", "t", "station")
+    np.testing.assert_allclose(drawn, drawn.isel(station=[0] * 40), rtol=0, atol=1e-9)
+    assert float(drawn.std("sample").max()) > 0.01
+
+
 def test_sampling_noise_and_seeds():
     post = fitted("offset and local")
     one, same, other = (post.sample(3, at=at(), seed=s).values for s in (1, 1, 2))
