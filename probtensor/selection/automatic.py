@@ -164,6 +164,7 @@ class _Judge:
         self._gaps: np.ndarray | None = None
         self._tried: list[Candidate] = []
         self._forms: list[local.Evidence] = []
+        self._form: local.Evidence
 
     def choice(self, best: Candidate, protocol: str) -> Choice:
         """Model and engine of the final fit, which has time for more neighbours, and the evidence."""
@@ -205,10 +206,10 @@ class _Judge:
         self._forms = [] if self._gaps is None else self._kernels(base, self._gaps)
         if not self._forms:
             return low_rank if mains is None else _better(low_rank, self._plain("main effects", base))
-        best = self._beside("local" if mains is None else "main effects + local", base, low_rank)
+        best = self._either_form("local" if mains is None else "main effects + local", base, low_rank)
         if low_rank.crps > _HOPELESS * best.crps:
             return best
-        orders, beside = dict(self._forms[-1].form.orders), best.name
+        orders, beside = dict(self._form.form.orders), best.name
         best = _climb(
             best,
             (
@@ -217,6 +218,19 @@ class _Judge:
             ),
         )
         return _better(low_rank, best)
+
+    def _either_form(self, name: str, model: Sum, low_rank: Candidate) -> Candidate:
+        """A model with the local term of the densest form beside it, or with that form's rival if this fills better."""
+        self._form, rival = self._forms[-1], local.rival(self._forms)
+        best = self._beside(name, model, low_rank)
+        if rival is None:
+            return best
+        densest, self._form = self._form, rival
+        other = self._beside(f"{name} {rival.form}", model, low_rank)
+        if other.crps < best.crps:
+            return other
+        self._form = densest
+        return best
 
     def _plain(self, name: str, model: Sum) -> Candidate:
         return self._judged(name, model, 0, dataclasses.replace(self._engine.resolved(), restarts=1))
@@ -234,7 +248,7 @@ class _Judge:
         """A model with the local term beside it; it starts with the power that suits a CP."""
         draws = min(self._engine.draws, _DRAWS)
         short = dataclasses.replace(self._engine, restarts=1, draws=draws, power=low_rank.power)
-        return self._judged(name, model + Local(self._forms[-1].kernel, _NEIGHBOURS), rank, short)
+        return self._judged(name, model + Local(self._form.kernel, _NEIGHBOURS), rank, short)
 
     def _judged(self, name: str, model: Sum, rank: int, engine: MessagePassing, init: State | None = None) -> Candidate:
         self._note(f"trying {name}")

@@ -19,8 +19,8 @@ from probtensor.selection.family import Family, Form, Numbers, Unit, declared, m
 
 #: Smoothnesses that are tried along each unit, the rough ones first.
 _ORDERS = (1 / 2, 3 / 2, 5 / 2)
-#: A kernel must gain this much, in nats an entry, to be preferred to a simpler one.
-_GAIN = 0.01
+#: Nats a place that a kernel must gain to be preferred to a simpler one, and within which another is its rival.
+_GAIN, _CLOSE = 0.01, 0.03
 #: Neighbours while kernels are compared, and units at most.
 _NEIGHBOURS, _MOST_UNITS = 15, 4
 #: Lengthscales as shares of the range that the first unit starts from, and those of a product that is added.
@@ -31,7 +31,7 @@ _FIRST, _NEXT = (0.3, 0.1, 0.03, 0.01, 0.003), (0.3, 0.03)
 class Evidence:
     """A form with its score, and the numbers that have it.
 
-    score: log density an entry, in nats, given entries before it and, in gaps, given those outside.
+    score: log density a place, in nats, given places before it and, in gaps, given those outside.
     """
 
     form: Form
@@ -45,7 +45,7 @@ class Evidence:
 
     def __str__(self) -> str:
         """One line of the evidence."""
-        return f"local {self.form}: {self.score:.3f} nats an entry"
+        return f"local {self.form}: {self.score:.3f} nats a place"
 
 
 def propose(
@@ -77,6 +77,13 @@ def propose(
     search = _Search.over(units, axes, observations, residual, likelihood, gaps, note)
     best = search.smoothed(search.nested())
     return [*(e for e in search.tried.values() if e is not best), best]
+
+
+def rival(forms: Sequence[Evidence]) -> Evidence | None:
+    """Of other products than the last form, the best that comes close to it: the density alone does not decide."""
+    *others, best = forms
+    close = [e for e in others if e.form.products != best.form.products and e.score > best.score - _CLOSE]
+    return max(close, key=lambda e: e.score, default=None)
 
 
 @dataclasses.dataclass

@@ -52,7 +52,7 @@ MODELS = {
     "negative": (lambda: pt.CP(1, modes={"lat": pt.Matern(1 / 2, lengthscale=-1.0)}), "finite number above zero"),
     "a cycle over two": (
         lambda: pt.CP(1, modes={("time", "lat"): pt.Dense(pt.Periodic("3D"))}),
-        "CP: mode 'time.lat': Periodic is a covariance along one coordinate, and not of a distance over time, lat",
+        "CP: mode 'lat x time': Periodic is a covariance along one coordinate, and not of a distance over lat, time",
     ),
 }
 

@@ -40,7 +40,7 @@ _SEED = 0
 
 
 class Learned(NamedTuple):
-    """Kernel and noise with numbers, and their log density a sampled entry with the log prior's share, in nats."""
+    """Kernel and noise with numbers, and their log density a sampled place with the log prior's share, in nats."""
 
     kernel: AbstractFieldKernel
     noise_sd: Parameter
@@ -130,7 +130,6 @@ def _ascend(start: Learned, floor: float, residuals: Residuals, size: int, itera
     learned, held = eqx.partition(tree, learned_mask(tree))
     share = size / len(entries.points)
     prior_share = jnp.asarray(len(targets) / len(entries.points))
-    looked_at = len(targets) + share * residuals.differences.number
     begun, unravel = ravel_pytree(learned)
     flat = np.asarray(begun)
 
@@ -148,7 +147,7 @@ def _ascend(start: Learned, floor: float, residuals: Residuals, size: int, itera
         return -(value + float(prior)), -np.asarray(ravel_pytree(gradient)[0])
 
     if not flat.size:
-        return start._replace(score=-loss(np.zeros(0))[0] / looked_at)
+        return start._replace(score=-loss(np.zeros(0))[0] / len(targets))
     low, high = flat - _REACH, flat + _REACH
     if start.noise_sd.learned:
         low[-1], high[-1] = np.log(floor), max(high[-1], np.log(floor))
@@ -156,7 +155,7 @@ def _ascend(start: Learned, floor: float, residuals: Residuals, size: int, itera
     options = {"maxiter": iterations, "ftol": 1e-6}
     result = minimize(loss, np.clip(flat, low, high), jac=True, method="L-BFGS-B", bounds=bounds, options=options)
     kernel, sd = eqx.combine(unravel(jnp.asarray(result.x)), held)
-    return Learned(kernel, sd, -float(result.fun) / looked_at)
+    return Learned(kernel, sd, -float(result.fun) / len(targets))
 
 
 @compiled
