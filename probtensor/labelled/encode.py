@@ -174,8 +174,9 @@ def _check_weights(weights: np.ndarray, values: np.ndarray, describe: Any) -> No
     if len(bad):
         at = tuple(bad[0])
         raise DataError(
-            f"{len(bad)} weights of observed values are negative, not finite or below 1e-307 (first: {weights[at]} at "
-            f"{describe(at)}); a weight is how often an observation counts, 0 = not observed; try weights.fillna(0)"
+            f"{len(bad)} weights of observed values are negative, not finite or too small to divide by (first: "
+            f"{weights[at]} at {describe(at)}); a weight is how often an observation counts, 0 = not observed; try "
+            "weights.fillna(0)"
         )
 
 

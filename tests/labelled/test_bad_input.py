@@ -77,7 +77,12 @@ OPTIONS = {
     "weight of an observed value": (
         {"weights": xr.ones_like(field()[1]).where(field()[1]["time"] != field()[1]["time"][2])},
         pt.DataError,
-        "not finite .first: nan at .*time=2020-01-21",
+        "not finite or too small to divide by .first: nan at .*time=2020-01-21",
+    ),
+    "subnormal weight": (
+        {"weights": xr.ones_like(field()[1]).where(field()[1]["time"] != field()[1]["time"][2], 1e-310)},
+        pt.DataError,
+        "too small to divide by .first: 1e-310 at .*time=2020-01-21",
     ),
     "weights in words": (
         {"weights": np.full((6, 5, 3), "one")},
