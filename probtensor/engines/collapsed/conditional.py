@@ -98,7 +98,7 @@ def draw(
             f"a posterior draw of the terms beside Local was not solved for in {iterations} steps: the noise is tiny "
             "beside them, and error bars may be too narrow; hold it higher with likelihood=pt.Gaussian(pt.fixed(sd))",
             ProbtensorWarning,
-            stacklevel=2,
+            stacklevel=1,  # the same line for every draw, so that it is shown once
         )
     return put(part)
 
