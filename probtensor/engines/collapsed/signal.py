@@ -47,11 +47,17 @@ _colourings_of = compiled(_colourings)
 Shapes = tuple[tuple[tuple[int, ...], ...], ...]
 
 
+def _slices(shapes: Shapes) -> list[list[slice]]:
+    """Where each block's array lies in the vector of all."""
+    ends = np.cumsum([0, *(int(np.prod(shape)) for part in shapes for shape in part)]).tolist()
+    pairs = itertools.starmap(slice, itertools.pairwise(ends))
+    return [[next(pairs) for _ in part] for part in shapes]
+
+
 def _unpacked(shapes: Shapes, white: Float[Array, "P"]) -> Any:
     """A vector as an array for each block."""
-    ends = np.cumsum([0, *(int(np.prod(shape)) for part in shapes for shape in part)])
-    pieces = iter(white[low:high] for low, high in itertools.pairwise(ends))
-    return tuple(tuple(next(pieces).reshape(shape) for shape in part) for part in shapes)
+    parts = zip(_slices(shapes), shapes, strict=True)
+    return tuple(tuple(white[at].reshape(shape) for at, shape in zip(*part, strict=True)) for part in parts)
 
 
 def _signal(terms: Terms, colourings: Any, domain: Domain, rows: Array, shapes: Shapes, white: Array) -> Array:
@@ -143,15 +149,7 @@ class Signal:
 
     def blocks(self) -> list[list[slice]]:
         """Where each term's blocks lie in the vector."""
-        out, at = [], 0
-        for part in self._shapes:
-            own = []
-            for shape in part:
-                number = int(np.prod(shape))
-                own.append(slice(at, at + number))
-                at += number
-            out.append(own)
-        return out
+        return _slices(self._shapes)
 
     def __call__(self, white: Float[np.ndarray, "P"]) -> Float[np.ndarray, "N"]:
         """The signal at the entries."""
