@@ -1,4 +1,4 @@
-"""The array-level face: prediction and sampling for a fitted state, for use inside a larger JAX program.
+"""The array-level face: prediction and sampling for a fitted state.
 
 Everything here takes and returns arrays and follows the caller's dtype; nothing knows labels or units.
 """
@@ -10,14 +10,16 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from probtensor.compilation import compiled, one_blas_thread
 from probtensor.engines.collapsed import prediction
 from probtensor.engines.sweep import State
 from probtensor.observations.domain import Domain
-from probtensor.priors.base import Belief, Marginals
+from probtensor.observations.levels import find
+from probtensor.priors.base import AbstractModePrior, Belief, Marginals
 from probtensor.terms.base import AbstractBoundTerm
-from probtensor.typing import Array, Float, Key
+from probtensor.typing import Array, Float, Int, Key
 
 #: Of functions at coordinates without data, in predictions from draws.
 _SEED = 0
@@ -30,9 +32,18 @@ class Prediction(NamedTuple):
     variance: Float[Array, "..."]
 
 
-def _marginals(term: AbstractBoundTerm, beliefs: Sequence[Belief], domain: Domain) -> tuple[Marginals, ...]:
-    points = term.block_points(domain)
-    return tuple(block.prior.predict(belief, p) for block, belief, p in zip(term.blocks, beliefs, points, strict=True))
+class _Placed(NamedTuple):
+    """Where a block's functions are needed: places among its levels or behind them, and the marginals of the latter."""
+
+    levels: Int[Array, "M"]
+    others: Marginals | None
+
+    def marginals(self, belief: Belief) -> Marginals:
+        """The marginals there."""
+        mean, cov = belief.marginals
+        if self.others is not None:
+            mean, cov = jnp.concatenate([mean, self.others.mean]), jnp.concatenate([cov, self.others.cov])
+        return Marginals(mean[self.levels], cov[self.levels])
 
 
 def _combine(
@@ -48,11 +59,42 @@ def _combine(
 def predict(state: State, domain: Domain, terms: tuple[int, ...]) -> Prediction:
     """The signal of these terms at any domain; terms: their positions in the model.
 
-    With a local term this runs on the host, and not inside another program.
+    Levels that the data have are read off the beliefs, which is the same as to smooth once more.
     """
     if state.local is not None:
         return _with_local(state, domain, terms, known=False)
-    return _predict(state, domain, terms)
+    pairs = zip(state.model.terms, state.beliefs, strict=True)
+    placed = tuple(_placed(t, b, domain) if j in terms else () for j, (t, b) in enumerate(pairs))
+    return _predict(state, placed, domain, terms)
+
+
+def _placed(term: AbstractBoundTerm, beliefs: Sequence[Belief], domain: Domain) -> tuple[_Placed, ...]:
+    out = []
+    for block, belief, points in zip(term.blocks, beliefs, _block_points(term, domain), strict=True):
+        found = find(np.asarray(belief.points), np.asarray(points))
+        others = _elsewhere(block.prior, belief, jnp.asarray(found.others)) if len(found.others) else None
+        out.append(_Placed(jnp.asarray(found.levels), others))
+    return tuple(out)
+
+
+@compiled
+def _block_points(term: AbstractBoundTerm, domain: Domain) -> tuple[Float[Array, "M ..."], ...]:
+    return term.block_points(domain)
+
+
+@compiled
+def _elsewhere(prior: AbstractModePrior, belief: Belief, points: Float[Array, "U ..."]) -> Marginals:
+    return prior.predict(belief, points)
+
+
+@compiled
+def _predict(
+    state: State, placed: tuple[tuple[_Placed, ...], ...], domain: Domain, terms: tuple[int, ...]
+) -> Prediction:
+    marginals = [
+        [p.marginals(b) for p, b in zip(*pair, strict=False)] for pair in zip(placed, state.beliefs, strict=True)
+    ]
+    return _combine(state, marginals, domain, terms)
 
 
 def _with_local(state: State, domain: Domain, terms: tuple[int, ...], known: bool) -> Prediction:
@@ -60,13 +102,6 @@ def _with_local(state: State, domain: Domain, terms: tuple[int, ...], known: boo
     with one_blas_thread():
         found = prediction.moments(state.model, state.local, domain, terms, known, jax.random.key(_SEED))
     return Prediction(*(jnp.asarray(part.reshape(domain.shape)) for part in found))
-
-
-@compiled
-def _predict(state: State, domain: Domain, terms: tuple[int, ...]) -> Prediction:
-    pairs = zip(state.model.terms, state.beliefs, strict=True)
-    marginals = [_marginals(t, b, domain) if j in terms else () for j, (t, b) in enumerate(pairs)]
-    return _combine(state, marginals, domain, terms)
 
 
 def fitted(state: State, domain: Domain) -> Prediction:

@@ -23,7 +23,7 @@ from probtensor.observations.domain import Observations
 from probtensor.priors.base import AbstractModePrior, Belief
 from probtensor.terms.base import Block
 from probtensor.terms.cp import BoundCP
-from probtensor.terms.start import positive_start
+from probtensor.terms.start import positive_starts
 from probtensor.typing import Array, Float, Key
 
 #: Residuals count up to this many robust standard deviations.
@@ -111,8 +111,8 @@ def _alternate(
     def one(k: Array, key: Key) -> tuple[tuple[Array, ...], Array]:
         blocks = tuple(Block(_alone(b.prior, k, term.rank), b.points) for b in term.blocks)
         alone = BoundCP(1, term.names, term.constant, blocks)
-        keys = jax.random.split(key, len(blocks))
-        beliefs = [_certain(positive_start(one, b, 1, 1.0)) for one, b in zip(keys, blocks, strict=True)]
+        ones = [1] * len(blocks)
+        beliefs = [_certain(b) for b in positive_starts(key, blocks, ones, ones)]
         beliefs[0] = _certain(beliefs[0], 0.0)
 
         def turn(_: Array, means: tuple[Array, ...]) -> tuple[Array, ...]:

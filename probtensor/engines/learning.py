@@ -32,27 +32,32 @@ def start_learning(prior: AbstractModePrior) -> LearningState:
     )
 
 
-def _objective(learned: AbstractModePrior, held: AbstractModePrior, points: Array, sites: Sites) -> Array:
-    prior = eqx.combine(learned, held)
-    return prior.log_normaliser(points, sites) + log_prior(prior)
-
-
 class _Proposal(NamedTuple):
-    """Learned hyper-parameters one step uphill, and the objective that they must reach to be kept."""
+    """Learned hyper-parameters to try, and the step sizes and gradients that led there."""
 
     learned: AbstractModePrior
-    threshold: Array
     state: LearningState
 
 
-def _propose(block: Block, sites: Sites, state: LearningState) -> _Proposal:
+class _Best(NamedTuple):
+    """Of the hyper-parameters tried so far the best, with its belief and evidence, and what to try next.
+
+    gains: whether the last attempt was the best.
+    """
+
+    learned: AbstractModePrior
+    belief: Belief
+    value: Array
+    proposal: _Proposal
+    gains: Array
+
+
+def _uphill(learned: AbstractModePrior, gradient: AbstractModePrior, state: LearningState) -> _Proposal:
     """One step uphill.
 
     Each logarithm moves by its own step in the direction of its gradient's sign; the step grows while the sign holds
     and shrinks when it flips (Riedmiller and Braun 1993), which needs no scale of the objective.
     """
-    learned, held = eqx.partition(block.prior, learned_mask(block.prior))
-    value, gradient = jax.value_and_grad(_objective)(learned, held, block.points, sites)
     gradient = jax.tree.map(lambda g: jnp.where(jnp.isfinite(g), g, 0.0), gradient)
     agreement = jax.tree.map(jnp.multiply, gradient, state.gradients)
 
@@ -61,8 +66,8 @@ def _propose(block: Block, sites: Sites, state: LearningState) -> _Proposal:
         return jnp.clip(step * factor, _SMALLEST, _LARGEST)
 
     steps = jax.tree.map(resize, state.steps, agreement)
-    candidate = jax.tree.map(lambda x, s, g: x + s * jnp.sign(g), learned, steps, gradient)
-    return _Proposal(candidate, value, LearningState(steps, gradient))
+    learned = jax.tree.map(lambda x, s, g: x + s * jnp.sign(g), learned, steps, gradient)
+    return _Proposal(learned, LearningState(steps, gradient))
 
 
 def update(block: Block, sites: Sites, state: LearningState, learn: Array) -> tuple[Block, Belief, LearningState]:
@@ -74,40 +79,30 @@ def update(block: Block, sites: Sites, state: LearningState, learn: Array) -> tu
     learned, held = eqx.partition(block.prior, learned_mask(block.prior))
     if not jax.tree.leaves(learned):
         return block, block.posterior(sites), state
-    whatever = jnp.full((), -jnp.inf, sites.eta.dtype)
-    proposal = jax.lax.cond(learn, lambda: _propose(block, sites, state), lambda: _Proposal(learned, whatever, state))
-    kept, belief = _first_that_gains(proposal, learned, held, block.points, sites)
-    shrunk = jax.tree.map(lambda s: jnp.maximum(s * _SHRINK, _SMALLEST), proposal.state.steps)
-    steps = jax.tree.map(lambda a, b: jnp.where(kept, a, b), proposal.state.steps, shrunk)
-    learned = jax.tree.map(lambda a, b: jnp.where(kept, a, b), proposal.learned, learned)
-    return Block(eqx.combine(learned, held), block.points), belief, LearningState(steps, proposal.state.gradients)
 
-
-def _first_that_gains(
-    proposal: _Proposal, before: AbstractModePrior, held: AbstractModePrior, points: Array, sites: Sites
-) -> tuple[Array, Belief]:
-    """The belief under the proposal, or if that falls short under the hyper-parameters before; and which it is.
-
-    A loop and not two branches, so that the posterior's long program is compiled once.
-    """
-
-    def belief_under(kept: Array) -> tuple[Array, Belief]:
-        learned = jax.tree.map(lambda a, b: jnp.where(kept, a, b), proposal.learned, before)
+    def evidence(learned: AbstractModePrior) -> tuple[Array, Belief]:
         prior = eqx.combine(learned, held)
-        belief = prior.posterior(points, sites)
+        belief = prior.posterior(block.points, sites)
         return belief.log_normaliser + log_prior(prior), belief
 
-    def falls_short(carry: tuple[Array, Array, Array, Belief]) -> Array:
-        number, _, value, _ = carry
-        return (number == 0) | ((number == 1) & ~(value >= proposal.threshold))
+    def attempt(number: Array, best: _Best) -> _Best:
+        value, pull, belief = jax.vjp(evidence, best.proposal.learned, has_aux=True)
+        first = number == 0
+        gains = first | (value >= best.value)
+        proposal = jax.lax.cond(
+            learn & first,
+            lambda: _uphill(best.proposal.learned, pull(jnp.ones_like(value))[0], best.proposal.state),
+            lambda: best.proposal,
+        )
+        found = _Best(best.proposal.learned, belief, value, proposal, gains)
+        return jax.tree.map(
+            lambda new, old: jnp.where(gains, new, old), found, best._replace(proposal=proposal, gains=gains)
+        )
 
-    def attempt(carry: tuple[Array, Array, Array, Belief]) -> tuple[Array, Array, Array, Belief]:
-        number = carry[0]
-        value, belief = belief_under(number == 0)
-        return number + 1, number == 0, value, belief
-
-    shapes = jax.eval_shape(belief_under, jnp.ones((), bool))
-    value, belief = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-    start = (jnp.zeros((), int), jnp.ones((), bool), value, belief)
-    _, kept, _, belief = jax.lax.while_loop(falls_short, attempt, start)
-    return kept, belief
+    # A loop and not one evaluation after the other, so that the posterior's long program is compiled once.
+    value, belief = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(evidence, learned))
+    start = _Best(learned, belief, value, _Proposal(learned, state), jnp.ones((), bool))
+    best = jax.lax.fori_loop(0, 1 + learn.astype(int), attempt, start)
+    steps, gradients = best.proposal.state
+    steps = jax.tree.map(lambda s: jnp.where(best.gains, s, jnp.maximum(s * _SHRINK, _SMALLEST)), steps)
+    return Block(eqx.combine(best.learned, held), block.points), best.belief, LearningState(steps, gradients)

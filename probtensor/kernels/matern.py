@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -15,19 +17,19 @@ from probtensor.axes import Axis
 from probtensor.errors import ModelError
 from probtensor.hyperparameters import Declaration
 from probtensor.kernels.base import AbstractKernel, Start
-from probtensor.linalg.small import cholesky_small, triangular_root
+from probtensor.linalg.small import triangular_root
 from probtensor.typing import Array, Float
 
 #: The smoothnesses that have a state-space form here, as numbers of states.
 _ORDERS = {0.5: 1, 1.5: 2, 2.5: 3, 3.5: 4}
 #: The covariance is exp(-s) (1 + c_1 s + c_2 s^2 + ...) with these coefficients, s = sqrt(2 nu) distance / lengthscale.
 SERIES = {0.5: (), 1.5: (1.0,), 2.5: (1.0, 1 / 3), 3.5: (1.0, 0.4, 1 / 15)}
-#: Below this scaled step the process noise comes from quadrature, above it from P_inf - F P_inf F'. There the smallest
-#: pivot of the smoothest process is large enough that the difference has all its digits (at 1 it lost two in 32 bits).
-_SHORT_STEP = 3.0
 #: A scaled step at which exp(-s) is zero; longer ones are cut to it, since their powers would overflow.
 FORGOTTEN = 1e3
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(12)
+#: A scaled step after which the process noise is that of the stationary process, to the last digit.
+_SATURATED = 30.0
+#: So many nodes integrate exp(-2 u) times a polynomial over that step, to the last digit.
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(32)
 
 
 class Matern(AbstractKernel):
@@ -130,37 +132,55 @@ def _nilpotent(order: int) -> np.ndarray:
     return G + np.eye(order)
 
 
+def _diffusion(order: int) -> float:
+    """Of the last state, such that Q tends to P_inf: 2^(2 nu) (nu - 1/2)!^2 / (2 nu - 1)! at unit rate."""
+    return 4 ** (order - 1) * math.factorial(order - 1) ** 2 / math.factorial(2 * order - 2) * 2
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _transition(nu: float, s: Float[Array, "R"]) -> tuple[Float[Array, "R S S"], Float[Array, "R S S"]]:
+    """F = exp(G s) and the Cholesky factor of Q, for a process of unit variance and rate."""
     order, s = _ORDERS[nu], jnp.minimum(s, FORGOTTEN)
     taylor = np.stack([np.linalg.matrix_power(_nilpotent(order), k) / math.factorial(k) for k in range(order)])
-    powers = jnp.asarray(taylor, dtype=s.dtype)
-
-    def exponential(u: Float[Array, "..."]) -> Float[Array, "... S S"]:
-        monomials = jnp.stack([u**k for k in range(order)], axis=-1)
-        return jnp.exp(-u)[..., None, None] * jnp.einsum("...k,kij->...ij", monomials, powers)
-
-    F = exponential(s)
-    P_inf = jnp.asarray(_stationary(nu), dtype=s.dtype)[None]
-    # Diffusion of the last state such that Q tends to P_inf: 2^(2 nu) (nu - 1/2)!^2 / (2 nu - 1)! at unit rate.
-    diffusion = 4 ** (order - 1) * math.factorial(order - 1) ** 2 / math.factorial(2 * order - 2) * 2
-    # A short step: Q = integral of g g' with g(u) = exp(G u) e_last, by Gauss-Legendre, kept as a square root so that
-    # entries of order s^(2 nu) lose no digits to P_inf. Row i of g starts at the power s^(order - 1 - i), which is left
-    # out before the triangularisation and multiplied after it.
-    positive = s > 0
-    short = jnp.where(positive & (s < _SHORT_STEP), s, 0.5 * _SHORT_STEP)
-    scale = jnp.stack([short**k for k in range(order - 1, -1, -1)], axis=-1)
+    monomials = jnp.stack([s**k for k in range(order)], axis=-1)
+    F = jnp.exp(-s)[:, None, None] * jnp.einsum("rk,kij->rij", monomials, jnp.asarray(taylor, dtype=s.dtype))
+    # Q is the integral of g g' with g(u) = exp(G u) e_last, by Gauss-Legendre, kept as a square root so that entries of
+    # order s^(2 nu) lose no digits. Row i of g starts at the power s^(order - 1 - i), which is left out before the
+    # triangularisation and multiplied after it.
+    length = jnp.where(s > 0, jnp.minimum(s, _SATURATED), 1.0)
+    scale = jnp.stack([length**k for k in range(order - 1, -1, -1)], axis=-1)
     unit = 0.5 * (_NODES + 1)
     rows = []
     for i in range(order):
         first = order - 1 - i
         terms = [taylor[k, i, -1] * unit**k for k in range(first, order)]
-        rows.append(sum(jnp.asarray(c, dtype=s.dtype) * short[:, None] ** k for k, c in enumerate(terms)))
-    decay = jnp.exp(-short[:, None] * jnp.asarray(unit, dtype=s.dtype))
-    g = jnp.stack(rows, axis=-2) * (decay * jnp.sqrt(jnp.asarray(0.5 * diffusion * _WEIGHTS, dtype=s.dtype)))[:, None]
-    lower = triangular_root(g)
-    by_quadrature = lower * scale[..., None] * jnp.sqrt(short)[:, None, None]
-    long = jnp.where(s < _SHORT_STEP, 2 * _SHORT_STEP, s)
-    F_long = exponential(long)
-    by_difference = cholesky_small(P_inf - F_long @ P_inf @ jnp.swapaxes(F_long, -1, -2))
-    root_Q = jnp.where((s < _SHORT_STEP)[:, None, None], by_quadrature, by_difference)
-    return F, jnp.where(positive[:, None, None], root_Q, 0.0)
+        rows.append(sum(jnp.asarray(c, dtype=s.dtype) * length[:, None] ** k for k, c in enumerate(terms)))
+    decay = jnp.exp(-length[:, None] * jnp.asarray(unit, dtype=s.dtype))
+    weights = jnp.asarray(np.sqrt(0.5 * _diffusion(order) * _WEIGHTS), dtype=s.dtype)
+    g = jnp.stack(rows, axis=-2) * (decay * weights)[:, None]
+    root_Q = triangular_root(g) * scale[..., None] * jnp.sqrt(length)[:, None, None]
+    return F, jnp.where((s > 0)[:, None, None], root_Q, 0.0)
+
+
+@_transition.defjvp
+def _transition_jvp(nu: float, primals: tuple[Array], tangents: tuple[Array]) -> tuple[Any, Any]:
+    """dF = G F ds and dQ = g g' ds with g = exp(G s) e_last.
+
+    Hence dL = L lower(v v') ds with L v = g, where ``lower`` halves the diagonal.
+
+    Source: Murray 2016, eq. 8.
+    """
+    (s,), (ds,) = primals, tangents
+    F, L = _transition(nu, s)
+    order = _ORDERS[nu]
+    g = math.sqrt(_diffusion(order)) * F[..., -1]
+    pivots = jnp.diagonal(L, axis1=-2, axis2=-1)
+    pivots, v = jnp.where(pivots > 0, pivots, 1.0), jnp.zeros_like(g)
+    for i in range(order):
+        v = v.at[..., i].set((g[..., i] - jnp.sum(L[..., i, :] * v, axis=-1)) / pivots[..., i])
+    half = np.tril(np.ones((order, order)), -1) + 0.5 * np.eye(order)
+    moves = ((s > 0) & (s < FORGOTTEN))[..., None, None]
+    dL = L @ (v[..., :, None] * v[..., None, :] * jnp.asarray(half, dtype=s.dtype))
+    G = jnp.asarray(_nilpotent(order) - np.eye(order), dtype=s.dtype)
+    ds = ds[..., None, None]
+    return (F, L), ((s < FORGOTTEN)[..., None, None] * (G @ F) * ds, jnp.where(moves, dL, 0.0) * ds)

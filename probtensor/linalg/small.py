@@ -16,17 +16,6 @@ import jax.numpy as jnp
 from probtensor.typing import Array, Float
 
 
-def cholesky_small(A: Float[Array, "... S S"]) -> Float[Array, "... S S"]:
-    """Lower Cholesky factors of S x S matrices, S of a few; cost O(S^3), unrolled."""
-    S = A.shape[-1]
-    L: list[list[Array]] = [[jnp.zeros_like(A[..., 0, 0])] * S for _ in range(S)]
-    for i in range(S):
-        for j in range(i + 1):
-            left = A[..., i, j] - sum((L[i][k] * L[j][k] for k in range(j)), start=jnp.zeros_like(A[..., 0, 0]))
-            L[i][j] = jnp.sqrt(left) if i == j else left / L[j][j]
-    return jnp.stack([jnp.stack(row, axis=-1) for row in L], axis=-2)
-
-
 def triangular_root(G: Float[Array, "... S K"]) -> Float[Array, "... S S"]:
     """Lower triangular L with L L' = G G', for rows of G of comparable size or zero (modified Gram-Schmidt)."""
     S = G.shape[-2]

@@ -19,7 +19,7 @@ class Pooled(NamedTuple):
     """N observations as M means of places and N - M differences; the map to both has determinant 1 or -1.
 
     Attributes:
-        entries: the places, in the order in which the observations name them first, with the noise of the means.
+        entries: the places, in an order of their own, with the noise of the means.
         place: of each observation.
         mean: (M, N) matrix of weighted means.
         apart: (N - M, N) matrix of independent differences of means of some repeats.
@@ -62,15 +62,25 @@ class Differences(NamedTuple):
         return value, -0.5 * (self.number - self.squares / noise) / noise
 
 
-def pool(points: Float[np.ndarray, "N D"], unit_noise: Float[np.ndarray, "N"]) -> Pooled:
+def pool(
+    points: Float[np.ndarray, "N D"], unit_noise: Float[np.ndarray, "N"], turn: Int[np.ndarray, "N"] | None = None
+) -> Pooled:
     """Observations at equal points together.
 
     Repeats are merged in pairs, and pairs of pairs: N log N numbers however many share a place.
+
+    Args:
+        points: of the observations.
+        unit_noise: of each.
+        turn: numbers all different; places come in the order of their observations' least. None: as they are named.
     """
-    _, first, inverse = np.unique(points, axis=0, return_index=True, return_inverse=True)
-    rank = np.empty(len(first), dtype=int)
-    rank[np.argsort(first)] = np.arange(len(first))
-    place = rank[inverse.ravel()]
+    turn = np.arange(len(points)) if turn is None else turn
+    _, inverse = np.unique(points, axis=0, return_inverse=True)
+    inverse = inverse.ravel()
+    earliest = np.full(inverse.max() + 1, len(points))
+    np.minimum.at(earliest, inverse, turn)
+    first = np.argsort(turn)[np.sort(earliest)]
+    place = np.argsort(np.argsort(earliest))[inverse]
     order = np.argsort(place, kind="stable")
     of, weight = place[order], 1 / unit_noise[order]
     mean = sparse.identity(len(points), format="csr")[order]
@@ -85,7 +95,7 @@ def pool(points: Float[np.ndarray, "N D"], unit_noise: Float[np.ndarray, "N"]) -
         total = np.bincount(into, weight).astype(float)
         mean = sparse.csr_matrix((weight / total[into], (into, np.arange(len(of)))), shape=(len(total), len(of))) @ mean
         of, weight = of[stays], total
-    entries = Entries(points[np.sort(first)], 1 / weight)
+    entries = Entries(points[first], 1 / weight)
     return Pooled(entries, place, mean, sparse.vstack(apart, format="csr"), np.concatenate(noise))
 
 

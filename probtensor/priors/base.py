@@ -104,11 +104,10 @@ class AbstractModePrior(eqx.Module):
 
     @abc.abstractmethod
     def posterior(self, points: Float[Array, "T ..."], sites: Sites) -> Belief:
-        """The posterior given one site at each point."""
+        """The posterior given one site at each point.
 
-    @abc.abstractmethod
-    def log_normaliser(self, points: Float[Array, "T ..."], sites: Sites) -> Float[Array, ""]:
-        """The posterior's log-normaliser alone, cheaper: what hyper-parameters are learned from."""
+        Its log-normaliser, and that alone, has derivatives with respect to hyper-parameters, in reverse.
+        """
 
     @abc.abstractmethod
     def predict(self, belief: Belief, new_points: Float[Array, "M ..."]) -> Marginals:

@@ -210,10 +210,6 @@ class Basis(AbstractModePrior):
         kl = divergence(B_inverse, solved.inner, solved.energy, solved.log_det)
         return Belief(mean, cov, solved.log_normaliser, kl, points, sites)
 
-    def log_normaliser(self, points: Float[Array, "T ..."], sites: Sites) -> Float[Array, ""]:
-        """log integral of prior times sites."""
-        return self._solve(points, sites).log_normaliser
-
     def _lacking(self, angles: Float[Array, "M d"], inside: Array, among: Array, scales: Array) -> Float[Array, "M R"]:
         """Variance of the kernel that the basis has not, beyond the levels' range."""
         kernel, _, box = self._parts()

@@ -99,10 +99,6 @@ class Categorical(AbstractModePrior):
             mean, value = mean + self.mean, value + _value_at(self.mean, sites)
         return Belief(mean, cov, value, kl, points, sites)
 
-    def log_normaliser(self, points: Float[Array, "T ..."], sites: Sites) -> Float[Array, ""]:
-        """Sum over the levels."""
-        return self.posterior(points, sites).log_normaliser
-
     def predict(self, belief: Belief, new_points: Float[Array, "M ..."]) -> Marginals:
         """Known levels as learned; unknown ones from the prior, or around the shared part."""
         joined = self.posterior(*with_empty_sites(belief, new_points))
@@ -162,12 +158,8 @@ class Constant(AbstractModePrior):
     def posterior(self, points: Float[Array, "T ..."], sites: Sites) -> Belief:
         """Ones, known exactly."""
         one = jnp.ones_like(sites.eta)
-        zero = jnp.zeros((), one.dtype)
-        return Belief(one, jnp.zeros_like(sites.precision), self.log_normaliser(points, sites), zero, points, sites)
-
-    def log_normaliser(self, points: Float[Array, "T ..."], sites: Sites) -> Float[Array, ""]:
-        """The sites' value at one."""
-        return jnp.sum(sites.eta) - 0.5 * jnp.sum(sites.precision)
+        zero, value = jnp.zeros((), one.dtype), jnp.sum(sites.eta) - 0.5 * jnp.sum(sites.precision)
+        return Belief(one, jnp.zeros_like(sites.precision), value, zero, points, sites)
 
     def predict(self, belief: Belief, new_points: Float[Array, "M ..."]) -> Marginals:
         """Ones, known exactly."""

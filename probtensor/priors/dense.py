@@ -135,10 +135,6 @@ class Dense(AbstractModePrior):
         kl = divergence(cov, sites.precision, solved.energy, solved.log_det)
         return Belief(mean, cov, solved.log_normaliser, kl, points, sites)
 
-    def log_normaliser(self, points: Float[Array, "T ..."], sites: Sites) -> Float[Array, ""]:
-        """log integral of prior times sites."""
-        return self._solve(points, sites).log_normaliser
-
     def _predict(
         self, solved: _Solved, root: Float[Array, "R T T"], new_points: Float[Array, "M ..."]
     ) -> tuple[_Posterior, Float[Array, "R T M"]]:

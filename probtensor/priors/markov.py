@@ -8,7 +8,7 @@ from probtensor.axes import Axis
 from probtensor.kernels.base import AbstractKernel, Start
 from probtensor.priors.base import AbstractModePrior, Belief, Colouring, Marginals, Sites, divergence, with_empty_sites
 from probtensor.statespace.chain import Chain, discretise, run
-from probtensor.statespace.smoothing import draw, log_normaliser, marginals, posterior_chain
+from probtensor.statespace.smoothing import draw, posterior_chain, smooth
 from probtensor.typing import Array, Float, Int, Key
 
 
@@ -36,16 +36,10 @@ class Markov(AbstractModePrior):
     def posterior(self, points: Float[Array, "T"], sites: Sites) -> Belief:
         """One backward and one forward pass."""
         order, chain, ordered = self._sorted(points, sites)
-        value, posterior = posterior_chain(chain, ordered.eta, ordered.precision)
-        smoothed, back = marginals(chain, posterior), jnp.argsort(order)
+        smoothed, back = smooth(chain, ordered.eta, ordered.precision), jnp.argsort(order)
         cov = smoothed.cov[back]
-        kl = divergence(cov, sites.precision, smoothed.energy, 2 * jnp.sum(posterior.half_log_det))
-        return Belief(smoothed.mean[back], cov, value, kl, points, sites)
-
-    def log_normaliser(self, points: Float[Array, "T"], sites: Sites) -> Float[Array, ""]:
-        """The backward pass alone."""
-        _, chain, ordered = self._sorted(points, sites)
-        return log_normaliser(chain, ordered.eta, ordered.precision)
+        kl = divergence(cov, sites.precision, smoothed.energy, smoothed.log_det)
+        return Belief(smoothed.mean[back], cov, smoothed.log_normaliser, kl, points, sites)
 
     def predict(self, belief: Belief, new_points: Float[Array, "M"]) -> Marginals:
         """Smoothing with empty sites at the new points."""
@@ -56,8 +50,7 @@ class Markov(AbstractModePrior):
     def sample(self, belief: Belief, new_points: Float[Array, "M"], key: Key, n: int) -> Float[Array, "n M R"]:
         """The posterior chain run forward with noise."""
         order, chain, ordered = self._sorted(*with_empty_sites(belief, new_points))
-        _, posterior = posterior_chain(chain, ordered.eta, ordered.precision)
-        values = draw(chain, posterior, key, n)
+        values = draw(chain, posterior_chain(chain, ordered.eta, ordered.precision), key, n)
         return values[:, jnp.argsort(order)][:, belief.points.shape[0] :]
 
     def white_shape(self, levels: int, rank: int) -> tuple[int, ...]:

@@ -45,6 +45,12 @@ def apply_blocks(blocks: Float[Array, "R S S"], matrix: Float[Array, "n k"]) -> 
     return jnp.einsum("rij,rjk->rik", blocks, matrix.reshape(R, S, -1)).reshape(R * S, -1)
 
 
+def blocks_of_product(a: Float[Array, "T n m"], b: Float[Array, "T m n"], S: int) -> Float[Array, "T R S S"]:
+    """The S x S blocks on the diagonal of matrix products, n = R S."""
+    T, n, m = a.shape
+    return jnp.einsum("trik,tkrj->trij", a.reshape(T, -1, S, m), b.reshape(T, m, -1, S))
+
+
 def lift(eta: Float[Array, "R"], precision: Float[Array, "R R"], emission: Float[Array, "S"]) -> tuple[Array, Array]:
     """A site on the function values as a site on the states: eta kron h and precision kron h h'."""
     return jnp.kron(eta, emission), jnp.kron(precision, jnp.outer(emission, emission))

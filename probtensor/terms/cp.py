@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -19,7 +18,7 @@ from probtensor.observations.layout import Place
 from probtensor.priors.base import AbstractModePrior, Belief, Marginals, Sites
 from probtensor.terms import modes as modes_of_term
 from probtensor.terms.base import AbstractBoundTerm, AbstractTerm, Block, DataScale
-from probtensor.terms.start import positive_start
+from probtensor.terms.start import positive_starts
 from probtensor.typing import Array, Float, Key
 
 
@@ -102,11 +101,8 @@ class BoundCP(AbstractBoundTerm):
         A sweep updates the first block from the others without reading it; at zero the whole term starts at zero, so
         that terms updated before it see the data as they are.
         """
-        keys = jax.random.split(key, len(self.factors))
-        return tuple(
-            positive_start(one, block, self.rank, float(k > 0))
-            for k, (block, one) in enumerate(zip(self.factors, keys, strict=True))
-        )
+        scales = [float(k > 0) for k in range(len(self.factors))]
+        return positive_starts(key, self.factors, [self.rank] * len(self.factors), scales)
 
     def block_points(self, domain: Domain) -> tuple[Float[Array, "M ..."], ...]:
         """The coordinates of each mode's levels."""

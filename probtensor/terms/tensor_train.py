@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -19,7 +18,7 @@ from probtensor.priors.base import AbstractModePrior, Belief
 from probtensor.terms import modes as modes_of_term
 from probtensor.terms.base import AbstractTerm, Block, DataScale
 from probtensor.terms.network import AbstractNetwork
-from probtensor.terms.start import positive_start
+from probtensor.terms.start import positive_starts
 from probtensor.typing import Array, Float, Key
 
 #: Functions of one mode that have a joint posterior, at most.
@@ -155,11 +154,8 @@ class BoundTensorTrain(AbstractNetwork):
 
     def initial(self, key: Key, domain: Domain) -> tuple[Belief, ...]:
         """Random values, zero for the first block: see `BoundCP.initial`."""
-        keys = jax.random.split(key, len(self.factors))
-        return tuple(
-            positive_start(one, block, int(np.prod(self.sides(k))), float(k > 0))
-            for k, (block, one) in enumerate(zip(self.factors, keys, strict=True))
-        )
+        ranks = [int(np.prod(self.sides(k))) for k in range(len(self.factors))]
+        return positive_starts(key, self.factors, ranks, [float(k > 0) for k in range(len(self.factors))])
 
     def mode_of(self, block: int) -> str | None:
         """Its name."""

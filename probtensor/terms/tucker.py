@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -22,7 +21,7 @@ from probtensor.priors.categorical import Categorical
 from probtensor.terms import modes as modes_of_term
 from probtensor.terms.base import AbstractTerm, Block, DataScale
 from probtensor.terms.network import AbstractNetwork
-from probtensor.terms.start import positive_start
+from probtensor.terms.start import positive_starts
 from probtensor.typing import Array, Float, Key
 
 #: Entries of the largest core: its posterior has a full covariance, of their number squared.
@@ -164,11 +163,9 @@ class BoundTucker(AbstractNetwork):
 
     def initial(self, key: Key, domain: Domain) -> tuple[Belief, ...]:
         """Random values, zero for the first block: see `BoundCP.initial`."""
-        *keys, last = jax.random.split(key, len(self.blocks))
-        starts = zip(keys, self.factors, self.ranks, strict=True)
-        factors = [positive_start(one, block, rank, float(k > 0)) for k, (one, block, rank) in enumerate(starts)]
         sd = jnp.sqrt(jnp.mean(self.core.prior.variance.value))  # type: ignore[attr-defined]
-        return (*factors, positive_start(last, self.core, int(np.prod(self.ranks)), sd))
+        scales: list[float | Array] = [float(k > 0) for k in range(len(self.factors))]
+        return positive_starts(key, self.blocks, [*self.ranks, int(np.prod(self.ranks))], [*scales, sd])
 
     def mode_of(self, block: int) -> str | None:
         """Its name; None for the core."""

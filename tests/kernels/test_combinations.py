@@ -131,7 +131,7 @@ def test_posterior_is_that_of_the_dense_prior_and_of_the_oracle(name):
         assert_close(result.cov, covariances[:15])
         assert_close(result.new_mean, means[15:])
         assert_close(result.new_cov, covariances[15:])
-        assert_close(result.alone, exact.log_normaliser)
+        assert_close(result.log_normaliser, exact.log_normaliser)
         assert_close(np.concatenate(result.gradient), gradient)
 
 

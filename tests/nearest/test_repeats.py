@@ -45,6 +45,13 @@ def test_places_come_in_the_order_in_which_they_are_named():
     np.testing.assert_allclose(found.means(np.arange(5.0)[None]), [[1.0, 2.5, 3.0]])
 
 
+def test_places_come_in_turn():
+    points = np.array([[3.0], [1.0], [3.0], [2.0], [1.0]])
+    found = pool(points, np.ones(5), np.array([4, 3, 1, 0, 2]))
+    np.testing.assert_array_equal(found.entries.points[:, 0], [2.0, 3.0, 1.0])
+    np.testing.assert_allclose(found.means(np.arange(5.0)[None]), [[3.0, 1.0, 2.5]])
+
+
 @pytest.mark.parametrize("name", REPEATS)
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_the_density_is_that_of_all_observations(kernel, name):

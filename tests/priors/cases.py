@@ -133,7 +133,6 @@ class Result(NamedTuple):
     cov: np.ndarray
     log_normaliser: np.ndarray
     kl: np.ndarray
-    alone: np.ndarray
     gradient: list[np.ndarray]
     new_mean: np.ndarray
     new_cov: np.ndarray
@@ -141,12 +140,16 @@ class Result(NamedTuple):
 
 @compiled
 def _run(prior, points, sites, new_points):
-    belief = prior.posterior(points, sites)
     learned, held = eqx.partition(prior, learned_mask(prior))
-    value, gradient = jax.value_and_grad(lambda p: eqx.combine(p, held).log_normaliser(points, sites))(learned)
+
+    def evidence(learned):
+        belief = eqx.combine(learned, held).posterior(points, sites)
+        return belief.log_normaliser, belief
+
+    gradient, belief = jax.grad(evidence, has_aux=True)(learned)
     new = prior.predict(belief, new_points)
     gradient = [g for g in jax.tree.leaves(gradient) if g is not None]
-    return Result(belief.mean, belief.cov, belief.log_normaliser, belief.kl, value, gradient, new.mean, new.cov)
+    return Result(belief.mean, belief.cov, belief.log_normaliser, belief.kl, gradient, new.mean, new.cov)
 
 
 @compiled

@@ -10,7 +10,7 @@ from probtensor.compilation import compiled
 from probtensor.kernels.base import Start
 from probtensor.kernels.matern import Matern
 from probtensor.statespace.chain import apply_blocks, discretise, emit, lift
-from probtensor.statespace.smoothing import log_normaliser, marginals, posterior_chain
+from probtensor.statespace.smoothing import _backward, posterior_chain, smooth
 from tests.helpers import DTYPE, assert_close
 from tests.oracles import gaussian_process as oracle
 from tests.priors.cases import R, random_sites
@@ -24,19 +24,35 @@ def kernel(nu=1.5):
 
 
 @compiled
-def smooth(points, eta, precision):
-    chain = discretise(kernel(), points)
-    value, posterior = posterior_chain(chain, eta, precision)
-    return value, log_normaliser(chain, eta, precision), *marginals(chain, posterior)[:2]
+def smoothed(points, eta, precision):
+    return smooth(discretise(kernel(), points), eta, precision)
 
 
 def sites(kind="full", T=10):
     return [jnp.asarray(x, DTYPE) for x in random_sites(T, kind, 0)]
 
 
-def test_both_passes_give_one_log_normaliser():
-    value, alone, _, _ = smooth(jnp.asarray(POINTS, DTYPE), *sites())
-    assert_close(value, alone)
+def test_slopes_are_those_of_the_recursion():
+    """The backward pass differentiated by JAX, with respect to everything that it reads."""
+    chain = discretise(kernel(2.5), jnp.asarray(POINTS[:5], DTYPE))
+    given = (chain, *sites("part", 5))
+
+    @compiled
+    def slopes(chain, eta, precision):
+        by_expectation = jax.grad(lambda *a: smooth(*a).log_normaliser, (0, 1, 2))
+        by_recursion = jax.grad(lambda *a: _backward(*a)[0], (0, 1, 2))
+        return by_expectation(chain, eta, precision), by_recursion(chain, eta, precision)
+
+    ours, (*slow, by_precision) = slopes(*given)
+    slow.append(0.5 * (by_precision + jnp.swapaxes(by_precision, 1, 2)))  # it holds for symmetric matrices
+    for one, other in zip(jax.tree.leaves(ours), jax.tree.leaves(slow), strict=True):
+        assert_close(one, other)
+
+
+def test_only_the_log_normaliser_has_slopes():
+    chain = discretise(kernel(0.5), jnp.asarray(POINTS[:2], DTYPE))
+    with pytest.raises(TypeError, match="only the log-normaliser"):
+        jax.grad(lambda eta: jnp.sum(smooth(chain, eta, sites(T=2)[1]).mean))(sites(T=2)[0])
 
 
 def test_levels_without_data_change_nothing():
@@ -44,11 +60,11 @@ def test_levels_without_data_change_nothing():
     eta, precision = (x.at[jnp.asarray([4, 9])].set(0.0) for x in sites())
     moved = POINTS.copy()
     moved[[4, 9]] = 4.4, 400.0
-    one, other = (smooth(jnp.asarray(p, DTYPE), eta, precision) for p in (POINTS, moved))
+    one, other = (smoothed(jnp.asarray(p, DTYPE), eta, precision) for p in (POINTS, moved))
     seen = np.delete(np.arange(10), [4, 9])
-    assert_close(other[0], one[0])
-    assert_close(other[2][seen], one[2][seen])
-    assert_close(other[3][seen], one[3][seen])
+    assert_close(other.log_normaliser, one.log_normaliser)
+    assert_close(other.mean[seen], one.mean[seen])
+    assert_close(other.cov[seen], one.cov[seen])
 
 
 def test_log_evidence_by_the_chain_rule():
@@ -56,11 +72,11 @@ def test_log_evidence_by_the_chain_rule():
     eta, precision = sites()
     keep = jnp.arange(10) != 6
     points = jnp.asarray(POINTS, DTYPE)
-    whole = smooth(points, eta, precision)
-    part = smooth(points, eta * keep[:, None], precision * keep[:, None, None])
-    m, S = (np.asarray(x[6], np.float64) for x in part[2:])
+    whole = smoothed(points, eta, precision)
+    part = smoothed(points, eta * keep[:, None], precision * keep[:, None, None])
+    m, S = (np.asarray(x[6], np.float64) for x in part[:2])
     last = oracle.posterior(m, S, np.asarray(eta[6:7], np.float64), np.asarray(precision[6:7], np.float64))
-    assert_close(whole[0] - part[0], last.log_normaliser)
+    assert_close(whole.log_normaliser - part.log_normaliser, last.log_normaliser)
 
 
 def test_compiled_is_as_written():
@@ -81,12 +97,10 @@ def test_a_long_chain_with_hardly_any_noise(nu):
 
     @compiled
     def run(points, eta, precision):
-        chain = discretise(kernel(nu), points)
-        value, posterior = posterior_chain(chain, eta, precision)
-        return value, *marginals(chain, posterior)[:2]
+        return smooth(discretise(kernel(nu), points), eta, precision)
 
-    value, mean, cov = run(points, 1e6 * target, precision)
-    assert np.isfinite(value)
+    mean, cov, *others = run(points, 1e6 * target, precision)
+    assert np.isfinite(others).all()
     variances = np.diagonal(cov, axis1=1, axis2=2)
     assert variances.min() > 0 and variances.max() < 1.01e-6
     np.testing.assert_allclose(mean, target, atol=2e-3)

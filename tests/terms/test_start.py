@@ -6,7 +6,7 @@ import numpy as np
 
 from probtensor.priors.categorical import Categorical
 from probtensor.terms.base import Block
-from probtensor.terms.start import positive_start
+from probtensor.terms.start import positive_starts
 from tests.helpers import DTYPE
 
 BLOCK = Block(Categorical(), jnp.arange(2000, dtype=DTYPE))
@@ -14,7 +14,7 @@ BLOCK = Block(Categorical(), jnp.arange(2000, dtype=DTYPE))
 
 def test_values_are_mostly_positive():
     """4,000 values u + 0.3 z: moments within 5 standard errors, a false alarm in a million seeds."""
-    belief = positive_start(jax.random.key(0), BLOCK, 2, 3.0)
+    (belief,) = positive_starts(jax.random.key(0), [BLOCK], [2], [3.0])
     assert belief.mean.shape == (2000, 2) and belief.mean.dtype == DTYPE
     values = np.asarray(belief.mean, np.float64) / 3
     variance = 1 / 12 + 0.09
@@ -26,5 +26,11 @@ def test_values_are_mostly_positive():
 
 
 def test_scale_zero_is_zero():
-    belief = positive_start(jax.random.key(0), BLOCK, 2, 0.0)
-    assert not np.any(belief.mean) and not np.any(belief.cov)
+    zero, other = positive_starts(jax.random.key(0), [BLOCK, BLOCK], [2, 3], [0.0, 1.0])
+    assert not np.any(zero.mean) and not np.any(zero.cov)
+    assert other.mean.shape == (2000, 3) and np.all(np.diagonal(other.cov, axis1=1, axis2=2) > 0)
+
+
+def test_blocks_start_apart():
+    one, other = positive_starts(jax.random.key(0), [BLOCK, BLOCK], [2, 1], [1.0, 1.0])
+    assert np.linalg.matrix_rank(np.concatenate([one.mean, other.mean], axis=1)) == 3

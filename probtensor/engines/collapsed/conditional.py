@@ -75,7 +75,6 @@ def draw(
     """
     held = np.where(free, 0.0, white)
     constant = signal(held)
-    weighted = (noise.A.T / noise.variance).tocsr()
     target = noise.A @ (values - constant) + np.sqrt(noise.variance) * perturbation.contrast
 
     def put(part: np.ndarray) -> np.ndarray:
@@ -84,7 +83,7 @@ def draw(
         return whole
 
     def pull(contrast: np.ndarray) -> np.ndarray:
-        return signal.pull(held, weighted @ contrast)[free]
+        return signal.pull(held, noise.weighted @ contrast)[free]
 
     def precision(part: np.ndarray) -> np.ndarray:
         return part + pull(noise.A @ (signal(put(part)) - constant))

@@ -19,10 +19,14 @@ from probtensor.typing import Float
 
 
 class Contrasts(NamedTuple):
-    """The contrasts as a sparse matrix A, and their variances."""
+    """The contrasts as a sparse matrix A, their variances D, and A' D^-1.
+
+    Places are conditioned in a random order, but rows follow the data, so that what they read lies close together.
+    """
 
     A: sparse.csr_matrix
     variance: Float[np.ndarray, "N"]
+    weighted: sparse.csr_matrix
 
     def log_density(self, residual: Float[np.ndarray, "N"]) -> float:
         """Log density of the residual in nats."""
@@ -37,8 +41,10 @@ def contrasts(kernel: AbstractFieldKernel, noise: float, pooled: Pooled, neighbo
     index = search.before(kernel, noise, entries, targets, neighbours)
     found = condition(kernel, noise, entries, entries, index)
     between = (sparse.identity(len(targets), format="csr") - weights(found, len(targets))) @ pooled.mean
-    variance = np.concatenate([found.variance, noise * pooled.unit_noise])
-    return Contrasts(sparse.vstack([between, pooled.apart], format="csr"), variance)
+    order = np.argsort(np.unique(pooled.place, return_index=True)[1])
+    A = sparse.vstack([between[order], pooled.apart], format="csr")
+    variance = np.concatenate([found.variance[order], noise * pooled.unit_noise])
+    return Contrasts(A, variance, (A.T / variance).tocsr())
 
 
 def weights(found: Conditionals, sources: int) -> sparse.csr_matrix:

@@ -1,4 +1,4 @@
-"""The observed entries as the local term sees them: places, noise and values, in a fixed random order."""
+"""The observed entries as the local term sees them: values in the data's order, places in a fixed random one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ORDER_SEED = 20
 class Training(NamedTuple):
     """Observed entries.
 
-    rows: their positions among the domain's entries, flattened; pooled: places that differ in what is read;
+    rows: their positions among the domain's entries, flattened, ascending; pooled: places that differ in what is read;
     values: (N,).
     """
 
@@ -39,15 +39,15 @@ class Training(NamedTuple):
 
 
 def training(observations: Observations, names: Sequence[str], read: Sequence[str]) -> Training:
-    """The observed entries in a random order that is always the same.
+    """The observed entries, their places in a random order that is always the same.
 
     names: of the columns of their coordinates; read: those that kernels read.
     """
     weights = np.asarray(observations.weights).ravel()
-    seen = np.flatnonzero(weights > 0)
-    rows = np.random.default_rng(_ORDER_SEED).permutation(seen)
-    places = coordinates(observations.domain, names, rows, read)
-    return Training(rows, pool(places, 1 / weights[rows]), np.asarray(observations.values).ravel()[rows])
+    rows = np.flatnonzero(weights > 0)
+    turn = np.random.default_rng(_ORDER_SEED).permutation(len(rows))
+    pooled = pool(coordinates(observations.domain, names, rows, read), 1 / weights[rows], turn)
+    return Training(rows, pooled, np.asarray(observations.values).ravel()[rows])
 
 
 def coordinates(

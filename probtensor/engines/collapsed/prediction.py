@@ -18,6 +18,7 @@ from probtensor.model import BoundModel
 from probtensor.nearest.conditionals import Entries
 from probtensor.nearest.kriging import Kriged, draw, krige
 from probtensor.observations.domain import Domain
+from probtensor.observations.levels import find
 from probtensor.priors.base import Sites
 from probtensor.terms.base import AbstractBoundTerm, Block
 from probtensor.typing import Array, Float, Int, Key
@@ -122,10 +123,10 @@ class _Placed(NamedTuple):
     def of(term: AbstractBoundTerm, domain: Domain) -> _Placed:
         """levels: position among the block's points, or behind them among the others."""
         found = [
-            _find(np.asarray(b.points), np.asarray(p))
+            find(np.asarray(b.points), np.asarray(p))
             for b, p in zip(term.blocks, term.block_points(domain), strict=True)
         ]
-        return _Placed(term, [levels for levels, _ in found], [others for _, others in found])
+        return _Placed(term, [one.levels for one in found], [one.others for one in found])
 
     def values(self, values: Sequence[Array], key: Key) -> tuple[Array, ...]:
         """A draw of the functions there, given their values at the training levels."""
@@ -136,16 +137,6 @@ class _Placed(NamedTuple):
                 value = jnp.concatenate([value, _extended(block, value, jnp.asarray(others), one)])
             out.append(value[levels])
         return tuple(out)
-
-
-def _find(known: np.ndarray, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Positions of the asked points among the known ones, continued by those that are not known; and these."""
-    rows = np.concatenate([known, asked])
-    _, first, inverse = np.unique(rows, axis=0, return_index=True, return_inverse=True)
-    source = first[inverse.ravel()[len(known) :]]
-    new = np.unique(source[source >= len(known)])
-    position = np.where(source < len(known), source, len(known) + np.searchsorted(new, source))
-    return position, rows[new]
 
 
 @compiled

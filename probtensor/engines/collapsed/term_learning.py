@@ -55,7 +55,7 @@ def learn(
         eqx.filter(learned_mask(signal.terms), signal.movable),
     )
     width = np.asarray(ravel_pytree(widths)[0])
-    transposed, prior = noise.A.T.tocsr(), compiled_for(_log_prior, held)
+    prior = compiled_for(_log_prior, held)
 
     def loss(vector: np.ndarray) -> tuple[float, np.ndarray]:
         terms = unravel(jnp.asarray(vector))
@@ -65,7 +65,7 @@ def learn(
         for white in draws:
             contrast = noise.A @ (values - here(white))
             total += 0.5 * float(np.sum(contrast**2 / noise.variance)) / len(draws)
-            pulled = here.pull_learned(white, transposed @ (contrast / noise.variance))
+            pulled = here.pull_learned(white, noise.weighted @ contrast)
             slope = slope - np.asarray(ravel_pytree(pulled)[0]) / len(draws)
         return total, slope
 
