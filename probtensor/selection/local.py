@@ -138,8 +138,9 @@ class _Search:
             best = longest if longest.score > best.score + _GAIN else best
         if len(self.units) > 1:
             whole = self.judged(self._rough(self.units), _FIRST)
-            # One product has fewer numbers to learn: it is preferred unless the nested sum gains.
-            best = whole if whole.score > best.score - _GAIN else best
+            # The one with fewer numbers to learn is preferred unless the other gains.
+            needed = -_GAIN if len(best.form.products) > 1 else _GAIN
+            best = whole if whole.score > best.score + needed else best
         return best
 
     def _rough(self, *products: tuple[Unit, ...]) -> Form:
