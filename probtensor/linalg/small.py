@@ -18,19 +18,18 @@ from probtensor.typing import Array, Float
 
 def triangular_root(G: Float[Array, "... S K"]) -> Float[Array, "... S S"]:
     """Lower triangular L with L L' = G G', for rows of G of comparable size or zero (modified Gram-Schmidt)."""
-    S = G.shape[-2]
-    rows = [G[..., i, :] for i in range(S)]
-    zero = jnp.zeros_like(G[..., 0, 0])
-    L = [[zero] * S for _ in range(S)]
-    for j in range(S):
-        square = jnp.sum(rows[j] ** 2, axis=-1)
-        size = jnp.sqrt(jnp.where(square > 0, square, 1.0))
-        L[j][j] = jnp.where(square > 0, size, 0.0)
-        direction = rows[j] / size[..., None]
-        for i in range(j + 1, S):
-            L[i][j] = jnp.sum(rows[i] * direction, axis=-1)
-            rows[i] = rows[i] - L[i][j][..., None] * direction
-    return jnp.stack([jnp.stack(row, axis=-1) for row in L], axis=-2)
+    own = jnp.eye(G.shape[-2], dtype=G.dtype)
+
+    def step(G: Array, at: Float[Array, "S"]) -> tuple[Array, Array]:
+        """One more row's direction taken out of all rows; rows that are done are zero."""
+        row = jnp.einsum("...sk,s->...k", G, at)
+        square = jnp.sum(row**2, axis=-1, keepdims=True)
+        direction = row / jnp.sqrt(jnp.where(square > 0, square, 1.0))
+        column = jnp.einsum("...sk,...k->...s", G, direction)
+        left = G - column[..., :, None] * direction[..., None, :]
+        return left * (1 - at)[:, None], column
+
+    return jnp.moveaxis(jax.lax.scan(step, G, own)[1], 0, -1)
 
 
 def semidefinite_root(A: Float[Array, "... S S"], eta: Float[Array, "... S"]) -> tuple[Array, Array]:

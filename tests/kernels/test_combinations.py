@@ -32,6 +32,9 @@ KERNELS = {
     "two cycles": Periodic(2.5, lengthscale=60.0, order=2) * Periodic(1.7, lengthscale=60.0, order=2),
 }
 every_kernel = pytest.mark.parametrize("name", KERNELS)
+#: What costs most to compile and says what the others say is for the slow run.
+LONG = ("matern * periodic + matern", "(periodic + matern) * periodic", "three materns")
+marked = [pytest.param(name, marks=pytest.mark.slow if name in LONG else ()) for name in KERNELS]
 transition = compiled(lambda kernel, step: kernel.transition(step))
 
 
@@ -116,7 +119,7 @@ def test_short_steps_of_a_product_keep_the_digits_of_its_noise(step):
     np.testing.assert_allclose((root_Q[0] @ root_Q[0].T)[0, 0], (moved + 1) * unit[0, 0], rtol=max(tolerance(), 1e-7))
 
 
-@every_kernel
+@pytest.mark.parametrize("name", marked)
 def test_posterior_is_that_of_the_dense_prior_and_of_the_oracle(name):
     """Irregular and repeated points, part of them without data; hyper-parameters' gradients by differences."""
     kernel, points, new_points = bound(name), random_points(15, 1), rounded([-3.0, 0.1, 5.0, 11.0, 26.0])

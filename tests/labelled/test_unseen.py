@@ -48,8 +48,12 @@ LOCAL = pt.Local(pt.Matern(1 / 2).on("day"), neighbours=5)
 
 @pytest.mark.parametrize(
     ("term", "rank", "more"),
-    [(pt.CP, 3, ()), (pt.CP, 3, (LOCAL,)), (pt.CP, "auto", ()), (pt.Tucker, 3, ())],
-    ids=["cp", "cp and local", "cp of open rank", "tucker"],
+    [
+        pytest.param(pt.CP, 3, (), id="cp"),
+        pytest.param(pt.CP, 3, (LOCAL,), id="cp and local"),
+        pytest.param(pt.CP, "auto", (), id="cp of open rank", marks=pytest.mark.slow),
+        pytest.param(pt.Tucker, 3, (), id="tucker", marks=pytest.mark.slow),
+    ],
 )
 def test_a_station_never_seen_is_told_what_the_others_share(term, rank, more):
     """Its values have a root mean square of 0.8; independent levels tell it nothing."""

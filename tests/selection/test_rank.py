@@ -101,12 +101,14 @@ def test_a_tucker_has_a_rank_for_each_mode():
     assert post.core()["mean"].shape == (2, 2, 3)
 
 
+@pytest.mark.slow
 def test_a_train_has_a_rank_for_each_bond():
     """The bonds are the ranks of the unfoldings: those of the core in its first and its last mode."""
     post = pt.fit(scattered((2, 2, 3)), pt.Offset() + pt.TensorTrain(rank="auto"))
     assert post.model.terms[1].rank == (2, 3)
 
 
+@pytest.mark.slow
 def test_open_terms_are_grown_in_turn():
     post = pt.fit(scattered(3), pt.CP("auto", modes=["a"]) + pt.Offset() + pt.CP("auto"))
     one, _, other = post.model.terms
@@ -174,6 +176,7 @@ def test_a_term_of_open_rank_is_not_bound_as_it_is(make):
         make("auto").bind({}, None)
 
 
+@pytest.mark.slow
 def test_a_mean_that_no_offset_takes_off_is_no_obstacle():
     """Kelvin: the first component starts from values whose mean is far larger than their spread."""
     x, y = np.linspace(0, 1, 14), np.linspace(0, 1, 12)
@@ -195,6 +198,7 @@ def test_values_that_are_mostly_zero_have_a_start():
     assert np.abs(post.predict({"a": np.arange(14), "b": np.arange(12)})["mean"].values - values).max() < 0.2
 
 
+@pytest.mark.slow
 def test_scattered_places_bear_more_than_rank_one():
     """As many levels as points along every mode: smooth functions are not as many numbers."""
     rng = np.random.default_rng(0)
@@ -204,6 +208,7 @@ def test_scattered_places_bear_more_than_rank_one():
     assert post.model.terms[1].rank >= 2
 
 
+@pytest.mark.slow
 def test_one_place_has_an_answer():
     data = pt.points({"x": np.repeat([0.0, 1.0], [40, 1])}, np.append(np.arange(40.0), np.nan))
     post = pt.fit(data, pt.Offset() + pt.CP("auto"))

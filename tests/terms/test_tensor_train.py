@@ -92,7 +92,9 @@ def test_start_is_random_but_for_the_first_block_so_that_the_term_is_zero():
 
 
 @both_layouts
-@pytest.mark.parametrize("learn", [False, True], ids=["held", "learned"])
+@pytest.mark.parametrize(
+    "learn", [pytest.param(False, id="held"), pytest.param(True, id="learned", marks=pytest.mark.slow)]
+)
 def test_objective_never_falls(layout, learn):
     networks.check_objective_never_falls(TensorTrain(2), layout, learn)
 
@@ -149,6 +151,7 @@ def test_one_mode_is_gaussian_process_regression():
     assert_close(elbo, np.full(2, gaussian_process.log_density(y, np.zeros(20), noisy)))
 
 
+@pytest.mark.slow
 def test_grid_and_points_are_one_fit():
     values, weights = data()
     (_, elbo), (_, elbo_points) = (
@@ -157,6 +160,7 @@ def test_grid_and_points_are_one_fit():
     assert_close(elbo_points, elbo)
 
 
+@pytest.mark.slow
 def test_a_mode_of_size_one_changes_nothing():
     values, weights = data()
     _, elbo = networks.fit(TensorTrain((2, 3)), observed("grid", values, weights), [False] * 6)
