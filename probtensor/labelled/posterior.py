@@ -108,12 +108,12 @@ class Posterior:
         return self._predictions(where, signal, quantiles)
 
     def _predictions(self, where: Places, signal: arrays.Prediction, quantiles: Sequence[float] | None) -> xr.Dataset:
-        mean = where.label(np.asarray(signal.mean))
-        variance = where.label(np.asarray(signal.variance))
+        variance = np.asarray(signal.variance)
+        found = {"mean": np.asarray(signal.mean), "sd": np.sqrt(variance + self.noise_sd**2)}
+        out = xr.Dataset({k: where.label(v) for k, v in (found | {"signal_sd": np.sqrt(variance)}).items()})
         units = {k: v for k, v in self._attrs().items() if k == "units"}
-        out = xr.Dataset({"mean": mean, "sd": np.sqrt(variance + self.noise_sd**2), "signal_sd": np.sqrt(variance)})
         if quantiles is not None:
-            out["quantiles"] = _normal_quantiles(mean, out["sd"], quantiles)
+            out["quantiles"] = _normal_quantiles(out["mean"], out["sd"], quantiles)
         for variable in out.data_vars.values():
             variable.attrs.update(units)
         return out
