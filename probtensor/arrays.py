@@ -5,7 +5,7 @@ Everything here takes and returns arrays and follows the caller's dtype; nothing
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -23,6 +23,8 @@ from probtensor.typing import Array, Float, Int, Key
 
 #: Of functions at coordinates without data, in predictions from draws.
 _SEED = 0
+#: Points without data are smoothed in multiples of this number, and of their own number but for so many leading bits.
+_FEWEST, _DIGITS = 16, 3
 
 
 class Prediction(NamedTuple):
@@ -32,10 +34,10 @@ class Prediction(NamedTuple):
     variance: Float[Array, "..."]
 
 
-class _Placed(NamedTuple):
+class _Asked(NamedTuple):
     """Where a block's functions are needed: places among its levels or behind them, and the marginals of the latter."""
 
-    levels: Int[Array, "M"]
+    places: Int[Array, "M"]
     others: Marginals | None
 
     def marginals(self, belief: Belief) -> Marginals:
@@ -43,11 +45,11 @@ class _Placed(NamedTuple):
         mean, cov = belief.marginals
         if self.others is not None:
             mean, cov = jnp.concatenate([mean, self.others.mean]), jnp.concatenate([cov, self.others.cov])
-        return Marginals(mean[self.levels], cov[self.levels])
+        return Marginals(mean[self.places], cov[self.places])
 
 
 def _combine(
-    state: State, marginals: Sequence[Sequence[Marginals]], domain: Domain, terms: Sequence[int]
+    state: State, marginals: Mapping[int, Sequence[Marginals]], domain: Domain, terms: Sequence[int]
 ) -> Prediction:
     mean = variance = jnp.zeros(domain.shape, state.power.dtype)
     for j in terms:
@@ -59,22 +61,29 @@ def _combine(
 def predict(state: State, domain: Domain, terms: tuple[int, ...]) -> Prediction:
     """The signal of these terms at any domain; terms: their positions in the model.
 
-    Levels that the data have are read off the beliefs, which is the same as to smooth once more.
+    Levels that the data have are read off the beliefs, which is the same as to smooth once more. Runs on the host, and
+    not inside another program.
     """
     if state.local is not None:
         return _with_local(state, domain, terms, known=False)
-    pairs = zip(state.model.terms, state.beliefs, strict=True)
-    placed = tuple(_placed(t, b, domain) if j in terms else () for j, (t, b) in enumerate(pairs))
-    return _predict(state, placed, domain, terms)
+    asked = tuple(_asked(state.model.terms[j], state.beliefs[j], domain) for j in terms)
+    return _predict(state, asked, domain, terms)
 
 
-def _placed(term: AbstractBoundTerm, beliefs: Sequence[Belief], domain: Domain) -> tuple[_Placed, ...]:
+def _asked(term: AbstractBoundTerm, beliefs: Sequence[Belief], domain: Domain) -> tuple[_Asked, ...]:
     out = []
     for block, belief, points in zip(term.blocks, beliefs, _block_points(term, domain), strict=True):
         found = find(np.asarray(belief.points), np.asarray(points))
-        others = _elsewhere(block.prior, belief, jnp.asarray(found.others)) if len(found.others) else None
-        out.append(_Placed(jnp.asarray(found.levels), others))
+        others = _elsewhere(block.prior, belief, jnp.asarray(_padded(found.others))) if len(found.others) else None
+        out.append(_Asked(jnp.asarray(found.levels), others))
     return tuple(out)
+
+
+def _padded(points: Float[np.ndarray, "U ..."]) -> Float[np.ndarray, "V ..."]:
+    """Repeats the last point, so that numbers of points that are close to each other share a program."""
+    step = max(_FEWEST, 1 << max(len(points).bit_length() - _DIGITS, 0))
+    size = -(-len(points) // step) * step
+    return np.concatenate([points, np.repeat(points[-1:], size - len(points), axis=0)])
 
 
 @compiled
@@ -88,12 +97,11 @@ def _elsewhere(prior: AbstractModePrior, belief: Belief, points: Float[Array, "U
 
 
 @compiled
-def _predict(
-    state: State, placed: tuple[tuple[_Placed, ...], ...], domain: Domain, terms: tuple[int, ...]
-) -> Prediction:
-    marginals = [
-        [p.marginals(b) for p, b in zip(*pair, strict=False)] for pair in zip(placed, state.beliefs, strict=True)
-    ]
+def _predict(state: State, asked: tuple[tuple[_Asked, ...], ...], domain: Domain, terms: tuple[int, ...]) -> Prediction:
+    marginals = {
+        j: [one.marginals(belief) for one, belief in zip(own, state.beliefs[j], strict=True)]
+        for j, own in zip(terms, asked, strict=True)
+    }
     return _combine(state, marginals, domain, terms)
 
 
@@ -114,7 +122,7 @@ def fitted(state: State, domain: Domain) -> Prediction:
 @compiled
 def _fitted(state: State, domain: Domain) -> Prediction:
     pairs = zip(state.model.terms, state.beliefs, strict=True)
-    marginals = [t.training_marginals(b, domain) for t, b in pairs]
+    marginals = {j: t.training_marginals(b, domain) for j, (t, b) in enumerate(pairs)}
     return _combine(state, marginals, domain, tuple(range(len(marginals))))
 
 

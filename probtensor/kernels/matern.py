@@ -26,9 +26,9 @@ _ORDERS = {0.5: 1, 1.5: 2, 2.5: 3, 3.5: 4}
 SERIES = {0.5: (), 1.5: (1.0,), 2.5: (1.0, 1 / 3), 3.5: (1.0, 0.4, 1 / 15)}
 #: A scaled step at which exp(-s) is zero; longer ones are cut to it, since their powers would overflow.
 FORGOTTEN = 1e3
-#: A scaled step after which the process noise is that of the stationary process, to the last digit.
+#: A scaled step after which the process noise is that of the stationary process, but for rounding.
 _SATURATED = 30.0
-#: So many nodes integrate exp(-2 u) times a polynomial over that step, to the last digit.
+#: So many nodes integrate exp(-2 u) times a polynomial over that step, but for rounding.
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(32)
 
 

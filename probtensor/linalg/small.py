@@ -13,23 +13,23 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from probtensor.typing import Array, Float
+from probtensor.typing import Array, Float, Int
 
 
 def triangular_root(G: Float[Array, "... S K"]) -> Float[Array, "... S S"]:
     """Lower triangular L with L L' = G G', for rows of G of comparable size or zero (modified Gram-Schmidt)."""
-    own = jnp.eye(G.shape[-2], dtype=G.dtype)
 
-    def step(G: Array, at: Float[Array, "S"]) -> tuple[Array, Array]:
+    @jax.checkpoint  # kept for each row would be several arrays like G
+    def step(G: Array, at: Int[Array, ""]) -> tuple[Array, Array]:
         """One more row's direction taken out of all rows; rows that are done are zero."""
-        row = jnp.einsum("...sk,s->...k", G, at)
+        row = jnp.take(G, at, axis=-2)
         square = jnp.sum(row**2, axis=-1, keepdims=True)
         direction = row / jnp.sqrt(jnp.where(square > 0, square, 1.0))
-        column = jnp.einsum("...sk,...k->...s", G, direction)
+        column = jnp.sum(G * direction[..., None, :], axis=-1)
         left = G - column[..., :, None] * direction[..., None, :]
-        return left * (1 - at)[:, None], column
+        return left.at[..., at, :].set(0.0), column
 
-    return jnp.moveaxis(jax.lax.scan(step, G, own)[1], 0, -1)
+    return jnp.moveaxis(jax.lax.scan(step, G, jnp.arange(G.shape[-2]))[1], 0, -1)
 
 
 def semidefinite_root(A: Float[Array, "... S S"], eta: Float[Array, "... S"]) -> tuple[Array, Array]:

@@ -72,12 +72,11 @@ def pool(
     Args:
         points: of the observations.
         unit_noise: of each.
-        turn: numbers all different; places come in the order of their observations' least. None: as they are named.
+        turn: a permutation; places come in the order of the least turn of their observations. None: as they are named.
     """
     turn = np.arange(len(points)) if turn is None else turn
-    _, inverse = np.unique(points, axis=0, return_inverse=True)
-    inverse = inverse.ravel()
-    earliest = np.full(inverse.max() + 1, len(points))
+    distinct, inverse = np.unique(points, axis=0, return_inverse=True)
+    inverse, earliest = inverse.ravel(), np.full(len(distinct), len(points))
     np.minimum.at(earliest, inverse, turn)
     first = np.argsort(turn)[np.sort(earliest)]
     place = np.argsort(np.argsort(earliest))[inverse]

@@ -129,7 +129,7 @@ class _Search:
     def nested(self) -> Evidence:
         """Products of one unit, of it and a second, and so on, or the product of all; all of them rough."""
         rough = [self.judged(self._rough((unit,)), _FIRST) for unit in self.units]
-        best = longest = max(rough, key=lambda e: e.score)
+        alone = best = longest = max(rough, key=lambda e: e.score)
         while len(longest.form.units) < len(self.units):
             products = longest.form.products
             used = products[-1]
@@ -138,9 +138,8 @@ class _Search:
             best = longest if longest.score > best.score + _GAIN else best
         if len(self.units) > 1:
             whole = self.judged(self._rough(self.units), _FIRST)
-            # The one with fewer numbers to learn is preferred unless the other gains.
-            needed = -_GAIN if len(best.form.products) > 1 else _GAIN
-            best = whole if whole.score > best.score + needed else best
+            # It has more numbers to learn than a single unit, over which it must gain; a nested sum must gain over it.
+            best = whole if whole.score > max(alone.score + _GAIN, best.score - _GAIN) else best
         return best
 
     def _rough(self, *products: tuple[Unit, ...]) -> Form:

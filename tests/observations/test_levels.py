@@ -5,15 +5,15 @@ import pytest
 
 from probtensor.observations.levels import find
 
-KNOWN = np.array([3.0, 1.0, 2.0])
+KNOWN = np.array([3.0, 1.0, 2.0, 0.0])
 
 
 @pytest.mark.parametrize(
     ("asked", "levels", "others"),
     [
         ([1.0, 3.0, 1.0], [1, 0, 1], []),
-        ([2.5, 2.0, -1.0, 2.5], [3, 2, 4, 3], [2.5, -1.0]),
-        ([-0.0], [3], [0.0]),
+        ([2.5, 2.0, -1.0, 2.5], [4, 2, 5, 4], [2.5, -1.0]),
+        ([-0.0], [3], []),
         ([], [], []),
     ],
 )

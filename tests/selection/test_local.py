@@ -56,6 +56,33 @@ def test_a_coordinate_that_says_nothing_is_left_out():
     assert found[-1].form.products == ((X,),)
 
 
+@pytest.mark.parametrize(
+    ("nested", "whole", "found"),
+    [
+        (0.0, 0.0, "alone"),
+        (0.0, 0.02, "whole"),
+        (0.015, 0.0, "nested"),
+        (0.015, 0.006, "nested"),
+        (0.03, 0.025, "whole"),
+    ],
+)
+def test_more_numbers_must_gain(nested, whole, found):
+    """Against x alone, which scores zero; 0.01 is a gain."""
+    forms = {
+        ((X,),): ("alone", 0.0),
+        ((T,),): ("t", -1.0),
+        ((X,), (X, T)): ("nested", nested),
+        ((T, X),): ("whole", whole),
+    }
+
+    class Scored(local._Search):
+        def judged(self, form, fractions, near=None):
+            return local.Evidence(form, forms[form.products][1], {})
+
+    best = Scored((T, X), AXES, 1.0, LIKELIHOOD, None, print, {}).nested()
+    assert forms[best.form.products][0] == found
+
+
 def test_names_alone_have_no_local_term():
     axes = {"a": Axis("a", "category", np.arange(4.0)), "b": Axis("b", "numeric", np.zeros(1))}
     data = observations(domain({"a": np.arange(4.0), "b": np.zeros(1)}, {}), np.ones((4, 1)), np.ones((4, 1)))

@@ -9,6 +9,7 @@ from probtensor.axes import Axis
 from probtensor.compilation import compiled
 from probtensor.kernels.base import Start
 from probtensor.kernels.matern import Matern
+from probtensor.kernels.periodic import Periodic
 from probtensor.statespace.chain import apply_blocks, discretise, emit, lift
 from probtensor.statespace.smoothing import _backward, posterior_chain, smooth
 from tests.helpers import DTYPE, assert_close
@@ -32,9 +33,16 @@ def sites(kind="full", T=10):
     return [jnp.asarray(x, DTYPE) for x in random_sites(T, kind, 0)]
 
 
-def test_slopes_are_those_of_the_recursion():
-    """The backward pass differentiated by JAX, with respect to everything that it reads."""
-    chain = discretise(kernel(2.5), jnp.asarray(POINTS[:5], DTYPE))
+#: A smooth process, and a changing cycle beside a lasting one, which has no noise.
+SLOPED = {"matern": Matern(5 / 2), "cycles": Periodic(2.5, order=1) * Matern(1 / 2) + Periodic(4.0, order=1)}
+
+
+@pytest.mark.parametrize("name", SLOPED)
+def test_slopes_are_those_of_the_recursion(name):
+    """The backward pass differentiated by JAX, with respect to everything that it reads; one step has length zero."""
+    start = Start(np.array([1.0, 3.0]), np.array([1.0, 0.5]), True)
+    bound = SLOPED[name].bind(Axis("x", "numeric", POINTS), start)
+    chain = discretise(bound, jnp.asarray([0.0, 0.7, 0.7, 2.0, 5.0], DTYPE))
     given = (chain, *sites("part", 5))
 
     @compiled
