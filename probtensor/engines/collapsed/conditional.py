@@ -6,16 +6,12 @@ import warnings
 from typing import NamedTuple
 
 import numpy as np
-from scipy.sparse.linalg import LinearOperator, cg
 
 from probtensor.engines.collapsed.contrasts import Contrasts
 from probtensor.engines.collapsed.signal import Signal
+from probtensor.engines.collapsed.systems import System
 from probtensor.errors import ProbtensorWarning
 from probtensor.typing import Bool, Float
-
-#: Posterior standard deviations by which a draw is off at most, in any direction: the norm of the residual, since no
-#: eigenvalue of the precision is below 1. Relative to the data's size it would stop early where the noise is small.
-_TOLERANCE = 0.1
 
 
 class Perturbation(NamedTuple):
@@ -49,57 +45,39 @@ def groups(signal: Signal) -> list[Bool[np.ndarray, "P"]]:
 
 
 def draw(
-    signal: Signal,
+    system: System,
     noise: Contrasts,
     values: Float[np.ndarray, "N"],
-    white: Float[np.ndarray, "P"],
-    free: Bool[np.ndarray, "P"],
-    perturbation: Perturbation,
+    start: Float[np.ndarray, "P"],
+    one: Perturbation,
     iterations: int,
 ) -> Float[np.ndarray, "P"]:
     """The white noise with its free part drawn from the posterior given the rest.
 
     The minimiser of half the squares of standardised contrasts and of white noise, each perturbed by its own standard
-    normal noise; found by conjugate gradients.
+    normal noise.
 
     Args:
-        signal: of the terms, linear in the free part.
+        system: of the free part.
         noise: the contrasts of residuals.
         values: at the entries.
-        white: where the chain stands.
-        free: what is drawn.
-        perturbation: of contrasts and white noise.
-        iterations: at most.
+        start: where the solver starts.
+        one: noise of contrasts and white noise.
+        iterations: of the solver, at most.
 
     Source: Papandreou and Yuille 2010 (perturb and optimise).
     """
-    held = np.where(free, 0.0, white)
-    constant = signal(held)
-    target = noise.A @ (values - constant) + np.sqrt(noise.variance) * perturbation.contrast
-
-    def put(part: np.ndarray) -> np.ndarray:
-        whole = held.copy()
-        whole[free] = part
-        return whole
-
-    def pull(contrast: np.ndarray) -> np.ndarray:
-        return signal.pull(held, noise.weighted @ contrast)[free]
-
-    def precision(part: np.ndarray) -> np.ndarray:
-        return part + pull(noise.A @ (signal(put(part)) - constant))
-
-    size = int(free.sum())
-    system = LinearOperator((size, size), matvec=precision, dtype=white.dtype)
-    right = perturbation.white[free] + pull(target)
-    part, left = cg(system, right, x0=white[free], rtol=0.0, atol=_TOLERANCE, maxiter=iterations)
-    if left:
+    target = system.contrast(values) + np.sqrt(noise.variance) * one.contrast
+    right = one.white[system.free] + system.pull(target)
+    part, solved = system.solve(right, start[system.free], iterations)
+    if not solved:
         warnings.warn(
             f"a posterior draw of the terms beside Local was not solved for in {iterations} steps: the noise is tiny "
             "beside them, and error bars may be too narrow; hold it higher with likelihood=pt.Gaussian(pt.fixed(sd))",
             ProbtensorWarning,
             stacklevel=1,  # the same line for every draw, so that it is shown once
         )
-    return put(part)
+    return system.whole(part)
 
 
 class Chain:
@@ -113,6 +91,7 @@ class Chain:
         """iterations: of the solver in one step, at most."""
         self.white, self._iterations = white, iterations
         self._rng = np.random.default_rng(seed)
+        self._systems: dict[int, System] = {}
 
     def sweep(self, signal: Signal, noise: Contrasts, values: Float[np.ndarray, "N"]) -> list[np.ndarray]:
         """Draws every group once; gives a pair of draws with opposite noise in the last group."""
@@ -122,7 +101,14 @@ class Chain:
         free = groups(signal)
         for g, chosen in enumerate(free):
             one = Perturbation(self._rng.standard_normal(len(values)), self._rng.standard_normal(signal.size))
+            system = self._system(g, signal, noise, chosen)
             if g == len(free) - 1:
-                pair.append(draw(signal, noise, values, self.white, chosen, one.mirrored(), self._iterations))
-            self.white = draw(signal, noise, values, self.white, chosen, one, self._iterations)
+                pair.append(draw(system, noise, values, self.white, one.mirrored(), self._iterations))
+            self.white = draw(system, noise, values, self.white, one, self._iterations)
         return [self.white, *pair]
+
+    def _system(self, group: int, signal: Signal, noise: Contrasts, free: Bool[np.ndarray, "P"]) -> System:
+        known = self._systems.get(group)
+        if known is None or not known.serves(signal, noise, self.white):
+            self._systems[group] = System(signal, noise, self.white, free)
+        return self._systems[group]

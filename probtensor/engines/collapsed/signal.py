@@ -10,6 +10,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy import sparse
+from scipy.linalg import block_diag
 from scipy.optimize import minimize
 
 from probtensor.compilation import compiled, compiled_for
@@ -19,7 +21,7 @@ from probtensor.observations.domain import Domain
 from probtensor.priors.base import Belief
 from probtensor.priors.categorical import Categorical
 from probtensor.terms.base import AbstractBoundTerm
-from probtensor.typing import Array, Float, Int
+from probtensor.typing import Array, Bool, Float, Int
 
 Terms = tuple[AbstractBoundTerm, ...]
 #: For each term, for each of its blocks.
@@ -83,6 +85,16 @@ def _pull_learned(
 
 def _values(colourings: Any, shapes: Shapes, white: Array) -> Values:
     return _coloured(colourings, _unpacked(shapes, white))
+
+
+def _alone(term: AbstractBoundTerm, domain: Domain, rows: Array, values: tuple[Array, ...]) -> Array:
+    return total((term,), (values,), domain)[rows]
+
+
+def _columns(colouring: Any, shape: tuple[int, ...], units: Float[Array, "F F"]) -> Float[Array, "F T R"]:
+    """What each unit of a block's white noise adds to its functions."""
+    nothing = colouring(jnp.zeros(shape, units.dtype))
+    return jax.vmap(lambda unit: colouring(unit.reshape(shape)) - nothing)(units)
 
 
 def _spread(belief: Belief) -> Array:
@@ -177,6 +189,40 @@ class Signal:
     def pull(self, white: Float[np.ndarray, "P"], cotangent: Float[np.ndarray, "N"]) -> Float[np.ndarray, "P"]:
         """Gradient with respect to the vector of the inner product of signal and cotangent."""
         return np.asarray(self._pull(white, cotangent))
+
+    def derivative(
+        self, white: Float[np.ndarray, "P"], free: Bool[np.ndarray, "P"]
+    ) -> tuple[sparse.csr_matrix, Float[np.ndarray, "V F"]]:
+        """With respect to whole blocks that the signal is linear in, as a product.
+
+        An entry reads one level of each block: what the term gives where the block is the levels' numbers, over what
+        it gives where the block is one, tells which.
+
+        Returns:
+            (N, V) what entries read of the V function values of the free blocks, and these from their white noise.
+        """
+        read, colours = [], []
+        values = self.values(np.where(free, 0.0, white))
+        for j, (term, own) in enumerate(zip(self.terms, self.blocks(), strict=True)):
+            alone = compiled_for(_alone, term, self._domain, self._rows)
+            for k, at in enumerate(own):
+                if not free[at].any():
+                    continue
+                T, R = values[j][k].shape
+                for r in range(R):
+                    unit = np.zeros((T, R))
+                    unit[:, r] = 1.0
+                    one, numbered = (
+                        np.asarray(alone((*values[j][:k], jnp.asarray(block), *values[j][k + 1 :])))
+                        for block in (unit, unit * np.arange(1, T + 1)[:, None])
+                    )
+                    rows = np.flatnonzero(one)
+                    levels = np.round(numbered[rows] / one[rows]).astype(int) - 1
+                    read.append(sparse.csc_matrix((one[rows], (rows, levels)), shape=(len(one), T)))
+                colour = compiled_for(_columns, self._colourings[j][k], self._shapes[j][k])
+                columns = np.asarray(colour(jnp.eye(at.stop - at.start)))
+                colours.append(columns.transpose(2, 1, 0).reshape(T * R, -1))
+        return sparse.hstack(read, format="csr"), block_diag(*colours)
 
     def pull_learned(self, white: Float[np.ndarray, "P"], cotangent: Float[np.ndarray, "N"]) -> Terms:
         """The same with respect to what is `movable`."""
