@@ -33,6 +33,8 @@ _CORRELATIONS = (
 _TRIED = 60
 #: Passes of weighted least squares.
 _PASSES = 3
+#: A shape that varies by a smaller share of its square is a second nugget.
+_FLAT = 1e-28
 #: A variogram that rises by a smaller share of its height shows no structure.
 _LEAST_RISE = 0.1
 #: Square of the normal distribution's median absolute value: turns a median into a variance.
@@ -91,14 +93,14 @@ def lengthscale(
         return None
     spacing = float(np.median(np.diff(points)))
     tried = np.geomspace(max(0.5 * spacing, distance[0] / 4), points[-1] - points[0], _TRIED)
-    shapes = [1 - correlation(distance / scale) for correlation in _CORRELATIONS for scale in tried]
+    shapes = np.stack([1 - correlation(distance / scale) for correlation in _CORRELATIONS for scale in tried])
     # A height's relative error falls with the number of independent pairs, about the range over the distance. The
     # model's own heights stand in it, since those of the data err to the low side where they get much weight.
     weight = 1 / distance
     for _ in range(_PASSES):
-        fits = [_two_parts(shape, height, weight) for shape in shapes]
-        k = int(np.argmin([fit[2] for fit in fits]))
-        nugget, sill, _ = fits[k]
+        parts, left = _two_parts(shapes, height, weight)
+        k = int(np.argmin(left))
+        nugget, sill = parts[k]
         weight = 1 / (distance * (nugget + sill * shapes[k]) ** 2)
     rise = sill * shapes[k][-1]
     return float(tried[k % _TRIED]) if rise > _LEAST_RISE * (nugget + rise) else None
@@ -151,15 +153,26 @@ def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
     return float(values[order][np.searchsorted(total, 0.5 * total[-1])])
 
 
-def _two_parts(shape: np.ndarray, height: np.ndarray, weight: np.ndarray) -> tuple[float, float, float]:
-    """The nugget and the sill, neither negative, of nugget + sill * shape nearest to the heights, and what is left."""
-    root = np.sqrt(weight)
-    design = np.stack([np.ones_like(shape), shape], axis=1) * root[:, None]
-    target = height * root
-    candidates = [np.linalg.lstsq(design, target, rcond=None)[0]]
-    if candidates[0].min() < 0:
-        alone = [design[:, k] @ target / (design[:, k] @ design[:, k]) for k in range(2)]
-        candidates = [np.array([alone[0], 0.0]), np.array([0.0, alone[1]])]
-    left = [float(np.sum((target - design @ c) ** 2)) for c in candidates]
-    k = int(np.argmin(left))
-    return float(candidates[k][0]), float(candidates[k][1]), left[k]
+def _two_parts(
+    shapes: Float[np.ndarray, "K n"], height: Float[np.ndarray, "n"], weight: Float[np.ndarray, "n"]
+) -> tuple[Float[np.ndarray, "K 2"], Float[np.ndarray, "K"]]:
+    """For each shape the nugget and the sill, neither negative, of nugget + sill * shape nearest to the heights.
+
+    Also gives the weighted squares that are left.
+    """
+    share = weight / weight.sum()
+    middle, level = shapes @ share, height @ share
+    apart = shapes - middle[:, None]
+    square = apart**2 @ share
+    flat = square <= _FLAT * middle**2
+    slope = np.where(flat, level * middle / (1 + middle**2), apart @ (share * height) / np.where(flat, 1.0, square))
+    free = np.stack([level - slope * middle, slope], axis=1)
+    alone = (shapes @ (share * height)) / np.maximum(shapes**2 @ share, np.finfo(float).tiny)
+    nothing = np.zeros_like(alone)
+    candidates = np.stack([free, np.stack([nothing + level, nothing], 1), np.stack([nothing, alone], 1)])
+    fitted = candidates[..., :1] + candidates[..., 1:] * shapes
+    left = (height - fitted) ** 2 @ weight
+    left[0, free.min(axis=1) < 0] = np.inf
+    best = np.argmin(left, axis=0)
+    every = np.arange(len(shapes))
+    return candidates[best, every], left[best, every]

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from scipy.optimize import nnls
 
 from probtensor.axes import Axis
 from probtensor.observations.domain import domain, observations
-from probtensor.observations.variogram import lengthscale, lengthscales
+from probtensor.observations.variogram import _two_parts, lengthscale, lengthscales
 
 LEVELS = 600
 CORRELATIONS = {
@@ -100,3 +101,19 @@ def test_an_axis_spreads_starts_around_what_the_data_suggest():
     np.testing.assert_allclose(axis.lengthscales(3, 2.0), [8.0, 2.0, 0.5])
     np.testing.assert_allclose(axis.lengthscales(2, 5000.0), [499.5, 499.5 / 4])
     assert axis.lengthscales(3)[0] == 499.5
+
+
+def test_two_parts_are_non_negative_least_squares():
+    """Rising, falling and constant shapes, against SciPy's solver, one by one."""
+    rng = np.random.default_rng(5)
+    distance, weight = np.geomspace(0.1, 5, 12), rng.uniform(0.1, 2, 12)
+    shapes = np.stack([*(1 - np.exp(-distance / scale) for scale in (0.1, 1, 10)), np.full(12, 0.7)])
+    for height in (1 + shapes[1], 2 - shapes[1], shapes[2] - 0.1, rng.uniform(0.5, 1.5, 12)):
+        parts, left = _two_parts(shapes, height, weight)
+        assert parts.min() >= 0
+        for shape, one, rest in zip(shapes, parts, left, strict=True):
+            root = np.sqrt(weight)
+            expected, norm = nnls(np.stack([root, root * shape], axis=1), root * height)
+            np.testing.assert_allclose(rest, norm**2, rtol=1e-9, atol=1e-12)
+            fitted = one[0] + one[1] * shape
+            np.testing.assert_allclose(fitted, expected[0] + expected[1] * shape, rtol=0, atol=1e-7)
