@@ -178,7 +178,7 @@ class MessagePassing:
         quiet, always = (_QUIET, _ALWAYS) if fresh else (0, BLOCK)
         laps, counts = [], []
         objective: list[float] = []
-        enough = self.tol * self.power * float(observations.count)
+        enough = self.tol * self.power * observations.count
         converged, gain = False, np.nan
         while len(objective) < self.max_sweeps:
             begun, done = time.perf_counter(), len(objective)

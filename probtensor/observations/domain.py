@@ -68,9 +68,9 @@ class Observations(eqx.Module):
     weights: Float[Array, "..."]
 
     @property
-    def count(self) -> Float[Array, ""]:
+    def count(self) -> int:
         """Number of entries with a positive weight."""
-        return jnp.sum(self.weights > 0).astype(self.values.dtype)
+        return int(np.count_nonzero(np.asarray(self.weights) > 0))
 
 
 def joint_levels(

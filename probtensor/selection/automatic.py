@@ -119,7 +119,7 @@ def choose(
     """
     base = [name for name, axis in axes.items() if not (axis.parent or axis.parts)]
     varying = [name for name in base if axes[name].size > 1]
-    count = int(observations.count)
+    count = observations.count
     if not varying or count < _FEWEST:
         model = offset(axes) + CP(ranks[0], modes=varying) if ranks and varying else Sum((Offset(),))
         return Choice(model, engine.resolved(), (), "none: too few observations to hold any out")
@@ -158,7 +158,7 @@ class _Judge:
         self._axes, self._likelihood, self._engine, self._seed, self._note = axes, likelihood, engine, seed, note
         self._observations, self._inner, self._held = observations, judging.without(observations, held), held
         self._varying = [name for name in base if axes[name].size > 1]
-        self._few = int(observations.count) <= _FEW
+        self._few = observations.count <= _FEW
         self._scale = scale_of(self._inner)
         self._base = base
         self._gaps: np.ndarray | None = None

@@ -150,7 +150,7 @@ class Problem:
         functions = [math.prod(sizes[c] for c in bound.letters(k)) for k in range(len(levels))]
         if isinstance(self.model.terms[j], CP) and functions[0] > math.prod(levels) // max(levels):
             return False  # a product of so many levels has no larger rank
-        count = float(self.observations.count)
+        count = self.observations.count
         numbers = [
             n if isinstance(b.prior, Categorical) else min(n, math.sqrt(count))
             for n, b in zip(levels, bound.blocks, strict=True)
@@ -214,7 +214,7 @@ class Problem:
         """
         assert self.engine.power is not None and self.engine.max_sweeps is not None
         inner, most = self.inner, min(self.engine.max_sweeps, _SWEEPS)
-        still = _STILL / (self.engine.power * float(inner.count))
+        still = _STILL / (self.engine.power * inner.count)
         engine = dataclasses.replace(self.engine, tol=still, max_sweeps=min(most, _BETWEEN), restarts=1)
         state, made, compiling, running = self._state(functions, capacity, before), 0, 0.0, 0.0
         while made < most:

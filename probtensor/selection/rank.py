@@ -127,7 +127,7 @@ def choose(
     smallest = Sum(tuple(ranked(t) if growing.is_open(t) else t for t in model.terms))
     engine = engine.resolved_for(bind(smallest, axes, likelihood, scale))
     protocol, held = "none: too few observations to hold any out", np.zeros(observations.values.shape, bool)
-    if int(observations.count) >= _FEW:
+    if observations.count >= _FEW:
         with contextlib.suppress(DataError):  # all at one place
             protocol, held = hold_out(names, observations, seed)
     without = Sum(tuple(t for t in model.terms if not isinstance(t, Local)))
