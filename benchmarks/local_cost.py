@@ -34,7 +34,7 @@ def signal(size: int) -> xr.DataArray:
 
 def boxes(shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
     held = np.zeros(shape, dtype=bool)
-    for _ in range(int(HIDDEN * held.size / np.prod(BOX))):
+    for _ in range(max(1, int(HIDDEN * held.size / np.prod(BOX)))):
         corner = [generator.integers(n) for n in shape]
         held[tuple(slice(at, at + edge) for at, edge in zip(corner, BOX, strict=True))] = True
     return held
