@@ -10,13 +10,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from probtensor.compilation import compiled, one_blas_thread
+from probtensor.compilation import compiled, one_blas_thread, padded
 from probtensor.engines.collapsed import prediction
+from probtensor.engines.placing import placed
 from probtensor.engines.sweep import State
 from probtensor.observations.domain import Domain
-from probtensor.observations.levels import find
 from probtensor.priors.base import AbstractModePrior, Belief, Marginals
 from probtensor.terms.base import AbstractBoundTerm
 from probtensor.typing import Array, Float, Int, Key
@@ -48,13 +47,12 @@ class _Asked(NamedTuple):
         return Marginals(mean[self.places], cov[self.places])
 
 
-def _combine(
-    state: State, marginals: Mapping[int, Sequence[Marginals]], domain: Domain, terms: Sequence[int]
-) -> Prediction:
+def _combine(state: State, marginals: Mapping[int, Sequence[Marginals]], domain: Domain) -> Prediction:
+    """The sum of terms, by their positions in the model."""
     mean = variance = jnp.zeros(domain.shape, state.power.dtype)
-    for j in terms:
-        mean = mean + state.model.terms[j].mean(marginals[j], domain)
-        variance = variance + state.model.terms[j].variance(marginals[j], domain)
+    for j, own in marginals.items():
+        mean = mean + state.model.terms[j].mean(own, domain)
+        variance = variance + state.model.terms[j].variance(own, domain)
     return Prediction(mean, variance)
 
 
@@ -66,29 +64,26 @@ def predict(state: State, domain: Domain, terms: tuple[int, ...]) -> Prediction:
     """
     if state.local is not None:
         return _with_local(state, domain, terms, known=False)
-    asked = tuple(_asked(state.model.terms[j], state.beliefs[j], domain) for j in terms)
-    return _predict(state, asked, domain, terms)
+    asked = {j: _asked(state.model.terms[j], state.beliefs[j], domain) for j in terms}
+    return _predict(state, asked, domain)
 
 
 def _asked(term: AbstractBoundTerm, beliefs: Sequence[Belief], domain: Domain) -> tuple[_Asked, ...]:
     out = []
-    for block, belief, points in zip(term.blocks, beliefs, _block_points(term, domain), strict=True):
-        found = find(np.asarray(belief.points), np.asarray(points))
-        others = _elsewhere(block.prior, belief, jnp.asarray(_padded(found.others))) if len(found.others) else None
+    for block, belief, found in zip(term.blocks, beliefs, placed(term, domain), strict=True):
+        others = (
+            _elsewhere(block.prior, belief, jnp.asarray(padded(found.others, _shared_size(len(found.others)))))
+            if len(found.others)
+            else None
+        )
         out.append(_Asked(jnp.asarray(found.levels), others))
     return tuple(out)
 
 
-def _padded(points: Float[np.ndarray, "U ..."]) -> Float[np.ndarray, "V ..."]:
-    """Repeats the last point, so that numbers of points that are close to each other share a program."""
-    step = max(_FEWEST, 1 << max(len(points).bit_length() - _DIGITS, 0))
-    size = -(-len(points) // step) * step
-    return np.concatenate([points, np.repeat(points[-1:], size - len(points), axis=0)])
-
-
-@compiled
-def _block_points(term: AbstractBoundTerm, domain: Domain) -> tuple[Float[Array, "M ..."], ...]:
-    return term.block_points(domain)
+def _shared_size(number: int) -> int:
+    """A size for all numbers of points that are close to each other, so that they share a program."""
+    step = max(_FEWEST, 1 << max(number.bit_length() - _DIGITS, 0))
+    return -(-number // step) * step
 
 
 @compiled
@@ -97,12 +92,12 @@ def _elsewhere(prior: AbstractModePrior, belief: Belief, points: Float[Array, "U
 
 
 @compiled
-def _predict(state: State, asked: tuple[tuple[_Asked, ...], ...], domain: Domain, terms: tuple[int, ...]) -> Prediction:
+def _predict(state: State, asked: dict[int, tuple[_Asked, ...]], domain: Domain) -> Prediction:
     marginals = {
         j: [one.marginals(belief) for one, belief in zip(own, state.beliefs[j], strict=True)]
-        for j, own in zip(terms, asked, strict=True)
+        for j, own in asked.items()
     }
-    return _combine(state, marginals, domain, terms)
+    return _combine(state, marginals, domain)
 
 
 def _with_local(state: State, domain: Domain, terms: tuple[int, ...], known: bool) -> Prediction:
@@ -123,7 +118,7 @@ def fitted(state: State, domain: Domain) -> Prediction:
 def _fitted(state: State, domain: Domain) -> Prediction:
     pairs = zip(state.model.terms, state.beliefs, strict=True)
     marginals = {j: t.training_marginals(b, domain) for j, (t, b) in enumerate(pairs)}
-    return _combine(state, marginals, domain, tuple(range(len(marginals))))
+    return _combine(state, marginals, domain)
 
 
 def sample(state: State, domain: Domain, key: Key, n: int) -> Float[Array, "n ..."]:

@@ -49,6 +49,12 @@ def _program(
     return jax.jit(run, compiler_options=_OPTIONS)
 
 
+def padded(array: np.ndarray, size: int) -> np.ndarray:
+    """Repeats the last row up to a size that a program is compiled for."""
+    missing = size - len(array)
+    return array if missing == 0 else np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])
+
+
 @contextlib.contextmanager
 def one_blas_thread() -> Iterator[None]:
     """Keeps BLAS to one thread while it lasts, then restores what was set.

@@ -111,9 +111,8 @@ def _alternate(
     def one(k: Array, key: Key) -> tuple[tuple[Array, ...], Array]:
         blocks = tuple(Block(_alone(b.prior, k, term.rank), b.points) for b in term.blocks)
         alone = BoundCP(1, term.names, term.constant, blocks)
-        ones = [1] * len(blocks)
-        beliefs = [_certain(b) for b in positive_starts(key, blocks, ones, ones)]
-        beliefs[0] = _certain(beliefs[0], 0.0)
+        scales = [float(k > 0) for k in range(len(blocks))]
+        beliefs = [_certain(b) for b in positive_starts(key, blocks, [1] * len(blocks), scales)]
 
         def turn(_: Array, means: tuple[Array, ...]) -> tuple[Array, ...]:
             return _round(alone, beliefs, means, observations, residual, clip, precision)[0]
@@ -128,8 +127,8 @@ def _alternate(
     return jax.vmap(one)(jnp.arange(term.rank), jax.random.split(key, term.rank))
 
 
-def _certain(belief: Belief, scale: float = 1.0) -> Belief:
-    return belief._replace(mean=scale * belief.mean, cov=jnp.zeros_like(belief.cov))
+def _certain(belief: Belief) -> Belief:
+    return belief._replace(cov=jnp.zeros_like(belief.cov))
 
 
 def _huber(residual: Array, clip: Array) -> Array:

@@ -179,8 +179,7 @@ def _transition_jvp(nu: float, primals: tuple[Array], tangents: tuple[Array]) ->
     for i in range(order):
         v = v.at[..., i].set((g[..., i] - jnp.sum(L[..., i, :] * v, axis=-1)) / pivots[..., i])
     half = np.tril(np.ones((order, order)), -1) + 0.5 * np.eye(order)
-    moves = ((s > 0) & (s < FORGOTTEN))[..., None, None]
     dL = L @ (v[..., :, None] * v[..., None, :] * jnp.asarray(half, dtype=s.dtype))
     G = jnp.asarray(_nilpotent(order) - np.eye(order), dtype=s.dtype)
-    ds = ds[..., None, None]
-    return (F, L), ((s < FORGOTTEN)[..., None, None] * (G @ F) * ds, jnp.where(moves, dL, 0.0) * ds)
+    ds = jnp.where(s < FORGOTTEN, ds, 0.0)[..., None, None]
+    return (F, L), (G @ F * ds, dL * ds)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from probtensor.compilation import compiled
+from probtensor.compilation import compiled, padded
 from probtensor.kernels.field import AbstractFieldKernel
 from probtensor.typing import Array, Float, Int
 
@@ -119,7 +119,8 @@ def condition(
     for at in range(0, len(index), _CHUNK):
         some = slice(at, min(at + _CHUNK, len(index)))
         n = some.stop - at
-        hood = gather(Entries(*(_padded(a[some]) for a in targets)), sources, _padded(index[some]))
+        batch = Entries(*(padded(a[some], _CHUNK) for a in targets))
+        hood = gather(batch, sources, padded(index[some], _CHUNK))
         found = compiled_covariances(kernel, hood)
         solved = solve(found, noise, hood, none).weights
         weights[some] = solved[:n]
@@ -127,12 +128,6 @@ def condition(
         variance[some] = left[:n] + noise * targets.unit_noise[some]
     floor = noise * targets.unit_noise + 1e-12 * float(np.max(np.abs(variance), initial=0.0))
     return Conditionals(index, weights * (index >= 0), np.maximum(variance, floor))
-
-
-def _padded(array: np.ndarray) -> np.ndarray:
-    """Repeats the last row, so that every batch has one shape."""
-    missing = _CHUNK - len(array)
-    return array if missing == 0 else np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])
 
 
 class Slopes(NamedTuple):

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.linalg import blas, lapack
 
-from probtensor.compilation import compiled
+from probtensor.compilation import compiled, padded
 from probtensor.errors import ModelError
 from probtensor.kernels.field import AbstractFieldKernel
 from probtensor.nearest.conditionals import JITTER, Entries
@@ -109,12 +109,12 @@ def draw(
         near = np.concatenate([entries.points[index], targets[before]])
         k, m = len(near), len(rows)
         # One shape for all blocks but the first.
-        padded = _padded(near, (len(index), len(index) + most))
+        among = _padded(near, (len(index), len(index) + most))
         known = np.concatenate([values[:, index], out[:, before]], axis=1)
         unknown = noise * np.concatenate([entries.unit_noise[index], np.zeros(len(before))])
-        factor = _factor(_covariance(kernel, padded, padded)[:k, :k], unknown, size)
+        factor = _factor(_covariance(kernel, among, among)[:k, :k], unknown, size)
         places = _padded(targets[rows])
-        toward = _solved(factor, _covariance(kernel, padded, places)[:k, :m])
+        toward = _solved(factor, _covariance(kernel, among, places)[:k, :m])
         left = _factor(_covariance(kernel, places, places)[:m, :m] - toward.T @ toward, np.zeros(m), size)
         out[:, rows] = _solved(factor, known.T).T @ toward + white[:, rows] @ np.tril(left).T
         done = np.concatenate([done, rows])
@@ -136,9 +136,8 @@ def _nearest(
 
 
 def _padded(points: Float[np.ndarray, "m D"], sizes: tuple[int, ...] = _SIZES) -> Float[np.ndarray, "M D"]:
-    """Repeats the last point up to the next of some sizes, so that few programs are compiled."""
-    size = next(s for s in sizes if s >= len(points))
-    return np.concatenate([points, np.repeat(points[-1:], size - len(points), axis=0)])
+    """Up to the next of some sizes, so that few programs are compiled."""
+    return padded(points, next(s for s in sizes if s >= len(points)))
 
 
 @compiled

@@ -29,14 +29,14 @@ from probtensor.typing import Array, Float, Key
 class PosteriorChain(NamedTuple):
     """The posterior as a Markov chain: x_t = y + root_Q_t (c_t - U_t y) + factor_t e_t with y = F_t x_(t-1), n = R S.
 
-    The bracket is the expectation of the innovation, which is standard normal under the prior; half_log_det is that of
-    its precision.
+    The bracket is the expectation of the innovation, which is standard normal under the prior; log_det is that of its
+    precision.
     """
 
     U: Float[Array, "T n n"]
     c: Float[Array, "T n"]
     factor: Float[Array, "T n n"]
-    half_log_det: Float[Array, "T"]
+    log_det: Float[Array, "T"]
 
 
 class Message(NamedTuple):
@@ -65,7 +65,7 @@ def _absorb(here: Message, root_Q: Float[Array, "R S S"]) -> tuple[Message, Post
     U, c = solved[:, :n], solved[:, n]
     reduced = keep.T @ precision @ keep + U.T @ U
     before = Message(keep.T @ eta, 0.5 * (reduced + reduced.T), log_normaliser + conditioned.log_normaliser)
-    return before, PosteriorChain(U, c, factor, 0.5 * conditioned.log_det)
+    return before, PosteriorChain(U, c, factor, conditioned.log_det)
 
 
 def _carry(message: Message, F: Float[Array, "R S S"]) -> Message:
@@ -151,7 +151,7 @@ def _smooth(chain: Chain, eta: Float[Array, "T R"], precision: Float[Array, "T R
     value, posterior, messages = _backward(chain, eta, precision)
     path = _forward(chain, posterior)
     cov = emit(chain, jnp.swapaxes(emit(chain, path.cov), -1, -2))
-    log_det = 2 * jnp.sum(posterior.half_log_det)
+    log_det = jnp.sum(posterior.log_det)
     smoothed = Smoothed(emit(chain, path.mean), cov, jnp.sum(path.innovation**2), log_det, value)
     return smoothed, (posterior.U, messages, path)
 

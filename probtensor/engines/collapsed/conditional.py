@@ -46,7 +46,6 @@ def groups(signal: Signal) -> list[Bool[np.ndarray, "P"]]:
 
 def draw(
     system: System,
-    noise: Contrasts,
     values: Float[np.ndarray, "N"],
     start: Float[np.ndarray, "P"],
     one: Perturbation,
@@ -59,7 +58,6 @@ def draw(
 
     Args:
         system: of the free part.
-        noise: the contrasts of residuals.
         values: at the entries.
         start: where the solver starts.
         one: noise of contrasts and white noise.
@@ -67,7 +65,7 @@ def draw(
 
     Source: Papandreou and Yuille 2010 (perturb and optimise).
     """
-    target = system.contrast(values) + np.sqrt(noise.variance) * one.contrast
+    target = system.contrast(values) + np.sqrt(system.noise.variance) * one.contrast
     right = one.white[system.free] + system.pull(target)
     part, solved = system.solve(right, start[system.free], iterations)
     if not solved:
@@ -103,8 +101,8 @@ class Chain:
             one = Perturbation(self._rng.standard_normal(len(values)), self._rng.standard_normal(signal.size))
             system = self._system(g, signal, noise, chosen)
             if g == len(free) - 1:
-                pair.append(draw(system, noise, values, self.white, one.mirrored(), self._iterations))
-            self.white = draw(system, noise, values, self.white, one, self._iterations)
+                pair.append(draw(system, values, self.white, one.mirrored(), self._iterations))
+            self.white = draw(system, values, self.white, one, self._iterations)
         return [self.white, *pair]
 
     def _system(self, group: int, signal: Signal, noise: Contrasts, free: Bool[np.ndarray, "P"]) -> System:

@@ -28,7 +28,7 @@ _ROUNDS, _SWEEPS, _DRAWS = 5, 2, 4
 #: Sweeps that settle the chain under the final hyper-parameters.
 _SETTLE = 2
 #: Iterations at most: of the optimiser towards the start, and of the solver in a step of the chain. Most draws take 30
-#: to 50; where the noise is a thousandth of the terms some would take more than these, and the solver says so.
+#: to 50; where the noise is a thousandth of the terms some would take more than these, see `systems`.
 _TO_START, _IN_STEP = 60, 300
 #: Iterations in which a round learns the terms' hyper-parameters.
 _TERM_STEPS = 6

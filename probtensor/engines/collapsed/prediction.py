@@ -13,15 +13,16 @@ from probtensor.compilation import compiled
 from probtensor.engines.collapsed.entries import coordinates
 from probtensor.engines.collapsed.fit import Local, summed
 from probtensor.engines.collapsed.signal import Terms, Values, total
+from probtensor.engines.placing import placed
 from probtensor.kernels.field import AbstractFieldKernel
 from probtensor.model import BoundModel
 from probtensor.nearest.conditionals import Entries
 from probtensor.nearest.kriging import Kriged, draw, krige
 from probtensor.observations.domain import Domain
-from probtensor.observations.levels import find
+from probtensor.observations.levels import Found
 from probtensor.priors.base import Sites
 from probtensor.terms.base import AbstractBoundTerm, Block
-from probtensor.typing import Array, Float, Int, Key
+from probtensor.typing import Array, Float, Key
 
 #: Precision of function values that are known, relative to that of the prior's typical values.
 _PINNED = 1e8
@@ -87,7 +88,7 @@ def _signals(
 ) -> Iterator[Float[np.ndarray, "E"]]:
     """The chosen terms' sum at every entry, for each draw."""
     keep = tuple(j for j, t in enumerate(model.terms) if j in terms and t.blocks)
-    places = [_Placed.of(model.terms[j], domain) for j in keep] if not known else []
+    places = [_Placed(model.terms[j], placed(model.terms[j], domain)) for j in keep] if not known else []
     for values, one in zip(local.values, jax.random.split(key, len(local.values)), strict=True):
         chosen = tuple(model.terms[j] for j in keep)
         own = tuple(values[j] for j in keep)
@@ -116,23 +117,13 @@ class _Placed(NamedTuple):
     """Where the functions of a term's blocks are needed: at levels of the training data, and at others."""
 
     term: AbstractBoundTerm
-    levels: list[Int[np.ndarray, "M"]]
-    others: list[Float[np.ndarray, "U ..."]]
-
-    @staticmethod
-    def of(term: AbstractBoundTerm, domain: Domain) -> _Placed:
-        """levels: position among the block's points, or behind them among the others."""
-        found = [
-            find(np.asarray(b.points), np.asarray(p))
-            for b, p in zip(term.blocks, term.block_points(domain), strict=True)
-        ]
-        return _Placed(term, [one.levels for one in found], [one.others for one in found])
+    found: tuple[Found, ...]
 
     def values(self, values: Sequence[Array], key: Key) -> tuple[Array, ...]:
         """A draw of the functions there, given their values at the training levels."""
         out = []
-        blocks = zip(self.term.blocks, values, self.levels, self.others, strict=True)
-        for (block, value, levels, others), one in zip(blocks, jax.random.split(key, len(values)), strict=True):
+        blocks = zip(self.term.blocks, values, self.found, strict=True)
+        for (block, value, (levels, others)), one in zip(blocks, jax.random.split(key, len(values)), strict=True):
             if len(others):
                 value = jnp.concatenate([value, _extended(block, value, jnp.asarray(others), one)])
             out.append(value[levels])

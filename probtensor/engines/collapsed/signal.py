@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -89,6 +90,24 @@ def _values(colourings: Any, shapes: Shapes, white: Array) -> Values:
 
 def _alone(term: AbstractBoundTerm, domain: Domain, rows: Array, values: tuple[Array, ...]) -> Array:
     return total((term,), (values,), domain)[rows]
+
+
+def _read(alone: Callable[..., Array], values: tuple[Array, ...], block: int, function: int) -> sparse.csc_matrix:
+    """(N, T) what each entry reads of one function of a block, given the term's value for function values.
+
+    An entry reads one level: what the term gives where the function is the levels' numbers, over what it gives where
+    the function is one, tells which.
+    """
+    T, R = values[block].shape
+    unit = np.zeros((T, R))
+    unit[:, function] = 1.0
+    one, numbered = (
+        np.asarray(alone((*values[:block], jnp.asarray(own), *values[block + 1 :])))
+        for own in (unit, unit * np.arange(1, T + 1)[:, None])
+    )
+    rows = np.flatnonzero(one)
+    levels = np.round(numbered[rows] / one[rows]).astype(int) - 1
+    return sparse.csc_matrix((one[rows], (rows, levels)), shape=(len(one), T))
 
 
 def _columns(colouring: Any, shape: tuple[int, ...], units: Float[Array, "F F"]) -> Float[Array, "F T R"]:
@@ -195,30 +214,18 @@ class Signal:
     ) -> tuple[sparse.csr_matrix, Float[np.ndarray, "V F"]]:
         """With respect to whole blocks that the signal is linear in, as a product.
 
-        An entry reads one level of each block: what the term gives where the block is the levels' numbers, over what
-        it gives where the block is one, tells which.
-
         Returns:
             (N, V) what entries read of the V function values of the free blocks, and these from their white noise.
         """
         read, colours = [], []
-        values = self.values(np.where(free, 0.0, white))
+        values = self.values(white)
         for j, (term, own) in enumerate(zip(self.terms, self.blocks(), strict=True)):
             alone = compiled_for(_alone, term, self._domain, self._rows)
             for k, at in enumerate(own):
                 if not free[at].any():
                     continue
                 T, R = values[j][k].shape
-                for r in range(R):
-                    unit = np.zeros((T, R))
-                    unit[:, r] = 1.0
-                    one, numbered = (
-                        np.asarray(alone((*values[j][:k], jnp.asarray(block), *values[j][k + 1 :])))
-                        for block in (unit, unit * np.arange(1, T + 1)[:, None])
-                    )
-                    rows = np.flatnonzero(one)
-                    levels = np.round(numbered[rows] / one[rows]).astype(int) - 1
-                    read.append(sparse.csc_matrix((one[rows], (rows, levels)), shape=(len(one), T)))
+                read += [_read(alone, values[j], k, r) for r in range(R)]
                 colour = compiled_for(_columns, self._colourings[j][k], self._shapes[j][k])
                 columns = np.asarray(colour(jnp.eye(at.stop - at.start)))
                 colours.append(columns.transpose(2, 1, 0).reshape(T * R, -1))

@@ -23,6 +23,7 @@ class System:
     """The precision I + J' A' D^-1 A J for a signal with derivative J with respect to the free part.
 
     Attributes:
+        noise: the contrasts of residuals.
         held: white noise with zeros in the free part.
         free: which numbers are free.
         size: how many.
@@ -31,14 +32,14 @@ class System:
     def __init__(
         self, signal: Signal, noise: Contrasts, white: Float[np.ndarray, "P"], free: Bool[np.ndarray, "P"]
     ) -> None:
-        """Args as of `conditional.draw`."""
+        """signal: of the terms, linear in the free part; noise: the contrasts of residuals."""
         self.free, self.held, self.size = free, np.where(free, 0.0, white), int(free.sum())
-        self._signal, self._noise, self._constant = signal, noise, signal(self.held)
+        self._signal, self.noise, self._constant = signal, noise, signal(self.held)
         self._directly = False
 
     def serves(self, signal: Signal, noise: Contrasts, white: Float[np.ndarray, "P"]) -> bool:
         """Whether it is the system of these, too."""
-        same = signal is self._signal and noise is self._noise
+        same = signal is self._signal and noise is self.noise
         return same and np.array_equal(np.where(self.free, 0.0, white), self.held)
 
     def whole(self, part: Float[np.ndarray, "F"]) -> Float[np.ndarray, "P"]:
@@ -49,20 +50,20 @@ class System:
 
     def pull(self, contrast: Float[np.ndarray, "N"]) -> Float[np.ndarray, "F"]:
         """J' A' D^-1 times contrasts."""
-        return self._signal.pull(self.held, self._noise.weighted @ contrast)[self.free]
+        return self._signal.pull(self.held, self.noise.weighted @ contrast)[self.free]
 
     def contrast(self, values: Float[np.ndarray, "N"]) -> Float[np.ndarray, "N"]:
         """Of what the held part leaves over."""
-        return self._noise.A @ (values - self._constant)
+        return self.noise.A @ (values - self._constant)
 
     def _apply(self, part: Float[np.ndarray, "F"]) -> Float[np.ndarray, "F"]:
-        return part + self.pull(self._noise.A @ (self._signal(self.whole(part)) - self._constant))
+        return part + self.pull(self.noise.A @ (self._signal(self.whole(part)) - self._constant))
 
     @functools.cached_property
     def _factor(self) -> tuple[np.ndarray, bool]:
         read, colour = self._signal.derivative(self.held, self.free)
-        contrast = self._noise.A @ read
-        inner = contrast.T @ contrast.multiply(1 / self._noise.variance[:, None])
+        contrast = self.noise.A @ read
+        inner = contrast.T @ contrast.multiply(1 / self.noise.variance[:, None])
         precision = colour.T @ (inner @ colour)
         precision[np.diag_indices_from(precision)] += 1
         return cho_factor(precision, lower=True, overwrite_a=True)

@@ -55,7 +55,7 @@ def test_a_mirrored_pair_has_the_exact_mean(name):
         for _ in range(3):
             one = Perturbation(rng.normal(size=30), rng.normal(size=case.signal.size))
             system = System(case.signal, noise, white, free)
-            pair = [draw(system, noise, case.data.values, white, p, ITERATIONS) for p in (one, one.mirrored())]
+            pair = [draw(system, case.data.values, white, p, ITERATIONS) for p in (one, one.mirrored())]
             assert all((p[~free] == white[~free]).all() for p in pair)
             away = 0.5 * (pair[0] + pair[1])[free] - mean
             # Of posterior standard deviations: what the optimiser's stopping rule leaves.
@@ -92,7 +92,7 @@ def test_draws_are_solved_for_however_small_the_noise(sd, iterations):
     target = noise.A @ (case.data.values - constant) / np.sqrt(noise.variance) + one.contrast
     exact = np.linalg.solve(precision, root.T @ target + one.white[free])
     system = System(case.signal, noise, white, free)
-    away = draw(system, noise, case.data.values, white, one, iterations)[free] - exact
+    away = draw(system, case.data.values, white, one, iterations)[free] - exact
     assert np.sqrt(away @ precision @ away) < 0.1
 
 
@@ -117,7 +117,7 @@ def test_a_draw_that_is_not_solved_for_is_said(monkeypatch):
     white = np.zeros(case.signal.size)
     system = System(case.signal, noise, white, groups(case.signal)[0])
     with pytest.warns(pt.ProbtensorWarning, match="not solved for in 1 steps.*error bars"):
-        draw(system, noise, case.data.values, white, one, 1)
+        draw(system, case.data.values, white, one, 1)
 
 
 def test_a_system_serves_as_long_as_all_it_was_made_from_stays():
@@ -141,7 +141,7 @@ def test_draws_have_the_exact_covariance(name):
     found = []
     for _ in range(number):
         one = Perturbation(rng.normal(size=30), rng.normal(size=case.signal.size))
-        found.append(draw(system, noise, case.data.values, white, one, ITERATIONS)[free])
+        found.append(draw(system, case.data.values, white, one, ITERATIONS)[free])
     whitened = np.linalg.solve(np.linalg.cholesky(covariance), (np.array(found) - mean).T)
     # The mean of n draws is off by sqrt(P / n), their covariance by sqrt(P (P + 1) / n); half as much again at most.
     assert np.linalg.norm(whitened.mean(axis=1)) < 1.5 * np.sqrt(size / number)
