@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from probtensor.kernels.base import Product, Sum
+from probtensor.kernels.combinations import Product, Sum
 from probtensor.kernels.field import FieldProduct, FieldSum, On
 from probtensor.kernels.matern import Matern
 from probtensor.selection.tried import AbstractChoice

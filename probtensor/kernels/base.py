@@ -3,41 +3,53 @@
 from __future__ import annotations
 
 import abc
-import functools
-import itertools
-import math
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
+from probtensor import hyperparameters
 from probtensor.axes import Axis
 from probtensor.errors import ModelError
-from probtensor.linalg.small import triangular_root
+from probtensor.hyperparameters import Declaration, Parameter
 from probtensor.typing import Array, Float
 
 if TYPE_CHECKING:
+    from probtensor.kernels.combinations import Product, Sum
     from probtensor.kernels.field import On
-
-_Factor = TypeVar("_Factor")
 
 
 class Start(NamedTuple):
     """Where learning starts for one mode of a term.
 
     lengthscales: (R,) in the axis's unit; variances: (R,); carries_variance: whether this mode learns the components'
-    variance (the others hold it at 1, so that a component's scale is identified).
+    variance (the others hold it at 1, so that a component's scale is identified); periods: those of the data's
+    strongest cycles along the mode, the strongest first, as far as they are known.
     """
 
     lengthscales: np.ndarray
     variances: np.ndarray
     carries_variance: bool
+    periods: tuple[float, ...] = ()
+
+    def lengthscale(self, declared: Declaration, shared: bool, axis: Axis) -> Parameter:
+        """A number for each component or one for all."""
+        return hyperparameters.bind(declared, one_or_each(self.lengthscales, shared), "lengthscale", axis)
+
+    def variance(self, declared: Declaration) -> Parameter:
+        """Held at its start unless this mode carries it."""
+        return hyperparameters.bind(declared, self.variances, "variance", held=not self.carries_variance)
+
+
+def one_or_each(values: np.ndarray, shared: bool) -> np.ndarray:
+    """The components' values, or their geometric mean alone."""
+    return np.exp(np.log(values).mean(keepdims=True)) if shared else values
 
 
 class AbstractKernel(eqx.Module):
-    """R stationary covariance functions on a line, one for each component, with independent hyper-parameters.
+    """R covariance functions on a line, one for each component, with independent hyper-parameters.
 
     A kernel as the user writes it holds declarations; `bind` gives the same kernel with numbers in it.
     """
@@ -47,8 +59,25 @@ class AbstractKernel(eqx.Module):
         """This kernel with every declaration turned into a `Parameter`. Raises ModelError on a bad number."""
 
     @abc.abstractmethod
+    def between(self, x: Float[Array, "..."], y: Float[Array, "..."]) -> Float[Array, "R ..."]:
+        """Covariance of the function at two sets of coordinates, broadcast against each other."""
+
+    @property
+    @abc.abstractmethod
+    def stationary(self) -> bool:
+        """Whether the covariance is one of distance."""
+
+    @abc.abstractmethod
     def covariance(self, distance: Float[Array, "..."]) -> Float[Array, "R ..."]:
-        """Covariance at these distances (>= 0, in the axis's unit), safe to differentiate at distance zero."""
+        """Covariance at these distances (>= 0, in the axis's unit), safe to differentiate at distance zero.
+
+        Raises TypeError for a kernel that is not stationary.
+        """
+
+    @property
+    def markovian(self) -> bool:
+        """Whether it has states."""
+        return True
 
     @property
     @abc.abstractmethod
@@ -60,12 +89,15 @@ class AbstractKernel(eqx.Module):
         """h, with f = h' x for the state x of one component."""
 
     @abc.abstractmethod
-    def stationary_root(self) -> Float[Array, "R S S"]:
-        """A square root of the stationary state covariance P_inf."""
+    def state_root(self, at: Float[Array, ""]) -> Float[Array, "R S S"]:
+        """A square root of the state's covariance at a coordinate: P_inf everywhere for a stationary kernel."""
 
     @abc.abstractmethod
-    def transition(self, step: Float[Array, ""]) -> tuple[Float[Array, "R S S"], Float[Array, "R S S"]]:
-        """F and a square root of Q that carry the state over a step >= 0; a step of 0 gives identity and no noise."""
+    def transition(self, at: Float[Array, ""], step: Float[Array, ""]) -> tuple[Array, Array]:
+        """F and a square root of Q, (R, S, S) each, that carry the state from a coordinate over a step >= 0.
+
+        A step of 0 gives identity and no noise.
+        """
 
     @property
     @abc.abstractmethod
@@ -74,22 +106,27 @@ class AbstractKernel(eqx.Module):
 
     def __add__(self, other: AbstractKernel) -> Sum:
         """The kernel of a sum of independent functions."""
-        if not isinstance(other, AbstractKernel):
-            return NotImplemented
-        return Sum(tuple(part for k in (self, other) for part in (k.parts if isinstance(k, Sum) else (k,))))
+        from probtensor.kernels.combinations import Sum, joined
+
+        return Sum(joined(Sum, self, other)) if isinstance(other, AbstractKernel) else NotImplemented
 
     def __mul__(self, other: AbstractKernel) -> Product:
         """The product of covariances, such as a cycle that changes its shape slowly: periodic times Matern."""
-        if not isinstance(other, AbstractKernel):
-            return NotImplemented
-        return Product(tuple(part for k in (self, other) for part in (k.parts if isinstance(k, Product) else (k,))))
+        from probtensor.kernels.combinations import Product, joined
+
+        return Product(joined(Product, self, other)) if isinstance(other, AbstractKernel) else NotImplemented
 
     def products(self) -> tuple[tuple[AbstractKernel, ...], ...]:
         """Its expansion as a sum of products."""
         return ((self,),)
 
-    #: Whether it is a covariance of distances along a line only.
+    #: Whether it is a covariance along one coordinate only.
     on_a_line: ClassVar[bool] = False
+
+    @property
+    def open_periods(self) -> int:
+        """How many periods it has that start from the data."""
+        return 0
 
     def circle(self) -> Float[Array, "R"] | None:
         """Circumference of the circle on which near means correlated; None: on the line itself it does."""
@@ -98,7 +135,7 @@ class AbstractKernel(eqx.Module):
     def reach(self, extent: float) -> float:
         """The distance, on a circle the chord, at which half of the first function's correlation is left.
 
-        On a line it is looked for up to ten extents.
+        On a line it is looked for up to ten extents. The kernel is stationary.
         """
         distance = jnp.asarray(extent * np.geomspace(1e-6, 10, 400))
         values = np.asarray(self.covariance(jnp.concatenate([jnp.zeros(1), distance]))[0])
@@ -112,158 +149,59 @@ class AbstractKernel(eqx.Module):
         return On(self, dims, metric)
 
 
+class AbstractStationaryKernel(AbstractKernel):
+    """Kernels of distance."""
+
+    def between(self, x: Float[Array, "..."], y: Float[Array, "..."]) -> Float[Array, "R ..."]:
+        """The covariance at the distance."""
+        return self.covariance(jnp.abs(x - y))
+
+    @property
+    def stationary(self) -> bool:
+        """Yes."""
+        return True
+
+
 def check_of_several(kernel: AbstractKernel, names: Sequence[str]) -> None:
     """Raises ModelError for a kernel that is none of the distance over several coordinates, which have these names."""
-    for part in (part for product in kernel.products() for part in product):
+    for part in factors(kernel):
         if part.on_a_line and len(names) > 1:
             own = type(part).__name__
+            elsewhere = (
+                f"in pt.Local multiply one for each, {own}(...).on({names[0]!r}) * {own}(...).on({names[1]!r})"
+                if part.stationary
+                else f"read {names[0]!r} as a mode of its own, with pt.Markov({own}())"
+            )
             raise ModelError(
                 f"{own} is a covariance along one coordinate, and not of a distance over {', '.join(names)} together; "
-                f"in pt.Local multiply one for each, {own}(...).on({names[0]!r}) * {own}(...).on({names[1]!r})"
+                f"{elsewhere}"
             )
 
 
-def expanded(parts: Iterable[tuple[tuple[_Factor, ...], ...]]) -> tuple[tuple[_Factor, ...], ...]:
-    """The product of sums of products as one: every choice of one product from each sum."""
-    return tuple(tuple(itertools.chain.from_iterable(chosen)) for chosen in itertools.product(*parts))
+def factors(kernel: AbstractKernel) -> list[AbstractKernel]:
+    """The kernels of which it is made by sums and products."""
+    return [part for product in kernel.products() for part in product]
 
 
-def _kron(a: Float[Array, "R s t"], b: Float[Array, "R u v"]) -> Float[Array, "R su tv"]:
-    out = jnp.einsum("rij,rkl->rikjl", a, b)
-    return out.reshape(out.shape[0], a.shape[1] * b.shape[1], a.shape[2] * b.shape[2])
+#: Levels at which a kernel's positive definiteness is checked, at most, and how far below zero rounding errors go.
+_CHECKED, _NEGATIVE = 300, 1e-8
 
 
-def _block_diagonal(blocks: list[Float[Array, "R s s"]]) -> Float[Array, "R S S"]:
-    size = sum(b.shape[-1] for b in blocks)
-    out = jnp.zeros((blocks[0].shape[0], size, size), blocks[0].dtype)
-    at = 0
-    for b in blocks:
-        s = b.shape[-1]
-        out = out.at[:, at : at + s, at : at + s].set(b)
-        at += s
-    return out
+def check_positive_definite(
+    kernel: AbstractKernel, covariance: Callable[[np.ndarray], Array], points: np.ndarray
+) -> None:
+    """Raises ModelError for a bound kernel of a user's own that is no covariance at (some of) these points.
 
-
-class Sum(AbstractKernel):
-    """The sum of kernels: a function that is the sum of independent ones, such as a slow and a fast part.
-
-    Cost: the states of the parts add up. In a mode that does not carry the components' variance the first part's
-    variance is held and the others' are learned relative to it.
+    covariance: (R, T, T) of the function at T points.
     """
-
-    parts: tuple[AbstractKernel, ...]
-
-    def bind(self, axis: Axis, start: Start) -> Sum:
-        """Binds each part; the parts start at different scales, the first the longest."""
-        spread = np.geomspace(1.0, 0.1, len(self.parts))
-        share = start.variances / len(self.parts)
-        bound = [
-            part.bind(axis, Start(start.lengthscales * factor, share, start.carries_variance or k > 0))
-            for k, (part, factor) in enumerate(zip(self.parts, spread, strict=True))
-        ]
-        return Sum(tuple(bound))
-
-    def covariance(self, distance: Float[Array, "..."]) -> Float[Array, "R ..."]:
-        """Sum of the parts' covariances."""
-        total = self.parts[0].covariance(distance)
-        for part in self.parts[1:]:
-            total = total + part.covariance(distance)
-        return total
-
-    def products(self) -> tuple[tuple[AbstractKernel, ...], ...]:
-        """The parts' products."""
-        return tuple(product for part in self.parts for product in part.products())
-
-    @property
-    def state_size(self) -> int:
-        """Sum of the parts' state sizes."""
-        return sum(part.state_size for part in self.parts)
-
-    @property
-    def deterministic(self) -> bool:
-        """Whether all parts are."""
-        return all(part.deterministic for part in self.parts)
-
-    def emission(self) -> Float[np.ndarray, "S"]:
-        """The parts' emissions one after the other."""
-        return np.concatenate([part.emission() for part in self.parts])
-
-    def stationary_root(self) -> Float[Array, "R S S"]:
-        """Block diagonal of the parts' roots."""
-        return _block_diagonal([part.stationary_root() for part in self.parts])
-
-    def transition(self, step: Float[Array, ""]) -> tuple[Float[Array, "R S S"], Float[Array, "R S S"]]:
-        """Block diagonal of the parts' transitions."""
-        F, root_Q = zip(*(part.transition(step) for part in self.parts), strict=True)
-        return _block_diagonal(list(F)), _block_diagonal(list(root_Q))
-
-
-class Product(AbstractKernel):
-    """The product of kernels: a function whose covariance is the parts' covariances multiplied.
-
-    Cost: the states of the parts multiply. The first part carries the variance; the others' are held at 1 unless
-    declared.
-
-    Source: Solin and Sarkka 2014, section 3.3 (Kronecker products of states).
-    """
-
-    parts: tuple[AbstractKernel, ...]
-
-    def bind(self, axis: Axis, start: Start) -> Product:
-        """Binds each part."""
-        others = Start(start.lengthscales, np.ones_like(start.variances), False)
-        return Product(tuple(part.bind(axis, others if k else start) for k, part in enumerate(self.parts)))
-
-    def covariance(self, distance: Float[Array, "..."]) -> Float[Array, "R ..."]:
-        """Product of the parts' covariances."""
-        return functools.reduce(jnp.multiply, [part.covariance(distance) for part in self.parts])
-
-    def products(self) -> tuple[tuple[AbstractKernel, ...], ...]:
-        """Every choice of one product from each part."""
-        return expanded(part.products() for part in self.parts)
-
-    @property
-    def state_size(self) -> int:
-        """Product of the parts' state sizes."""
-        return math.prod(part.state_size for part in self.parts)
-
-    @property
-    def deterministic(self) -> bool:
-        """Whether all parts are."""
-        return all(part.deterministic for part in self.parts)
-
-    def emission(self) -> Float[np.ndarray, "S"]:
-        """Kronecker product of the parts' emissions."""
-        return functools.reduce(np.kron, [part.emission() for part in self.parts])
-
-    def stationary_root(self) -> Float[Array, "R S S"]:
-        """Kronecker product of the parts' roots."""
-        return functools.reduce(_kron, [part.stationary_root() for part in self.parts])
-
-    def transition(self, step: Float[Array, ""]) -> tuple[Float[Array, "R S S"], Float[Array, "R S S"]]:
-        """Kronecker product of the parts' F, and a root of what the decay of each part lets in."""
-        first = self.parts[0]
-        F, root_Q = first.transition(step)
-        root_P, deterministic = first.stationary_root(), first.deterministic
-        for part in self.parts[1:]:
-            F_part, root_Q_part = part.transition(step)
-            root_P_part = part.stationary_root()
-            # P1 kron P2 - F1 P1 F1' kron F2 P2 F2' as a sum of squares, F1 P1 F1' kron Q2 + Q1 kron P2. Where one part
-            # is deterministic one square is zero and the other's root has the right shape.
-            if deterministic:
-                root_Q = _kron(root_P, root_Q_part)
-            elif part.deterministic:
-                root_Q = _kron(root_Q, root_P_part)
-            else:
-                both = jnp.concatenate([_kron(F @ root_P, root_Q_part), _kron(root_Q, root_P_part)], axis=-1)
-                root_Q = _square(both)
-            F, root_P = _kron(F, F_part), _kron(root_P, root_P_part)
-            deterministic = deterministic and part.deterministic
-        return F, root_Q
-
-
-def _square(root: Float[Array, "R S K"]) -> Float[Array, "R S S"]:
-    """Another root of the same matrix, with as many columns as rows; rows may differ in size and be zero."""
-    squares = jnp.sum(root**2, axis=-1, keepdims=True)
-    size = jnp.sqrt(jnp.where(squares > 0, squares, 1.0))
-    return size * triangular_root(root / size)
+    if kernel.markovian:
+        return
+    for some in (points[:: -(-len(points) // _CHECKED)], points[:_CHECKED]):
+        for matrix in np.asarray(covariance(some), dtype=float):
+            values = np.linalg.eigvalsh(matrix)
+            if not values[0] >= -_NEGATIVE * values[-1]:
+                raise ModelError(
+                    f"the kernel {type(kernel).__name__} is not positive definite: at {len(some)} of the levels its "
+                    f"covariance has the eigenvalue {values[0]:.3g} beside {values[-1]:.3g}, so it is no covariance "
+                    "here; use another function, or one of pt.Matern and pt.RBF"
+                )

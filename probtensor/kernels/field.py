@@ -15,7 +15,8 @@ from probtensor import hyperparameters
 from probtensor.axes import Axis
 from probtensor.errors import ModelError
 from probtensor.hyperparameters import Fixed, Parameter
-from probtensor.kernels.base import AbstractKernel, Start, check_of_several, expanded
+from probtensor.kernels.base import AbstractKernel, Start, check_of_several, factors
+from probtensor.kernels.combinations import expanded
 from probtensor.kernels.metric import (
     called_latitude_longitude,
     circle_places,
@@ -142,6 +143,12 @@ class On(AbstractFieldKernel):
                     "...]) for it"
                 )
         check_of_several(self.kernel, self.own_dims)
+        for part in factors(self.kernel):
+            if not part.stationary:
+                raise ModelError(
+                    f"Local: {type(part).__name__} is no kernel of distance; use pt.CP(1, modes="
+                    f"{{{self.own_dims[0]!r}: pt.{type(part).__name__}()}}) beside the local term"
+                )
         read = [axes[n] for n in self.own_dims]
         metric, ordered = self.metric or ("ard" if latitude_longitude(read) is None else "sphere"), self.own_dims
         scales = [_start_of(axis, start.fraction) for axis in read]

@@ -1,4 +1,4 @@
-"""Periodic functions: a sum of harmonics, which turn and never forget."""
+"""Periodic functions: one wave or a sum of harmonics, which turn and never forget."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 from probtensor import hyperparameters
 from probtensor.axes import Axis
 from probtensor.errors import ModelError
-from probtensor.hyperparameters import Declaration
-from probtensor.kernels.base import AbstractKernel, Start
+from probtensor.hyperparameters import Declaration, Parameter
+from probtensor.kernels.base import AbstractStationaryKernel, Start, one_or_each
 from probtensor.typing import Array, Float
 
 #: Harmonics beyond the order at which the recurrence for Bessel functions starts, and those that `truncated` counts.
@@ -21,7 +21,7 @@ _BEYOND, _COUNTED = 30, 100
 _SLACK = 1.05
 
 
-class Periodic(AbstractKernel):
+class Periodic(AbstractStationaryKernel):
     """Exactly periodic functions: covariance variance * exp(-2 sin(pi d / period)^2 / lengthscale^2).
 
     Use it for a yearly or daily cycle that repeats itself; times a `Matern` the cycle changes slowly.
@@ -32,7 +32,8 @@ class Periodic(AbstractKernel):
 
     Args:
         period: in the coordinate's unit (days on a time axis, or a string such as ``"365.25D"``); a number is where
-            learning starts, ``pt.fixed(365.25)`` holds it.
+            learning starts, ``pt.fixed(365.25)`` holds it, None starts from the strongest cycle of the data's means
+            along the mode.
         lengthscale: as an angle in the cycle, without a unit: the function has about 1 / lengthscale bumps in a period.
             Learned for each component by default.
         variance: of the function, in squared data units; learned in one mode of a term only.
@@ -60,26 +61,15 @@ class Periodic(AbstractKernel):
 
     def bind(self, axis: Axis, start: Start) -> Periodic:
         """Numbers for the hyper-parameters; the variance is held at its start unless this mode carries it."""
-        periods = np.exp(np.log(start.lengthscales).mean(keepdims=True)) if self.shared else start.lengthscales
-        scales = np.geomspace(2.0, 0.5, len(periods)) if len(periods) > 1 else np.ones(1)
-        period = hyperparameters.bind(self.period, periods, "period", axis)
-        self._check(float(np.exp(np.max(period.raw))), axis)
-        return Periodic(
-            period,
-            hyperparameters.bind(self.lengthscale, scales, "lengthscale"),
-            hyperparameters.bind(self.variance, start.variances, "variance", held=not start.carries_variance),
-            self.order,
-            self.shared,
-        )
+        period = _bind_period(self, axis, start)
+        scales = np.geomspace(2.0, 0.5, len(period.raw)) if len(period.raw) > 1 else np.ones(1)
+        lengthscale = hyperparameters.bind(self.lengthscale, scales, "lengthscale")
+        return Periodic(period, lengthscale, start.variance(self.variance), self.order, self.shared)
 
-    def _check(self, period: float, axis: Axis) -> None:
-        record = axis.range + axis.spacing
-        if self.period is not None and axis.size > 1 and period > _SLACK * record:
-            unit = f" {axis.unit}" if axis.unit else ""
-            raise ModelError(
-                f"mode {axis.name!r}: Periodic(period={self.period!r}) repeats itself after {period:g}{unit}, and the "
-                f"record is only {record:g}{unit} long; use a Matern kernel"
-            )
+    @property
+    def open_periods(self) -> int:
+        """One, unless it is given."""
+        return int(self.period is None)
 
     def _values(self) -> list[Float[Array, "R"]]:
         return jnp.broadcast_arrays(self.period.value, self.lengthscale.value, self.variance.value)
@@ -125,21 +115,115 @@ class Periodic(AbstractKernel):
         """Share of the variance that lies in harmonics beyond the order, which the states leave out."""
         return jnp.sum(self._amplitudes(self.order + _COUNTED)[:, self.order + 1 :] ** 2, axis=-1)
 
-    def stationary_root(self) -> Float[Array, "R S S"]:
+    def state_root(self, at: Float[Array, ""]) -> Float[Array, "R S S"]:
         """Diagonal: standard deviations of the harmonics."""
         sd = self._amplitudes(self.order) * jnp.sqrt(self._values()[2])[:, None]
         harmonic = np.concatenate([[0], np.repeat(np.arange(1, self.order + 1), 2)])
         return sd[:, harmonic, None] * jnp.eye(self.state_size, dtype=sd.dtype)[None]
 
-    def transition(self, step: Float[Array, ""]) -> tuple[Float[Array, "R S S"], Float[Array, "R S S"]]:
+    def transition(self, at: Float[Array, ""], step: Float[Array, ""]) -> tuple[Array, Array]:
         """Each harmonic turns by its angle; no noise."""
-        cycles = _phase(step / self._values()[0])
-        angle = 2 * jnp.pi * cycles[:, None] * jnp.asarray(np.arange(1, self.order + 1), dtype=cycles.dtype)[None]
-        c, s = 1 + 2 * np.arange(self.order), 2 + 2 * np.arange(self.order)
-        cos, sin = jnp.cos(angle), jnp.sin(angle)
-        zero = jnp.zeros((cycles.shape[0], self.state_size, self.state_size), cycles.dtype)
-        F = zero.at[:, 0, 0].set(1.0).at[:, c, c].set(cos).at[:, s, s].set(cos)
-        return F.at[:, c, s].set(-sin).at[:, s, c].set(sin), zero
+        turned = _turned(_phase(step / self._values()[0]), self.order)
+        F = jnp.zeros((len(turned), self.state_size, self.state_size), turned.dtype)
+        F = F.at[:, 0, 0].set(1.0).at[:, 1:, 1:].set(turned)
+        return F, jnp.zeros_like(F)
+
+
+class Cosine(AbstractStationaryKernel):
+    """Sine waves of one period, with any phase: covariance variance * cos(2 pi d / period).
+
+    Use it for a tide or another pure tone; times a `Matern` or an `RBF` its phase and size change slowly, and sums of
+    such products are a `SpectralMixture`. State size 2, exact.
+
+    Args:
+        period: in the coordinate's unit (days on a time axis, or a string such as ``"12.42h"``). None: learned, from
+            the strongest cycle of the data's means along the mode.
+        variance: of the function, in squared data units; learned in one mode of a term only.
+        shared: one period for all components of a term instead of one each.
+
+    Raises:
+        ModelError: a hyper-parameter is not positive, or the period is longer than the record.
+
+    Source: Wilson and Adams 2013, Gaussian process kernels for pattern discovery (a spectral line); Solin and Sarkka
+    2014, eq. 10 (the resonator).
+    """
+
+    period: Declaration = None
+    variance: Declaration = None
+    shared: bool = eqx.field(static=True, default=False)
+    on_a_line: ClassVar[bool] = True
+
+    def bind(self, axis: Axis, start: Start) -> Cosine:
+        """Numbers for both hyper-parameters; the variance is held at its start unless this mode carries it."""
+        return Cosine(_bind_period(self, axis, start), start.variance(self.variance), self.shared)
+
+    @property
+    def open_periods(self) -> int:
+        """One, unless it is given."""
+        return int(self.period is None)
+
+    def _values(self) -> list[Float[Array, "R"]]:
+        return jnp.broadcast_arrays(self.period.value, self.variance.value)
+
+    def covariance(self, distance: Float[Array, "..."]) -> Float[Array, "R ..."]:
+        """variance * cos(2 pi d / period)."""
+        period, variance = (value.reshape((-1,) + (1,) * distance.ndim) for value in self._values())
+        return variance * jnp.cos(2 * jnp.pi * _phase(distance[None] / period))
+
+    def circle(self) -> Float[Array, "R"]:
+        """The period."""
+        return self._values()[0]
+
+    def reach(self, extent: float) -> float:
+        """Of the chord, a sixth of a turn."""
+        return float(self._values()[0][0]) / (2 * np.pi)
+
+    @property
+    def state_size(self) -> int:
+        """The wave, and that a quarter of a turn later."""
+        return 2
+
+    @property
+    def deterministic(self) -> bool:
+        """Yes: one period says all."""
+        return True
+
+    def emission(self) -> Float[np.ndarray, "S"]:
+        """The wave."""
+        return np.array([1.0, 0.0])
+
+    def state_root(self, at: Float[Array, ""]) -> Float[Array, "R S S"]:
+        """Both states are alike and independent."""
+        sd = jnp.sqrt(self._values()[1])
+        return sd[:, None, None] * jnp.eye(2, dtype=sd.dtype)[None]
+
+    def transition(self, at: Float[Array, ""], step: Float[Array, ""]) -> tuple[Array, Array]:
+        """The wave turns by its angle; no noise."""
+        F = _turned(_phase(step / self._values()[0]), 1)
+        return F, jnp.zeros_like(F)
+
+
+def _bind_period(kernel: Periodic | Cosine, axis: Axis, start: Start) -> Parameter:
+    """A number for the period; where none is declared, of the data's strongest cycle. Raises ModelError if too long."""
+    scales = start.lengthscales if not start.periods else np.full(len(start.lengthscales), start.periods[0])
+    period = hyperparameters.bind(kernel.period, one_or_each(scales, kernel.shared), "period", axis)
+    longest, record = float(np.exp(np.max(period.raw))), axis.range + axis.spacing
+    if kernel.period is not None and axis.size > 1 and longest > _SLACK * record:
+        unit = f" {axis.unit}" if axis.unit else ""
+        raise ModelError(
+            f"mode {axis.name!r}: {type(kernel).__name__}(period={kernel.period!r}) repeats itself after "
+            f"{longest:g}{unit}, and the record is only {record:g}{unit} long; use a Matern kernel"
+        )
+    return period
+
+
+def _turned(cycles: Float[Array, "R"], order: int) -> Float[Array, "R S S"]:
+    """The harmonics of a number of cycles, as rotations on the diagonal, S = 2 order."""
+    angle = 2 * jnp.pi * cycles[:, None] * jnp.asarray(np.arange(1, order + 1), dtype=cycles.dtype)[None]
+    c, s = 2 * np.arange(order), 1 + 2 * np.arange(order)
+    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    F = jnp.zeros((len(cycles), 2 * order, 2 * order), cycles.dtype).at[:, c, c].set(cos).at[:, s, s].set(cos)
+    return F.at[:, c, s].set(-sin).at[:, s, c].set(sin)
 
 
 def _phase(cycles: Float[Array, "..."]) -> Float[Array, "..."]:

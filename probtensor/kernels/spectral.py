@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from probtensor.errors import ModelError
-from probtensor.kernels.base import AbstractKernel, Sum
+from probtensor.kernels.base import AbstractKernel
+from probtensor.kernels.combinations import Sum
 from probtensor.kernels.matern import Matern
 from probtensor.typing import Array, Float
 

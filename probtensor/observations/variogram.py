@@ -14,13 +14,11 @@ from __future__ import annotations
 import numpy as np
 
 from probtensor.observations.domain import Observations
-from probtensor.observations.layout import Points
+from probtensor.observations.marginal_means import NORMAL_MEDIAN_SQUARE, marginal_means
 from probtensor.typing import Float
 
 #: A mode with fewer observed levels says nothing of its lengthscale.
 _FEWEST_LEVELS = 10
-#: Values are drawn in to this many robust standard deviations from the median before levels are averaged.
-_CLIP = 5.0
 #: How many index distances pairs of levels are taken at, and how many bins their distances fall into.
 _STEPS, _BINS = 40, 16
 #: Correlation over distance in lengthscales of the functions that are tried, rough to smooth: Matern 1/2, 3/2, 5/2.
@@ -37,8 +35,6 @@ _PASSES = 3
 _FLAT = 1e-28
 #: A variogram that rises by a smaller share of its height shows no structure.
 _LEAST_RISE = 0.1
-#: Square of the normal distribution's median absolute value: turns a median into a variance.
-_NORMAL_MEDIAN_SQUARE = 0.6744897501960817**2
 
 
 def lengthscales(observations: Observations) -> dict[str, float]:
@@ -50,24 +46,8 @@ def lengthscales(observations: Observations) -> dict[str, float]:
 
     Source: Cressie 1993, Statistics for spatial data, section 2.4; Dowd 1984 (the variogram of medians).
     """
-    domain = observations.domain
-    values, weights = np.asarray(observations.values, dtype=float), np.asarray(observations.weights, dtype=float)
-    values = _clipped(values, weights > 0)
-    base: dict[int, str] = {}
-    for name, place in domain.position:
-        if isinstance(place, int) and domain.points[name].ndim == 1:
-            base.setdefault(place, name)
-    found = {}
-    for place, name in base.items():
-        if isinstance(domain.layout, Points):
-            mean, count = _of_points(values, weights, np.asarray(domain.layout.index)[:, place])
-        else:
-            mean, count = _of_grid(values, weights, place)
-        seen = count > 0
-        scale = lengthscale(np.asarray(domain.points[name], dtype=float)[: len(seen)][seen], mean[seen], count[seen])
-        if scale is not None:
-            found[name] = scale
-    return found
+    found = {name: lengthscale(*own) for name, own in marginal_means(observations).items()}
+    return {name: scale for name, scale in found.items() if scale is not None}
 
 
 def lengthscale(
@@ -106,23 +86,6 @@ def lengthscale(
     return float(tried[k % _TRIED]) if rise > _LEAST_RISE * (nugget + rise) else None
 
 
-def _clipped(values: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    middle = np.median(values[seen])
-    spread = np.median(np.abs(values[seen] - middle)) / np.sqrt(_NORMAL_MEDIAN_SQUARE)
-    return values if spread == 0 else np.clip(values, middle - _CLIP * spread, middle + _CLIP * spread)
-
-
-def _of_points(values: np.ndarray, weights: np.ndarray, level: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    count = np.bincount(level, weights)
-    return np.bincount(level, weights * values) / np.where(count > 0, count, 1.0), count
-
-
-def _of_grid(values: np.ndarray, weights: np.ndarray, place: int) -> tuple[np.ndarray, np.ndarray]:
-    others = tuple(k for k in range(values.ndim) if k != place)
-    count = weights.sum(axis=others)
-    return (weights * values).sum(axis=others) / np.where(count > 0, count, 1.0), count
-
-
 def _variogram(points: np.ndarray, values: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Distances up to half the range in bins of equal width in their logarithm, and the variogram at them."""
     T = len(points)
@@ -143,7 +106,7 @@ def _variogram(points: np.ndarray, values: np.ndarray, weights: np.ndarray) -> t
         inside = bins == k
         if np.count_nonzero(inside) >= 4:
             distance.append(np.average(far[inside], weights=weight[inside]))
-            height.append(_weighted_median(difference[inside], weight[inside]) ** 2 / (2 * _NORMAL_MEDIAN_SQUARE))
+            height.append(_weighted_median(difference[inside], weight[inside]) ** 2 / (2 * NORMAL_MEDIAN_SQUARE))
     return np.array(distance), np.array(height)
 
 

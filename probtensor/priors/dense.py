@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 
 from probtensor.axes import Axis
-from probtensor.kernels.base import AbstractKernel, Start, check_of_several
+from probtensor.kernels.base import AbstractKernel, Start, check_of_several, check_positive_definite
 from probtensor.kernels.metric import Metric, measure
 from probtensor.linalg.gaussian import cholesky, cholesky_above_identity
 from probtensor.linalg.small import one_by_one, semidefinite_root, spread_of
@@ -81,14 +81,24 @@ class Dense(AbstractModePrior):
         check_size(
             "Dense", axis.size, rank, "levels", "values", "Use pt.Basis('hilbert', size, kernel) or a lower rank"
         )
-        if not axis.parts:
-            return Dense(self.kernel.bind(axis, start))
-        check_of_several(self.kernel, [part.name for part in axis.parts])
-        metric, line = measure(axis, self.kernel, on_sphere=True)
-        return Dense(self.kernel.bind(line, start._replace(lengthscales=line.lengthscales(rank))), metric)
+        if axis.parts:
+            check_of_several(self.kernel, [part.name for part in axis.parts])
+            metric, line = measure(axis, self.kernel, on_sphere=True)
+            bound = Dense(self.kernel.bind(line, start._replace(lengthscales=line.lengthscales(rank))), metric)
+        else:
+            bound = Dense(self.kernel.bind(axis, start))
+        check_positive_definite(bound.kernel, lambda x: bound._covariance(jnp.asarray(x), jnp.asarray(x)), axis.points)
+        return bound
 
-    def _distance(self, a: Float[Array, "T ..."], b: Float[Array, "M ..."]) -> Float[Array, "T M"]:
-        return jnp.abs(a[:, None] - b[None, :]) if self.metric is None else self.metric.distance(a, b)
+    def _covariance(self, a: Float[Array, "T ..."], b: Float[Array, "M ..."]) -> Float[Array, "R T M"]:
+        if self.metric is None:
+            return self.kernel.between(a[:, None], b[None, :])
+        return self.kernel.covariance(self.metric.distance(a, b))
+
+    def _variance(self, points: Float[Array, "M ..."]) -> Float[Array, "R M"]:
+        if self.metric is None:
+            return self.kernel.between(points, points)
+        return self.kernel.covariance(jnp.zeros(points.shape[0], points.dtype))
 
     def _solve(self, points: Float[Array, "T ..."], sites: Sites) -> _Solved:
         pooled, place = pool(points, sites.about(None))
@@ -96,7 +106,7 @@ class Dense(AbstractModePrior):
         distinct = jax.ops.segment_max(points, place, num_segments=T)
         real = jnp.arange(T) <= jnp.max(place)
         distinct = jnp.where(real.reshape(T, *(1,) * (points.ndim - 1)), distinct, 0.0)
-        K = self.kernel.covariance(self._distance(distinct, distinct))
+        K = self._covariance(distinct, distinct)
         both = real[:, None] & real[None, :]
         K = jnp.where(both[None], K, jnp.where(jnp.eye(T, dtype=bool)[None], K[:, :1, :1], 0.0))
         G, z = semidefinite_root(pooled.precision, pooled.eta)
@@ -138,7 +148,7 @@ class Dense(AbstractModePrior):
     def _predict(
         self, solved: _Solved, root: Float[Array, "R T T"], new_points: Float[Array, "M ..."]
     ) -> tuple[_Posterior, Float[Array, "R T M"]]:
-        cross = self.kernel.covariance(self._distance(solved.points, new_points))
+        cross = self._covariance(solved.points, new_points)
         cross = jnp.where(solved.real[None, :, None], cross, 0.0)
         weights = one_by_one(lambda L, k: solve_triangular(L, k, lower=True), root, cross)
         return self._at(solved, cross, weights, root), weights
@@ -150,7 +160,7 @@ class Dense(AbstractModePrior):
 
         def some(points: Float[Array, "K ..."]) -> Marginals:
             found, weights = self._predict(solved, root, points)
-            left = self.kernel.covariance(jnp.zeros(points.shape[0], points.dtype)) - jnp.sum(weights**2, axis=1)
+            left = self._variance(points) - jnp.sum(weights**2, axis=1)
             return Marginals(found.mean, found.covariance() + jax.vmap(jnp.diag)(jnp.maximum(left, 0.0).T))
 
         T, R = belief.mean.shape
@@ -169,7 +179,7 @@ class Dense(AbstractModePrior):
         solved = self._solve(belief.points, belief.sites)
         new_points = new_points.astype(solved.points.dtype)
         found, weights = self._predict(solved, one_by_one(cholesky, solved.K), new_points)
-        own = self.kernel.covariance(self._distance(new_points, new_points))
+        own = self._covariance(new_points, new_points)
         own = own - jnp.einsum("rtm,rtk->rmk", weights, weights)
         R, M, size = found.gain.shape
         z, noise, e = (
@@ -185,7 +195,7 @@ class Dense(AbstractModePrior):
 
     def colouring(self, points: Float[Array, "T ..."]) -> Colouring:
         """The root of the covariance times the noise."""
-        return Colouring(_spread, one_by_one(cholesky, self.kernel.covariance(self._distance(points, points))))
+        return Colouring(_spread, one_by_one(cholesky, self._covariance(points, points)))
 
     def improve(self, points: Float[Array, "T ..."], sites: Sites) -> Dense:
         """Nothing in closed form."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from probtensor.axes import Axis
-from probtensor.kernels.base import AbstractKernel, Start
+from probtensor.errors import ModelError
+from probtensor.kernels.base import AbstractKernel, Start, factors
 from probtensor.priors.base import AbstractModePrior, Belief, Colouring, Marginals, Sites, divergence, with_empty_sites
 from probtensor.statespace.chain import Chain, discretise, run
 from probtensor.statespace.smoothing import draw, posterior_chain, smooth
@@ -18,7 +19,11 @@ class Markov(AbstractModePrior):
     Use it for every one-dimensional coordinate. Cost O(T (S R)^3) for T levels, state size S and R components.
 
     Args:
-        kernel: `Matern`, `Periodic`, or sums and products of them.
+        kernel: any but `Custom`: `Matern`, `RBF`, `Periodic`, `Cosine`, `RandomWalk`, `IntegratedRandomWalk`, `Linear`,
+            `SpectralMixture`, and sums and products of them.
+
+    Raises:
+        ModelError: the kernel has no state-space form.
 
     Source: Hartikainen and Sarkka 2010; the smoother is described in `probtensor.statespace.smoothing`.
     """
@@ -27,6 +32,12 @@ class Markov(AbstractModePrior):
 
     def bind(self, axis: Axis, start: Start) -> Markov:
         """Binds the kernel."""
+        for part in factors(self.kernel):
+            if not part.markovian:
+                raise ModelError(
+                    f"Markov: {type(part).__name__} has no state-space form; use pt.Dense(kernel) for up to some "
+                    "thousands of levels, pt.Nearest(kernel) beyond"
+                )
         return Markov(self.kernel.bind(axis, start))
 
     def _sorted(self, points: Float[Array, "T"], sites: Sites) -> tuple[Array, Chain, Sites]:

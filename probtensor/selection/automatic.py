@@ -26,7 +26,7 @@ from probtensor.kernels.matern import Matern
 from probtensor.kernels.metric import latitude_longitude
 from probtensor.likelihoods.gaussian import Gaussian
 from probtensor.model import as_sum, bind
-from probtensor.observations import variogram
+from probtensor.observations import spectrum, variogram
 from probtensor.observations.domain import Observations
 from probtensor.priors.categorical import Categorical
 from probtensor.selection import judging, local
@@ -338,10 +338,11 @@ def _factors(
 
 
 def scale_of(observations: Observations) -> DataScale:
-    """Mean and variance of the observed values, and the scale on which they vary along each mode."""
+    """Mean and variance of the observed values, and the scale and the cycles on which they vary along each mode."""
     values = np.asarray(observations.values)[np.asarray(observations.weights) > 0]
     variance = float(values.var())
     if variance == 0:
         # Constant data have no scale of their own; a thousandth of their size stands for it.
         variance = float(1e-3 * values[0]) ** 2 or 1.0
-    return DataScale(float(values.mean()), variance, variogram.lengthscales(observations))
+    scales, cycles = variogram.lengthscales(observations), spectrum.periods(observations)
+    return DataScale(float(values.mean()), variance, scales, cycles)

@@ -14,8 +14,9 @@ import numpy as np
 
 from probtensor.axes import Axis
 from probtensor.hyperparameters import Parameter
+from probtensor.kernels.driven import FORGOTTEN
 from probtensor.kernels.field import AbstractFieldKernel, FieldStart, On, Places
-from probtensor.kernels.matern import FORGOTTEN, SERIES, Matern, polynomial
+from probtensor.kernels.matern import SERIES, Matern, polynomial
 from probtensor.kernels.metric import euclidean
 from probtensor.typing import Array, Float
 

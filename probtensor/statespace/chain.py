@@ -14,8 +14,8 @@ from probtensor.typing import Array, Float
 class Chain(NamedTuple):
     """x_t = F_t x_(t-1) + root_Q_t e_t with e_t standard normal, f_t = h' x_t for each component.
 
-    The first transition has F = 0 and root_Q = the stationary root, so that every level is treated alike. F and root_Q
-    are block diagonal over the components and are stored as their blocks.
+    The first transition has F = 0 and root_Q = the root of the first state's covariance, so that every level is treated
+    alike. F and root_Q are block diagonal over the components and are stored as their blocks.
     """
 
     F: Float[Array, "T R S S"]
@@ -30,8 +30,8 @@ class Chain(NamedTuple):
 
 def discretise(kernel: AbstractKernel, points: Float[Array, "T"]) -> Chain:
     """The chain of a kernel's states at ascending points; repeated points are steps of length zero."""
-    F, root_Q = jax.vmap(kernel.transition)(jnp.diff(points))
-    root = kernel.stationary_root()[None]
+    F, root_Q = jax.vmap(kernel.transition)(points[:-1], jnp.diff(points))
+    root = kernel.state_root(points[0])[None]
     return Chain(
         jnp.concatenate([jnp.zeros_like(root), F]),
         jnp.concatenate([root, root_Q]),

@@ -13,6 +13,7 @@ import numpy as np
 
 from probtensor.axes import Axis
 from probtensor.errors import ModelError
+from probtensor.kernels.base import Start
 from probtensor.observations.domain import Domain, Observations
 from probtensor.priors.base import AbstractModePrior, Belief, Marginals, Sites
 from probtensor.typing import Array, Float, Key
@@ -25,15 +26,18 @@ class DataScale(NamedTuple):
         mean: of the observed values.
         variance: of the observed values.
         lengthscales: mode name -> the scale on which its marginal means vary, in the axis's unit, where they show one.
+        periods: mode name -> periods of the strongest cycles in its marginal means, in the axis's unit.
     """
 
     mean: float
     variance: float
     lengthscales: Mapping[str, float] = types.MappingProxyType({})
+    periods: Mapping[str, tuple[float, ...]] = types.MappingProxyType({})
 
-    def starts(self, axis: Axis, number: int) -> np.ndarray:
-        """(number,) lengthscales to start that many functions of a mode from, from long to short."""
-        return axis.lengthscales(number, self.lengthscales.get(axis.name))
+    def start(self, axis: Axis, variances: np.ndarray, carries_variance: bool) -> Start:
+        """Where as many functions of a mode start as there are variances, lengthscales from long to short."""
+        scales = axis.lengthscales(len(variances), self.lengthscales.get(axis.name))
+        return Start(scales, variances, carries_variance, self.periods.get(axis.name, ()))
 
 
 def axis_of(term: str, mode: str, axes: Mapping[str, Axis]) -> Axis:

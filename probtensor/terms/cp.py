@@ -11,7 +11,6 @@ import numpy as np
 
 from probtensor.axes import Axis
 from probtensor.errors import ModelError
-from probtensor.kernels.base import Start
 from probtensor.linalg.packing import multiplicity, outer, pack, unpack
 from probtensor.observations.domain import Domain, Observations
 from probtensor.observations.layout import Place
@@ -64,11 +63,8 @@ class CP(AbstractTerm):
         active = [carrier, *(n for n in sorted(priors) if n != carrier)]
         blocks = []
         for n in active:
-            start = Start(
-                scale.starts(axes[n], rank),
-                np.full(rank, scale.variance / rank if n == carrier else 1.0),
-                n == carrier,
-            )
+            variances = np.full(rank, scale.variance / rank if n == carrier else 1.0)
+            start = scale.start(axes[n], variances, n == carrier)
             blocks.append(Block(modes_of_term.bind("CP", priors[n], axes[n], start), jnp.asarray(axes[n].points)))
         return BoundCP(rank, tuple(active), chosen.constant, tuple(blocks))
 

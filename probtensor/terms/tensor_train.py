@@ -11,7 +11,6 @@ import numpy as np
 
 from probtensor.axes import Axis
 from probtensor.errors import ModelError
-from probtensor.kernels.base import Start
 from probtensor.linalg.packing import fold, pack, unpack
 from probtensor.observations.domain import Domain
 from probtensor.priors.base import AbstractModePrior, Belief
@@ -81,7 +80,7 @@ class TensorTrain(AbstractTerm):
         for d, name in enumerate(names):
             size, carries = bonds[d] * bonds[d + 1], name == chosen.carrier
             variances = np.full(size, scale.variance / paths if carries else 1.0)
-            start = Start(scale.starts(axes[name], size), variances, carries)
+            start = scale.start(axes[name], variances, carries)
             prior = modes_of_term.bind("TensorTrain", chosen.active[name], axes[name], start)
             blocks.append(Block(prior, jnp.asarray(axes[name].points)))
         # The first block's start is never read, so the carrier, whose scale is the data's, comes first.

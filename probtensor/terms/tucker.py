@@ -91,7 +91,7 @@ class Tucker(AbstractTerm):
         ranks = self._ranks(active, chosen.constant, axes)
         blocks = []
         for n, rank in zip(active, ranks, strict=True):
-            start = Start(scale.starts(axes[n], rank), np.ones(rank), False)
+            start = scale.start(axes[n], np.ones(rank), False)
             prior = modes_of_term.bind("Tucker", chosen.active[n], axes[n], start)
             blocks.append(Block(prior, jnp.asarray(axes[n].points)))
         size = int(np.prod(ranks))

@@ -27,7 +27,7 @@ STEPS = (1e-6, 1e-3, 0.1, 0.5, 1.0, 2.0, 2.999, 3.001, 5.0, 40.0)
 every_smoothness = pytest.mark.parametrize("nu", SMOOTHNESSES)
 #: tinygp has no Matern-7/2.
 every_smoothness_of_tinygp = pytest.mark.parametrize("nu", SMOOTHNESSES[:3])
-transition = compiled(lambda kernel, step: kernel.transition(step))
+transition = compiled(lambda kernel, step: kernel.transition(jnp.zeros_like(step), step))
 
 
 def bound(nu, lengthscales=LENGTHSCALES, variances=VARIANCES):
@@ -115,7 +115,7 @@ def test_transition_solves_the_differential_equation(nu, s):
     Q, exact = np.asarray(root_Q[0], np.float64) @ np.asarray(root_Q[0], np.float64).T, process_noise(nu, s)
     sd = np.sqrt(np.diag(exact))
     assert_close(Q / np.outer(sd, sd), exact / np.outer(sd, sd))
-    root = unit_rate(nu).stationary_root()[0]
+    root = unit_rate(nu).state_root(jnp.zeros((), DTYPE))[0]
     assert_close(root @ root.T, P)
 
 
@@ -141,7 +141,7 @@ def test_no_step_changes_nothing(nu):
 def test_a_very_long_step_forgets(nu):
     F, root_Q = transition(bound(nu), jnp.asarray(1e6, DTYPE))
     np.testing.assert_array_equal(F, 0.0)
-    root = bound(nu).stationary_root()
+    root = bound(nu).state_root(jnp.zeros((), DTYPE))
     assert_close(root_Q @ jnp.swapaxes(root_Q, 1, 2), root @ jnp.swapaxes(root, 1, 2))
 
 
@@ -154,10 +154,10 @@ def gradients(kernel, step):
         return jnp.sum(eqx.combine(k, held).covariance(d))
 
     def transitions(k):
-        return sum(jnp.sum(x) for x in eqx.combine(k, held).transition(step))
+        return sum(jnp.sum(x) for x in eqx.combine(k, held).transition(jnp.zeros_like(step), step))
 
     def log_det(log_step):
-        root_Q = kernel.transition(jnp.exp(log_step))[1][0]
+        root_Q = kernel.transition(step, jnp.exp(log_step))[1][0]
         return 2 * jnp.sum(jnp.log(jnp.abs(jnp.diagonal(root_Q))))
 
     by_covariance, by_distance = jax.grad(covariance, argnums=(0, 1))(learned, step)
@@ -197,7 +197,7 @@ def test_sum_is_a_sum_of_independent_functions():
     ]
     assert_close(kernel.covariance(d), exact)
     # h' F(d) P_inf h is the covariance at distance d.
-    h, root = kernel.emission(), kernel.stationary_root()
+    h, root = kernel.emission(), kernel.state_root(jnp.zeros((), DTYPE))
     F = np.array([transition(kernel, step)[0] for step in d])
     assert_close(np.einsum("i,trij,rjk,rlk,l->rt", h, F, root, root, h), exact)
 
