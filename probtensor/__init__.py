@@ -1,12 +1,15 @@
 """Probabilistic tensor factorization: gaps in a field filled with error bars that can be trusted."""
 
-from probtensor import datasets, presets
+from probtensor import datasets, kernels, presets
 from probtensor.engines.message_passing import MessagePassing
 from probtensor.errors import DataError, FormatError, ModelError, ProbtensorWarning
 from probtensor.evaluation import gaps
 from probtensor.hyperparameters import fixed
 from probtensor.kernels.matern import Matern
-from probtensor.kernels.periodic import Periodic
+from probtensor.kernels.mixture import SpectralMixture
+from probtensor.kernels.periodic import Cosine, Periodic
+from probtensor.kernels.rbf import RBF
+from probtensor.kernels.walks import IntegratedRandomWalk, Linear, RandomWalk
 from probtensor.labelled.fit import fit, impute
 from probtensor.labelled.posterior import Posterior
 from probtensor.labelled.tables import points, table
@@ -29,10 +32,13 @@ __all__ = [
     "Categorical",
     "Climatology",
     "Constant",
+    "Cosine",
     "DataError",
     "Dense",
     "FormatError",
     "Gaussian",
+    "IntegratedRandomWalk",
+    "Linear",
     "Local",
     "Markov",
     "Matern",
@@ -42,12 +48,16 @@ __all__ = [
     "Periodic",
     "Posterior",
     "ProbtensorWarning",
+    "RBF",
+    "RandomWalk",
+    "SpectralMixture",
     "TensorTrain",
     "Tucker",
     "datasets",
     "fit",
     "fixed",
     "gaps",
+    "kernels",
     "impute",
     "points",
     "presets",

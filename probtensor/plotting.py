@@ -7,12 +7,12 @@ can be made in a server or a thread. ``figure.savefig(path)`` writes one; a note
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from probtensor.errors import DataError, ModelError
+from probtensor import figures
+from probtensor.errors import DataError
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -78,7 +78,7 @@ def demo_picture(
     maps[3] = maps[3].where(hidden)
     unit = f" [{truth.attrs['units']}]" if "units" in truth.attrs else ""
 
-    figure = _figure(11.0, 8.0)
+    figure = figures.empty(11.0, 8.0)
     panels = figure.subplots(4, 1, sharex=True, sharey=True)
     images = []
     for axes, field, title in zip(panels, maps, titles, strict=True):
@@ -119,7 +119,7 @@ def factors(dataset: xr.Dataset) -> Figure:
         )
     total = max(mean.sizes["component"] for mean, _ in modes.values())
     shown = min(total, _MOST_COMPONENTS)
-    figure = _figure(3.4 * len(modes), 1.0 + 1.5 * shown)
+    figure = figures.empty(3.4 * len(modes), 1.0 + 1.5 * shown)
     panels = figure.subplots(shown, len(modes), squeeze=False, sharex="col")
     for column, (mode, (mean, sd)) in enumerate(modes.items()):
         for row in range(shown):
@@ -153,7 +153,7 @@ def objective(trace: xr.DataArray) -> Figure:
         raise DataError(f"an objective has one dimension, of sweeps; got {dict(trace.sizes)}")
     values, sweeps = np.asarray(trace.values, dtype=float), np.arange(1, trace.size + 1)
     half = trace.size // 2
-    figure = _figure(8.0, 3.0)
+    figure = figures.empty(8.0, 3.0)
     panels = figure.subplots(1, 2)
     for axes, start, title in ((panels[0], 0, "all sweeps"), (panels[1], half, "the last half")):
         axes.plot(sweeps[start:], values[start:], marker=".", color="C0")
@@ -177,15 +177,6 @@ def _modes(dataset: xr.Dataset) -> dict[str, tuple[xr.DataArray, xr.DataArray]]:
             kind = "sd" if "sd" in str(name).split("_") else "mean"
             modes.setdefault(" x ".join(others), {})[kind] = stacked.rename(function="component")
     return {mode: (found["mean"], found["sd"]) for mode, found in modes.items() if len(found) == 2}
-
-
-def _figure(width: float, height: float) -> Figure:
-    """An empty figure in inches."""
-    if importlib.util.find_spec("matplotlib") is None:
-        raise ModelError("figures need matplotlib, not installed here: pip install 'probtensor[plot]'")
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -11,6 +11,8 @@ PACKAGE = Path(__file__).parents[1] / "probtensor"
 ROOMS = (
     "errors",
     "typing",
+    "durations",
+    "figures",
     "compilation",
     "axes",
     "hyperparameters",

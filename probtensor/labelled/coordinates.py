@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from probtensor import durations
 from probtensor.axes import Axis
 from probtensor.errors import DataError, ModelError
-from probtensor.labelled import durations
 from probtensor.labelled.labels import kinds, plain
 
 _DAY = np.timedelta64(1, "D")

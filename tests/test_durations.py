@@ -3,7 +3,7 @@
 import pytest
 
 import probtensor as pt
-from probtensor.labelled import durations
+from probtensor import durations
 
 DAYS = {
     "30D": 30.0,
