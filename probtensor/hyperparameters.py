@@ -53,12 +53,14 @@ class Parameter(eqx.Module):
         centre: logarithm of the centre of the weak prior; `WEAK_LOG_SD` is its spread.
         distribution: a numpyro distribution that replaces the weak prior.
         learned: False holds the value.
+        resolution: by how much its logarithm moves until the function is quite another one; None: by 1.
     """
 
     raw: Float[Array, "R"]
     centre: Float[Array, "R"]
     distribution: Any = None
     learned: bool = eqx.field(static=True, default=True)
+    resolution: Float[Array, ""] | None = None
 
     @property
     def value(self) -> Float[Array, "R"]:
@@ -99,6 +101,18 @@ def learned_mask(tree: Any) -> Any:
         return false
 
     return jax.tree.map(mask, tree, is_leaf=is_parameter)
+
+
+def resolutions(tree: Any) -> Any:
+    """A tree with the resolution of each `Parameter` in the place of its raw values."""
+
+    def own(node: Any) -> Any:
+        if not is_parameter(node):
+            return node
+        one = jnp.ones_like(node.raw) if node.resolution is None else node.resolution
+        return eqx.tree_at(lambda p: p.raw, node, jnp.broadcast_to(one, node.raw.shape).astype(node.raw.dtype))
+
+    return jax.tree.map(own, tree, is_leaf=is_parameter)
 
 
 def number_of(declaration: float | str | ShareOfRange, axis: Axis | None, name: str) -> float:

@@ -8,17 +8,21 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from probtensor.hyperparameters import learned_mask, log_prior
+from probtensor.hyperparameters import learned_mask, log_prior, resolutions
 from probtensor.priors.base import AbstractModePrior, Belief, Sites
 from probtensor.terms.base import Block
 from probtensor.typing import Array
 
-#: Steps of each hyper-parameter's logarithm: first, smallest and largest, and how they grow and shrink.
+#: Steps of each hyper-parameter's logarithm, in units of its resolution: first, smallest and largest, and how they grow
+#: and shrink.
 _FIRST, _SMALLEST, _LARGEST, _GROW, _SHRINK = 0.2, 1e-3, 0.5, 1.3, 0.5
 
 
 class LearningState(NamedTuple):
-    """Step sizes and last gradients of one block's learned hyper-parameters (trees like the prior, None where held)."""
+    """Step sizes and last gradients of one block's learned hyper-parameters (trees like the prior, None where held).
+
+    Steps are in units of the hyper-parameters' resolution.
+    """
 
     steps: AbstractModePrior
     gradients: AbstractModePrior
@@ -52,7 +56,9 @@ class _Best(NamedTuple):
     gains: Array
 
 
-def _uphill(learned: AbstractModePrior, gradient: AbstractModePrior, state: LearningState) -> _Proposal:
+def _uphill(
+    learned: AbstractModePrior, units: AbstractModePrior, gradient: AbstractModePrior, state: LearningState
+) -> _Proposal:
     """One step uphill.
 
     Each logarithm moves by its own step in the direction of its gradient's sign; the step grows while the sign holds
@@ -66,7 +72,7 @@ def _uphill(learned: AbstractModePrior, gradient: AbstractModePrior, state: Lear
         return jnp.clip(step * factor, _SMALLEST, _LARGEST)
 
     steps = jax.tree.map(resize, state.steps, agreement)
-    learned = jax.tree.map(lambda x, s, g: x + s * jnp.sign(g), learned, steps, gradient)
+    learned = jax.tree.map(lambda x, u, s, g: x + u * s * jnp.sign(g), learned, units, steps, gradient)
     return _Proposal(learned, LearningState(steps, gradient))
 
 
@@ -76,7 +82,9 @@ def update(block: Block, sites: Sites, state: LearningState, learn: Array) -> tu
     learn: whether to take the step in this sweep.
     """
     block = Block(block.prior.improve(block.points, sites), block.points)
-    learned, held = eqx.partition(block.prior, learned_mask(block.prior))
+    mask = learned_mask(block.prior)
+    learned, held = eqx.partition(block.prior, mask)
+    units = eqx.filter(resolutions(block.prior), mask)
     if not jax.tree.leaves(learned):
         return block, block.posterior(sites), state
 
@@ -91,7 +99,7 @@ def update(block: Block, sites: Sites, state: LearningState, learn: Array) -> tu
         gains = first | (value >= best.value)
         proposal = jax.lax.cond(
             learn & first,
-            lambda: _uphill(best.proposal.learned, pull(jnp.ones_like(value))[0], best.proposal.state),
+            lambda: _uphill(best.proposal.learned, units, pull(jnp.ones_like(value))[0], best.proposal.state),
             lambda: best.proposal,
         )
         found = _Best(best.proposal.learned, belief, value, proposal, gains)

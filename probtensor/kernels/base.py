@@ -122,6 +122,8 @@ class AbstractKernel(eqx.Module):
 
     #: Whether it is a covariance along one coordinate only.
     on_a_line: ClassVar[bool] = False
+    #: Whether its functions repeat themselves.
+    cyclic: ClassVar[bool] = False
 
     @property
     def open_periods(self) -> int:

@@ -128,13 +128,16 @@ class Product(_OfParts):
     """The product of kernels: a function whose covariance is the parts' covariances multiplied.
 
     Cost: the states of the parts multiply. The first part carries the variance; the others' are held at 1 unless
-    declared.
+    declared. What multiplies a cycle starts from half the range at least: cycles that change slowly are found from
+    there, while from a lengthscale below the period the cycle is never seen.
 
     Source: Solin and Sarkka 2014, section 3.3 (Kronecker products of states).
     """
 
     def bind(self, axis: Axis, start: Start) -> Product:
         """Binds each part."""
+        if any(part.cyclic for part in self.parts):
+            start = start._replace(lengthscales=np.maximum(start.lengthscales, axis.range / 2))
         others = start._replace(variances=np.ones_like(start.variances), carries_variance=False)
         bound = [
             part.bind(axis, (others if k else start)._replace(periods=periods))

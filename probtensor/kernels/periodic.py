@@ -53,6 +53,7 @@ class Periodic(AbstractStationaryKernel):
     order: int = eqx.field(static=True, default=6)
     shared: bool = eqx.field(static=True, default=False)
     on_a_line: ClassVar[bool] = True
+    cyclic: ClassVar[bool] = True
 
     def __check_init__(self) -> None:
         """Raises ModelError for an order that is no number of harmonics."""
@@ -152,6 +153,7 @@ class Cosine(AbstractStationaryKernel):
     variance: Declaration = None
     shared: bool = eqx.field(static=True, default=False)
     on_a_line: ClassVar[bool] = True
+    cyclic: ClassVar[bool] = True
 
     def bind(self, axis: Axis, start: Start) -> Cosine:
         """Numbers for both hyper-parameters; the variance is held at its start unless this mode carries it."""
@@ -214,7 +216,10 @@ def _bind_period(kernel: Periodic | Cosine, axis: Axis, start: Start) -> Paramet
             f"mode {axis.name!r}: {type(kernel).__name__}(period={kernel.period!r}) repeats itself after "
             f"{longest:g}{unit}, and the record is only {record:g}{unit} long; use a Matern kernel"
         )
-    return period
+    # Half a turn more or less in the whole record is another wave altogether.
+    shortest = float(np.exp(np.min(period.raw)))
+    resolution = jnp.asarray(min(1.0, 0.5 * shortest / record), period.raw.dtype)
+    return eqx.tree_at(lambda p: p.resolution, period, resolution, is_leaf=lambda x: x is None)
 
 
 def _turned(cycles: Float[Array, "R"], order: int) -> Float[Array, "R S S"]:

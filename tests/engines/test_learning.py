@@ -75,3 +75,12 @@ def test_without_learning_all_stays(evidence):
     after, _, learned = step(prior, state, jnp.asarray(False))
     for one, other in ((after, prior), (learned.steps, state.steps), (learned.gradients, state.gradients)):
         np.testing.assert_array_equal(one.variance.raw, other.variance.raw)
+
+
+def test_steps_are_in_units_of_the_resolution():
+    """A hyper-parameter of which a thousandth makes another function is not moved by a fifth at first."""
+    prior, state = started("hill")
+    fine = eqx.tree_at(lambda p: p.variance.resolution, prior, jnp.asarray(1e-3, DTYPE), is_leaf=lambda x: x is None)
+    moved = [float(step(p, state, jnp.asarray(True))[0].variance.raw[0]) for p in (prior, fine)]
+    assert moved[0] == pytest.approx(1e3 * moved[1], rel=1e-4)
+    assert moved[0] > 0
