@@ -7,7 +7,7 @@ those behind the last level. Coordinates are read as u = (x - origin) / lengthsc
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -16,7 +16,6 @@ import numpy as np
 from probtensor.axes import Axis
 from probtensor.hyperparameters import Declaration
 from probtensor.kernels.base import AbstractKernel, Start
-from probtensor.linalg.small import triangular_root
 from probtensor.typing import Array, Float
 
 
@@ -170,23 +169,11 @@ class IntegratedRandomWalk(_FromAnOrigin):
         """The function."""
         return np.array([1.0, 0.0])
 
-    def _noise(self, s: Float[Array, "R"]) -> Float[Array, "R 2 2"]:
-        """Root of the noise over a scaled step, at unit variance."""
-        unit = jnp.asarray([[3**-0.5, 0.0], [0.5 * 3**0.5, 0.5]], dtype=s.dtype)
-        moved = s > 0
-        size = jnp.where(moved, s, 1.0)
-        root = jnp.sqrt(size)[:, None, None] * unit * jnp.stack([size, jnp.ones_like(s)], axis=-1)[..., None]
-        return jnp.where(moved[:, None, None], root, 0.0)
-
-    def _away(self, u: Float[Array, "R"]) -> Float[Array, "R 2 4"]:
-        """Root, at unit variance, of the states' covariance at a distance from the origin, on the right of it."""
-        return jnp.concatenate([_line(u), self._noise(u)], axis=-1)
-
     def state_root(self, at: Float[Array, ""]) -> Float[Array, "R S S"]:
         """Of the line and of the walk's part; on the left of the origin slopes have the other sign."""
         u = self._scaled(at)
-        root = triangular_root(_mirrored(self._away(jnp.abs(u)), u < 0))
-        return jnp.sqrt(self._values()[1])[:, None, None] * root
+        P, _ = _away(jnp.abs(u))
+        return jnp.sqrt(self._values()[1])[:, None, None] * _root(P._replace(cross=jnp.sign(u) * P.cross))
 
     def transition(self, at: Float[Array, ""], step: Float[Array, ""]) -> tuple[Array, Array]:
         """Up to the origin the walk toward it given where it is; from there on the slope plus noise."""
@@ -194,38 +181,55 @@ class IntegratedRandomWalk(_FromAnOrigin):
         before = jnp.maximum(-self._scaled(at), 0.0)
         s = step / lengthscale
         toward = jnp.minimum(s, before)
-        F_back, root_back = self._toward(before - toward, toward)
-        F, root = _line(s - toward), self._noise(s - toward)
-        both = jnp.concatenate([F @ root_back, root], axis=-1)
-        root_Q = jnp.where((toward > 0)[:, None, None], triangular_root(both), root)
-        return F @ F_back, jnp.sqrt(variance)[:, None, None] * root_Q
+        F, Q = _toward(before - toward, toward)
+        r = s - toward
+        level = Q.level + 2 * r * Q.cross + r**2 * Q.slope + r**3 / 3
+        noise = _Symmetric(level, Q.cross + r * Q.slope + r**2 / 2, Q.slope + r)
+        return _line(r) @ F, jnp.sqrt(variance)[:, None, None] * _root(noise)
 
-    def _toward(self, u: Float[Array, "R"], s: Float[Array, "R"]) -> tuple[Array, Array]:
-        """From a scaled distance u + s on the left of the origin to u, given the state at u + s.
 
-        With x there and x + A + noise further out, both rows of a root of their joint covariance are made triangular:
-        below the first block stand the gain, times that block, and a root of what is left.
-        """
-        A, here = _line(s), self._away(u)
-        outer = jnp.concatenate([A @ here, self._noise(s)], axis=-1)
-        inner = jnp.concatenate([here, jnp.zeros_like(outer[..., here.shape[-1] :])], axis=-1)
-        joint = jnp.concatenate([outer, inner], axis=-2)
-        size = jnp.sqrt(jnp.sum(joint**2, axis=-1, keepdims=True))
-        root = size * triangular_root(joint / size)
-        first, gain, left = root[:, :2, :2], root[:, 2:, :2], root[:, 2:, 2:]
-        det = first[:, 0, 0] * first[:, 1, 1]
-        inverse = jnp.stack(
-            [
-                jnp.stack([first[:, 1, 1], jnp.zeros_like(det)], axis=-1),
-                jnp.stack([-first[:, 1, 0], first[:, 0, 0]], axis=-1),
-            ],
-            axis=-2,
-        )
-        F = gain @ inverse / det[:, None, None]
-        moved = (s > 0)[:, None, None]
-        F = jnp.where(moved, F, jnp.eye(2, dtype=s.dtype)[None])
-        flip = jnp.asarray([1.0, -1.0], dtype=s.dtype)
-        return flip[:, None] * F * flip, jnp.where(moved, flip[:, None] * left, 0.0)
+class _Symmetric(NamedTuple):
+    """A covariance of level and slope."""
+
+    level: Float[Array, "R"]
+    cross: Float[Array, "R"]
+    slope: Float[Array, "R"]
+
+
+def _away(u: Float[Array, "R"]) -> tuple[_Symmetric, Float[Array, "R"]]:
+    """Covariance of an integrated walk's states at a distance on the right of the origin, and its determinant."""
+    covariance = _Symmetric(1 + u**2 + u**3 / 3, u + u**2 / 2, 1 + u)
+    return covariance, 1 + u + u**3 / 3 + u**4 / 12
+
+
+def _root(A: _Symmetric) -> Float[Array, "R 2 2"]:
+    """Cholesky factor; zero for zero."""
+    some = A.level > 0
+    first = jnp.sqrt(jnp.where(some, A.level, 1.0))
+    below = A.cross / first
+    left = A.slope - below**2
+    last = jnp.sqrt(jnp.where(left > 0, left, 1.0))
+    return _matrix(jnp.where(some, first, 0.0), jnp.zeros_like(first), below, jnp.where(left > 0, last, 0.0))
+
+
+def _toward(u: Float[Array, "R"], s: Float[Array, "R"]) -> tuple[Float[Array, "R 2 2"], _Symmetric]:
+    """F and Q of an integrated walk from a distance u + s on the left of the origin to u.
+
+    Mirrored, y = A x + noise at u + s for x at u with covariance P. The precision of x given y is P^-1 + A' Q^-1 A;
+    with level and slope in units of s^(3/2) and s^(1/2) that is [[a, b], [b, c]] below, free of cancellation however
+    short the step is, and the gain is its inverse times A' Q^-1.
+    """
+    P, det_P = _away(u)
+    level, cross, slope = P.slope / det_P, -P.cross / det_P, P.level / det_P
+    a, b, c = 12 + s**3 * level, 6 + s**2 * cross, 4 + s * slope
+    det = a * c - b**2
+    F = _matrix(
+        (12 + 12 * s * slope - 6 * s**2 * cross) / det,
+        s * (12 + 6 * s * slope - 2 * s**2 * cross) / det,
+        s * (12 * cross - 6 * s * level) / det,
+        (12 + 6 * s**2 * cross - 2 * s**3 * level) / det,
+    )
+    return F, _Symmetric(s**3 * c / det, s**2 * b / det, s * a / det)
 
 
 class Linear(_FromAnOrigin):
@@ -289,11 +293,8 @@ class Linear(_FromAnOrigin):
 
 def _line(s: Float[Array, "R"]) -> Float[Array, "R 2 2"]:
     """What carries level and slope over a scaled step."""
-    one, zero = jnp.ones_like(s), jnp.zeros_like(s)
-    return jnp.stack([jnp.stack([one, s], axis=-1), jnp.stack([zero, one], axis=-1)], axis=-2)
+    return _matrix(jnp.ones_like(s), s, jnp.zeros_like(s), jnp.ones_like(s))
 
 
-def _mirrored(root: Float[Array, "R 2 K"], left: Float[Array, "R"]) -> Float[Array, "R 2 K"]:
-    """With slopes of the other sign where asked."""
-    sign = jnp.where(left, -1.0, 1.0).astype(root.dtype)
-    return root * jnp.stack([jnp.ones_like(sign), sign], axis=-1)[..., None]
+def _matrix(*entries: Float[Array, "R"]) -> Float[Array, "R 2 2"]:
+    return jnp.stack(entries, axis=-1).reshape(-1, 2, 2)
