@@ -11,7 +11,7 @@ import numpy as np
 from tests.oracles import gaussian_process as oracle
 
 #: Frequencies of the numerical Fourier integral: their step and number.
-STEP, FREQUENCIES = 0.02, 20_000
+STEP, FREQUENCIES = 0.005, 40_000
 
 
 def covariance(kernel, values, x, y, r, levels, states=False):
