@@ -24,6 +24,7 @@ ROOMS = (
     "terms",
     "model",
     "presets",
+    "approximation",
     "engines",
     "arrays",
     "evaluation",

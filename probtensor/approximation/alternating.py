@@ -17,19 +17,23 @@ from probtensor.typing import Float
 #: Sweeps over the variables, batches of new fibres of a variable in one sweep, fibres of the first batch.
 SWEEPS, BATCHES, BATCH = 6, 16, 8
 
-#: Of the tolerance: what the basis of a variable may leave over of the fibres it was made from, and, in multiples of
-#: that, of others. Interpolation in every variable multiplies errors, by up to about 2 each.
-LEFT_OVER, OF_OTHERS = 0.03, 10.0
+#: Of the tolerance: what the basis of a variable may leave over of the fibres it was made from, for up to 3 variables,
+#: and, in multiples of that, of others. Interpolation in each further variable multiplies errors by about AMPLIFIED.
+LEFT_OVER, OF_OTHERS, AMPLIFIED = 0.03, 10.0, 2.0
+
+#: Fibres of a variable that is not resolved; more of them would not help it.
+UNRESOLVED = 128
 
 #: Functions of a variable beyond a rank that was asked for, among which the best are found.
 SPARE = 5
 
 
 class Asked(eqx.Module):
-    """What was asked for: highest ranks (None: as many as it takes) and degree."""
+    """What was asked for: highest ranks (None: as many as it takes) and degree, points of a check."""
 
     ranks: tuple[int | None, ...] = eqx.field(static=True)
     max_degree: int = eqx.field(static=True)
+    check_points: int = eqx.field(static=True)
 
 
 class Fit(eqx.Module):
@@ -38,6 +42,11 @@ class Fit(eqx.Module):
     fibres: tuple[Fibres, ...]
     crosses: tuple[Cross, ...]
     limited: tuple[bool, ...] = eqx.field(static=True)
+
+
+def left_over(dimensions: int, tolerance: float) -> float:
+    """What the basis of a variable may leave over of its fibres, relative to the largest value."""
+    return LEFT_OVER * tolerance / AMPLIFIED ** min(max(dimensions - 3, 0), 5)
 
 
 def threshold(fibres: tuple[Fibres, ...], axis: int, sampler: Sampler, tolerance: float) -> float:
@@ -51,7 +60,7 @@ def threshold(fibres: tuple[Fibres, ...], axis: int, sampler: Sampler, tolerance
     noise = max((decay.noise for decay, _ in seen if decay.kind == "flat"), default=0.0)
     unresolved = max((line.misfit for _, line in seen if line.stopped), default=0.0)
     return max(
-        LEFT_OVER * tolerance * sampler.relative,
+        left_over(len(fibres), tolerance) * sampler.relative,
         3 * noise * root,
         unresolved * sampler.relative / 10,
         np.finfo(float).eps * root,
@@ -70,7 +79,9 @@ def start(sampler: Sampler, anchors: Float[np.ndarray, "m D"], asked: Asked, rng
     return Fit(fibres, crosses, (False,) * dimensions)
 
 
-def extended(fit: Fit, sampler: Sampler, anchors: Float[np.ndarray, "m D"], reserve: int, rng: np.random.Generator) -> Fit:
+def extended(
+    fit: Fit, sampler: Sampler, anchors: Float[np.ndarray, "m D"], reserve: int, rng: np.random.Generator
+) -> Fit:
     """The fit with fibres of every variable through further anchors, as far as evaluations last."""
     fibres = list(fit.fibres)
     for axis, line in enumerate(fibres):
@@ -80,9 +91,7 @@ def extended(fit: Fit, sampler: Sampler, anchors: Float[np.ndarray, "m D"], rese
     return Fit(tuple(fibres), fit.crosses, fit.limited)
 
 
-def settled(
-    fit: Fit, sampler: Sampler, tolerance: float, asked: Asked, reserve: int, rng: np.random.Generator
-) -> Fit:
+def settled(fit: Fit, sampler: Sampler, tolerance: float, asked: Asked, reserve: int, rng: np.random.Generator) -> Fit:
     """The fit when further fibres of no variable show anything new; or when a limit is reached.
 
     Args:
@@ -111,7 +120,7 @@ def _settled_along(
 
     def with_fibres(line: Fibres) -> Fit:
         most = max(0, (sampler.left - reserve) // (2 * dimensions))
-        line = lines.resolved(line, sampler, OF_OTHERS * LEFT_OVER * tolerance, asked.max_degree, most)
+        line = lines.resolved(line, sampler, OF_OTHERS * left_over(dimensions, tolerance), asked.max_degree, most)
         fibres = (*fit.fibres[:axis], line, *fit.fibres[axis + 1 :])
         basis = cross(
             sampler.scaled(line.values),
@@ -124,8 +133,9 @@ def _settled_along(
     for _ in range(BATCHES if dimensions > 1 else 0):
         line, basis = fit.fibres[axis], fit.crosses[axis]
         room = max(2 * BATCH, (sampler.most - reserve) // (4 * dimensions * line.cost))
+        room = min(room, UNRESOLVED) if line.stopped else room
         room = room if rank is None else min(room, 3 * (rank + SPARE) + BATCH)
-        count = min(max(BATCH, basis.rank // 2), (sampler.left - reserve) // line.cost)
+        count = min(max(BATCH, basis.rank), (sampler.left - reserve) // line.cost)
         if count <= 0 or len(line.anchors) + count > room:
             limited = count <= 0 or rank is None
             break

@@ -28,6 +28,9 @@ GAIN = 0.5
 #: Quasi-random anchors of the first fibres, beside the points where the function is largest.
 ANCHORS = 5
 
+#: Share of tol that the canonical form may drop.
+DROPPED = 0.1
+
 #: Points at which what is dropped from the canonical form is looked at, fewer for large cores.
 POINTS, PRODUCTS = 1_024, 2**28
 
@@ -42,8 +45,9 @@ def approximate(
     tol: float = 1e-6,
     *,
     vectorized: bool = True,
-    max_evaluations: int = 2_000_000,
+    max_evaluations: int = 5_000_000,
     max_degree: int = 1_024,
+    check_points: int = 4_096,
     seed: int = 0,
 ) -> FunctionalTucker:
     """A function of several variables as a core times Chebyshev series of each, with an estimate of its error.
@@ -53,8 +57,8 @@ def approximate(
     one variable are sampled along lines parallel to its axis (fibres), on twice as many Chebyshev points until their
     coefficients have decayed; a basis of them and as many points that determine it are chosen, variable by variable,
     with lines through the points chosen for the others, until new lines show nothing new; the core is the function at
-    all combinations of the chosen points. Then it is compared with the function at fresh points, and refined where it is
-    worst. What does not matter to tol is dropped at the end.
+    all combinations of the chosen points. Then it is compared with the function at fresh points, and refined where it
+    is worst. What does not matter to tol is dropped at the end.
 
     What it cannot do, it says: a function with a kink or a jump, with noise above tol or without a low rank gives a
     ``ProbtensorWarning`` that names the variables, and a result with an honest error. A feature that no sample touches
@@ -71,6 +75,9 @@ def approximate(
         vectorized: whether the function takes arrays.
         max_evaluations: how often the function may be evaluated. The core alone takes the product of the ranks.
         max_degree: highest degree of a factor function; the largest power of two below it counts.
+        check_points: fresh quasi-random points at which the error is estimated, at most an eighth of max_evaluations.
+            More of them find narrower features: one that changes the function in a share p of the box is met by a check
+            of M points with probability of about 1 - exp(-p M).
         seed: chooses lines and points. The same seed gives the same result.
 
     Raises:
@@ -84,8 +91,8 @@ def approximate(
     by Chebyshev interpolation, from fibres); Bigoni, Engsig-Karup and Marzouk 2016.
     """
     box = Box.from_bounds(bounds)
-    _check_numbers(box, tol, max_evaluations, max_degree, seed)
-    asked = Asked(_ranks(rank, box), int(max_degree))
+    _check_numbers(box, tol, max_evaluations, max_degree, check_points, seed)
+    asked = Asked(_ranks(rank, box), int(max_degree), int(check_points))
     sampler = Sampler(function, box, bool(vectorized), int(max_evaluations))
     result = _refined(sampler, asked, float(tol), int(seed))
     if not result.converged:
@@ -102,42 +109,42 @@ class _Round(eqx.Module):
     core: Float[np.ndarray, "..."]
     series: tuple[Float[np.ndarray, "n r"], ...]
     fit: Fit
-    shrunk: bool = eqx.field(static=True)
 
 
 def _refined(sampler: Sampler, asked: Asked, tol: float, seed: int) -> FunctionalTucker:
     """Rounds of fit and check, until a check finds less than tol or a limit stands in the way."""
     box, rng = sampler.box, np.random.default_rng(seed)
-    reserve = search.check_cost(sampler)
+    reserve = search.check_cost(sampler, asked.check_points) + 1  # a core has one entry at least
     anchors = np.vstack([search.look(sampler, seed), spread(box, ANCHORS, seed + 2)])
     fit = alternating.start(sampler, anchors, asked, rng)
     if sampler.largest == 0.0:
         return _zero(sampler, tol)
-    best, least, checks, tolerance = None, math.inf, [], tol
+    best, least, checks, tolerance, short = None, math.inf, [], tol, False
     for number in range(ROUNDS):
         fit = alternating.settled(fit, sampler, tolerance, asked, reserve, rng)
-        smaller, shrunk = alternating.shrunk(fit, sampler, max(1, (sampler.left - reserve) // (1 if number else 2)))
+        smaller, shrunk = alternating.shrunk(fit, sampler, max(1, sampler.left - reserve))
+        short = short or shrunk
         if shrunk and best is not None:
             break
-        made = _made(smaller, sampler, tolerance, asked, shrunk)
-        approximation = _assembled(made, sampler)
-        found, worst = search.check(sampler, approximation.at, seed + 10 * (number + 1))
+        made = _made(smaller, sampler, tol, asked)
+        found, worst = search.check(sampler, _assembled(made, sampler).at, asked.check_points, seed + 10 * (number + 1))
         checks.append(found)
-        error = _largest(_deviations(approximation, checks, fit, sampler)) / sampler.relative
+        error = _largest(_deviations(made, checks, sampler)) / sampler.relative
         gained = error < GAIN * least
         if error < least:
             best, least = made, error
-        if error <= tol or not (gained or (number < 2 and not _limited(fit, asked, made))):
+        if error <= tol or not (gained or (number < 2 and not _limited(made, asked))):
             break
-        if sampler.left < 2 * reserve + fit.fibres[0].cost * len(worst):
+        short = short or sampler.left < 2 * reserve + made.fit.fibres[0].cost * len(worst)
+        if short:
             break
         fit = alternating.extended(fit, sampler, worst, reserve, rng)
         tolerance = max(TIGHTER * tolerance, SMALLEST_TOL)
     assert best is not None
-    return _judged(best, checks, sampler, asked, tol)
+    return _judged(best, checks, sampler, asked, tol, short)
 
 
-def _made(fit: Fit, sampler: Sampler, tolerance: float, asked: Asked, shrunk: bool) -> _Round:
+def _made(fit: Fit, sampler: Sampler, tol: float, asked: Asked) -> _Round:
     """The canonical form of what interpolates at the chosen points."""
     core, series, chosen = alternating.interpolation(fit, sampler)
     rng = np.random.default_rng(core.size)
@@ -148,27 +155,28 @@ def _made(fit: Fit, sampler: Sampler, tolerance: float, asked: Asked, shrunk: bo
         points[: count // 2, axis] = rng.choice(x, count // 2)
     points = np.vstack([points, *(line.anchors for line in fit.fibres)])
     t = np.stack([sampler.box.unit(axis, points[:, axis]) for axis in range(points.shape[1])], axis=1)
-    core, series = contraction.canonical(core, series, t, 0.1 * tolerance * sampler.relative, asked.ranks)
-    return _Round(np.ldexp(core, sampler.exponent), tuple(series), fit, shrunk)
+    core, series = contraction.canonical(core, series, t, DROPPED * tol * sampler.relative, asked.ranks)
+    return _Round(np.ldexp(core, sampler.exponent), tuple(series), fit)
 
 
 def _assembled(made: _Round, sampler: Sampler) -> FunctionalTucker:
     return FunctionalTucker(sampler.box, made.core, made.series)
 
 
-def _limited(fit: Fit, asked: Asked, made: _Round) -> bool:
+def _limited(made: _Round, asked: Asked) -> bool:
     """Whether something was met that no further round is likely to change."""
     at_rank = any(most is not None and rank >= most for most, rank in zip(asked.ranks, made.core.shape, strict=True))
-    return made.shrunk or at_rank or any(fit.limited) or any(line.noisy or line.stopped for line in fit.fibres)
+    return at_rank or any(made.fit.limited) or any(line.noisy or line.stopped for line in made.fit.fibres)
 
 
 def _deviations(
-    approximation: FunctionalTucker, checks: Sequence[Check], fit: Fit, sampler: Sampler
+    made: _Round, checks: Sequence[Check], sampler: Sampler
 ) -> list[tuple[Float[np.ndarray, "M D"], Float[np.ndarray, "M"]]]:
-    """Points that the approximation was not made from, and by how much it is wrong there, in the sampler's units."""
+    """Points that nothing was made from, and by how much the approximation is wrong there, in the sampler's units."""
+    approximation = _assembled(made, sampler)
     points = [found.points for found in checks]
     values = [found.values for found in checks]
-    for axis, line in enumerate(fit.fibres):
+    for axis, line in enumerate(made.fit.fibres):
         there = np.repeat(line.anchors[None], len(line.probe_t), axis=0)
         there[:, :, axis] = sampler.box.place(axis, line.probe_t)
         points.append(there.reshape(-1, there.shape[2]))
@@ -184,11 +192,11 @@ def _largest(deviations: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
 
 
 def _judged(
-    best: _Round, checks: Sequence[Check], sampler: Sampler, asked: Asked, tol: float
+    best: _Round, checks: Sequence[Check], sampler: Sampler, asked: Asked, tol: float, short: bool
 ) -> FunctionalTucker:
     """The result of the best round, with its error at the points of all checks."""
     approximation = _assembled(best, sampler)
-    deviations = _deviations(approximation, checks, best.fit, sampler)
+    deviations = _deviations(best, checks, sampler)
     largest = _largest(deviations)
     squares = np.concatenate(
         [deviation[: found.spread] ** 2 for (_, deviation), found in zip(deviations, checks, strict=False)]
@@ -205,13 +213,9 @@ def _judged(
     messages = (
         ()
         if converged
-        else reasons.sentences(
-            best.fit, sampler, tol, error.relative, approximation.rank, asked.ranks, best.shrunk, worst
-        )
+        else reasons.sentences(best.fit, sampler, tol, error.relative, approximation.rank, asked.ranks, short, worst)
     )
-    return FunctionalTucker(
-        sampler.box, best.core, best.series, error, tol, sampler.evaluations, converged, messages
-    )
+    return FunctionalTucker(sampler.box, best.core, best.series, error, tol, sampler.evaluations, converged, messages)
 
 
 def _zero(sampler: Sampler, tol: float) -> FunctionalTucker:
@@ -229,15 +233,17 @@ def _zero(sampler: Sampler, tol: float) -> FunctionalTucker:
     )
 
 
-def _check_numbers(box: Box, tol: Any, max_evaluations: Any, max_degree: Any, seed: Any) -> None:
+def _check_numbers(box: Box, tol: Any, max_evaluations: Any, max_degree: Any, check_points: Any, seed: Any) -> None:
     if isinstance(tol, bool) or not isinstance(tol, int | float | np.number) or not SMALLEST_TOL <= tol < 1:
         raise ModelError(f"tol={tol!r}: the relative error must be a number from {SMALLEST_TOL:g} to below 1")
     fewest = FEWEST * len(box.names)
-    for name, value, low, high in (
+    limits: tuple[tuple[str, Any, int, int | None], ...] = (
         ("max_evaluations", max_evaluations, fewest, None),
         ("max_degree", max_degree, 8, HIGHEST_DEGREE),
+        ("check_points", check_points, 64, None),
         ("seed", seed, 0, None),
-    ):
+    )
+    for name, value, low, high in limits:
         if not _is_integer(value) or value < low or (high is not None and value > high):
             span = f"at least {low}" if high is None else f"from {low} to {high}"
             raise ModelError(f"{name}={value!r}: expected an integer {span}")

@@ -104,7 +104,9 @@ def _ends(name: Any, pair: Any) -> tuple[float, float]:
     except (TypeError, ValueError):
         raise ModelError(f"bounds of {name!r}: expected two numbers (low, high), not {pair!r}") from None
     if not (np.isfinite(low) and np.isfinite(high)):
-        raise ModelError(f"bounds of {name!r}: ({low:g}, {high:g}) must be finite; map an infinite range onto a finite one")
+        raise ModelError(
+            f"bounds of {name!r}: ({low:g}, {high:g}) must be finite; map an infinite range onto a finite one"
+        )
     if not low < high:
         raise ModelError(f"bounds of {name!r}: the lower one, {low:g}, must be below the upper one, {high:g}")
     if high / 2 - low / 2 < FEWEST_STEPS / 2 * np.spacing(max(abs(low), abs(high))):

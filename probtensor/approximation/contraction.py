@@ -45,7 +45,7 @@ def at_points(
     for start in range(0, count, width):
         rows = slice(start, min(start + width, count))
         left, right = (_row_products([factors[axis][rows] for axis in part]) for part in (axes[:half], axes[half:]))
-        inner = (left @ matrix if left is not None else np.repeat(matrix, rows.stop - start, axis=0))
+        inner = left @ matrix if left is not None else np.repeat(matrix, rows.stop - start, axis=0)
         out[rows] = inner if right is None else np.einsum("nq,nqk->nk", right, inner.reshape(*right.shape, kept))
     return out[:, 0] if keep is None else out
 
@@ -115,7 +115,10 @@ def canonical(
         biggest = np.abs(series[axis]).argmax(axis=0)
         signs = np.sign(series[axis][biggest, np.arange(core.shape[axis])])
         signs[signs == 0] = 1.0
-        core, series[axis] = core * np.expand_dims(signs, [d for d in range(core.ndim) if d != axis]), series[axis] * signs
+        core, series[axis] = (
+            core * np.expand_dims(signs, [d for d in range(core.ndim) if d != axis]),
+            series[axis] * signs,
+        )
     return core, series
 
 

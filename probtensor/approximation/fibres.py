@@ -110,7 +110,8 @@ def resolved(fibres: Fibres, sampler: Sampler, tolerance: float, max_degree: int
         coefficients = fibres.grid.coefficients(sampler.scaled(fibres.values))
         decay = chebyshev.decay(coefficients, 0.1 * tolerance * sampler.relative)
         misfit = _misfit(coefficients, fibres, sampler) / (sampler.relative or 1.0)
-        noisy = decay.is_noise(before) and misfit * sampler.relative < FAR * decay.noise
+        floor = fibres.noisy and decay.kind == "flat" and not decay.resolved
+        noisy = (floor or decay.is_noise(before)) and misfit * sampler.relative < FAR * decay.noise
         count = 2 * fibres.grid.count - 1
         wanted = not noisy and not (decay.resolved and misfit <= tolerance)
         cost = (count // 2) * len(fibres.anchors)

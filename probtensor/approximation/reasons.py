@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 from probtensor.approximation.alternating import Fit
 from probtensor.approximation.fibres import Fibres
 from probtensor.approximation.sampling import Sampler
 
 ALL_ZERO = (
-    "All {count} values of the function that were seen are 0, and a tolerance relative to that means nothing: either it is "
-    "zero on the whole box, or its support is too small to be found. Choose bounds around the support."
+    "All {count} values of the function that were seen are 0, and a tolerance relative to that means nothing: either "
+    "it is zero on the whole box, or its support is too small to be found. Choose bounds around the support."
 )
 
 
@@ -19,7 +21,7 @@ def sentences(
     error: float,
     rank: dict[str, int],
     asked: tuple[int | None, ...],
-    shrunk: bool,
+    short: bool,
     worst: dict[str, float],
 ) -> tuple[str, ...]:
     """What stands in the way of tol, by variable.
@@ -31,7 +33,7 @@ def sentences(
         error: the relative error reached.
         rank: ranks found, by variable.
         asked: highest ranks.
-        shrunk: whether ranks were lowered for lack of evaluations.
+        short: whether evaluations ran out.
         worst: coordinates at which the approximation is worst.
     """
     names = sampler.box.names
@@ -42,8 +44,8 @@ def sentences(
         single = " It gives float32, which has no more digits." if sampler.dtype == "float32" else ""
         found.append(
             f"Along {', '.join(noisy)} the Chebyshev coefficients end in a floor: the function has noise of about "
-            f"{max(levels):.0e} of its largest value (rounding in it, or chance), and tol={tol:g} asks for less than it "
-            f"gives.{single}"
+            f"{max(levels):.0e} of its largest value (rounding in it, or chance), and tol={tol:g} asks for less than "
+            f"it gives.{single}"
         )
     held = [name for name, most in zip(names, asked, strict=True) if most is not None and rank[name] >= most]
     if held:
@@ -52,12 +54,14 @@ def sentences(
             "rank, or rank='auto'."
         )
     grown = [name for name, limited in zip(names, fit.limited, strict=True) if limited and name not in held]
-    if shrunk or grown:
+    if short or grown:
         highest = grown or [name for name in names if rank[name] == max(rank.values())]
+        wanted = math.prod(basis.rank for basis in fit.crosses)
         found.append(
-            f"No low rank was found: the rank grew to its limit along {_ranks(rank, highest)}, with "
-            f"max_evaluations={sampler.most}. The function does not nearly factor into functions of single variables: "
-            "change the variables (a rotation, differences), shrink the box or allow more evaluations."
+            f"No rank that is low enough was found: it grew to its limit along {_ranks(rank, highest)}, with "
+            f"max_evaluations={sampler.most}; the core alone takes {wanted}. The function does not nearly factor into "
+            "functions of single variables: allow more evaluations, change the variables (a rotation, differences) or "
+            "shrink the box."
         )
     if not found:
         where = ", ".join(f"{name}={x:g}" for name, x in worst.items())
@@ -78,13 +82,12 @@ def _unresolved(name: str, line: Fibres) -> str:
         return ""
     degree = line.grid.count - 1
     start = f"{name} is not resolved at degree {degree}: "
-    limit = (
-        "raise max_degree"
-        if line.stopped == "degree"
-        else "max_evaluations allows no finer grid; allow more"
-    )
+    limit = "raise max_degree" if line.stopped == "degree" else "max_evaluations allows no finer grid; allow more"
     if decay.resolved:
-        return f"{start}between the points the function differs by {line.misfit:.0e}, a feature narrower than their spacing; {limit}."
+        return (
+            f"{start}between the points the function differs by {line.misfit:.0e} of its largest value, a feature "
+            f"narrower than their spacing; {limit}."
+        )
     if decay.kind == "geometric":
         return f"{start}its Chebyshev coefficients still fall, like those of a smooth function; {limit}."
     if decay.kind == "flat":

@@ -128,9 +128,7 @@ class Sampler:
 
     def _refuse_kinds(self, dtype: np.dtype) -> None:
         if dtype.kind == "c":
-            raise DataError(
-                f"the function gives complex values ({dtype}); approximate its real and its imaginary part"
-            )
+            raise DataError(f"the function gives complex values ({dtype}); approximate its real and its imaginary part")
         if dtype.kind not in "fiub":
             raise DataError(f"the function gives dtype {dtype}, not real numbers")
 
@@ -154,7 +152,10 @@ def spread(box: Box, count: int, seed: int, edges: float = 0.0) -> Float[np.ndar
     """
     dimensions = len(box.names)
     # Powers of two balance a Sobol sequence, and SciPy warns of other numbers.
-    t = 2 * qmc.Sobol(dimensions, seed=np.random.default_rng(seed)).random_base2(max(int(count - 1).bit_length(), 0)) - 1
+    t = (
+        2 * qmc.Sobol(dimensions, seed=np.random.default_rng(seed)).random_base2(max(int(count - 1).bit_length(), 0))
+        - 1
+    )
     t = t[:count]
     moved = int(edges * count)
     if moved:

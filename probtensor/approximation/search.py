@@ -12,9 +12,8 @@ from probtensor.approximation.box import Box
 from probtensor.approximation.sampling import Sampler, corners, spread
 from probtensor.typing import Float
 
-#: Quasi-random points of the first look and of each check, and the share of all evaluations that either may take.
+#: Quasi-random points of the first look, and the share of all evaluations (1 / SHARE) that it or a check may take.
 FIRST_LOOK = 2_048
-CHECK = 4_096
 SHARE = 8
 
 #: Points from which is climbed.
@@ -30,9 +29,9 @@ def climb_cost(box: Box) -> int:
     return CLIMBERS * (len(EVERYWHERE) + len(NEAR)) * len(box.names)
 
 
-def check_cost(sampler: Sampler) -> int:
-    """Evaluations of one check."""
-    return min(CHECK, sampler.most // SHARE) + climb_cost(sampler.box)
+def check_cost(sampler: Sampler, count: int) -> int:
+    """Evaluations of one check of so many points."""
+    return min(count, sampler.most // SHARE) + climb_cost(sampler.box)
 
 
 def climb(
@@ -96,20 +95,21 @@ class Check(eqx.Module):
 
 
 def check(
-    sampler: Sampler, approximation: Callable[[np.ndarray], np.ndarray], seed: int
+    sampler: Sampler, approximation: Callable[[np.ndarray], np.ndarray], count: int, seed: int
 ) -> tuple[Check, Float[np.ndarray, "C D"]]:
     """The function at fresh points, and the points where the approximation is worst.
 
     Args:
         sampler: the function.
         approximation: takes points.
+        count: how many points, where evaluations allow it.
         seed: which points; one that was not used before.
     """
 
     def deviation(points: np.ndarray, values: np.ndarray) -> np.ndarray:
         return np.abs(sampler.scaled(values) - sampler.scaled(approximation(points)))
 
-    points = spread(sampler.box, min(CHECK, sampler.most // SHARE), seed, edges=0.25)
+    points = spread(sampler.box, min(count, sampler.most // SHARE), seed, edges=0.25)
     values = sampler(points)
     worst, there = climb(sampler, points, values, deviation)
     return Check(np.vstack([points, worst]), np.concatenate([values, there]), len(points)), worst

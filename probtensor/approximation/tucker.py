@@ -40,9 +40,9 @@ class FunctionalTucker(eqx.Module):
     """A function of D variables on a box: the sum over a core's entries of each times one function of each variable.
 
     f(x_1, ..., x_D) = sum over k_1, ..., k_D of core[k_1, ..., k_D] u_1,k_1(x_1) ... u_D,k_D(x_D). The functions are
-    Chebyshev series. Those of a variable are orthonormal (the mean over the variable's range of the product of two is 0,
-    of the square of one is 1) and ordered by how much of f they carry, ``singular_values``; signs are fixed. Calling it
-    evaluates it:
+    Chebyshev series. Those of a variable are orthonormal (the mean over the variable's range of the product of two is
+    0, of the square of one is 1) and ordered by how much of f they carry, ``singular_values``; signs are fixed. Calling
+    it evaluates it:
 
         approximation(x, y, z)          # in the order of the bounds; arrays are broadcast
         approximation(x=..., y=..., z=...)
@@ -54,7 +54,7 @@ class FunctionalTucker(eqx.Module):
         error: how far it is from the function; None for what was derived from an approximation.
         tol: the relative error that was asked for.
         evaluations: evaluations of the function that it took.
-        converged: whether the estimated error is at most tol, and nothing that was seen speaks against the estimate.
+        converged: whether the estimated relative error is at most tol.
         messages: what stands in the way, a sentence each; empty if it converged.
     """
 
@@ -101,7 +101,8 @@ class FunctionalTucker(eqx.Module):
         """How much of the function each function of a variable carries: root mean squares, in the function's unit."""
         unit = float(np.abs(self.core).max()) or 1.0  # so that no square overflows
         return {
-            name: unit * np.linalg.norm(np.moveaxis(self.core / unit, axis, 0).reshape(self.core.shape[axis], -1), axis=1)
+            name: unit
+            * np.linalg.norm(np.moveaxis(self.core / unit, axis, 0).reshape(self.core.shape[axis], -1), axis=1)
             for axis, name in enumerate(self.names)
         }
 
@@ -143,7 +144,9 @@ class FunctionalTucker(eqx.Module):
                 raise ModelError(f"no coordinates of {', '.join(missing)}; the variables are {', '.join(self.names)}")
             coordinates = tuple(by_name[name] for name in self.names)
         if len(coordinates) != len(self.names):
-            raise ModelError(f"{len(coordinates)} coordinates for the {len(self.names)} variables {', '.join(self.names)}")
+            raise ModelError(
+                f"{len(coordinates)} coordinates for the {len(self.names)} variables {', '.join(self.names)}"
+            )
         given = [self.box.checked(axis, x) for axis, x in enumerate(coordinates)]
         try:
             x = np.broadcast_arrays(*given)
