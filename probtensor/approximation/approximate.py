@@ -96,10 +96,8 @@ def approximate(
     sampler = Sampler(function, box, bool(vectorized), int(max_evaluations))
     result = _refined(sampler, asked, float(tol), int(seed))
     if not result.converged:
-        reached = "" if result.error is None else f" reached {result.error.relative:.1e},"
-        warnings.warn(
-            f"approximate:{reached} not tol={tol:g}. {' '.join(result.messages)}", ProbtensorWarning, stacklevel=2
-        )
+        reached = f"reached {result.error.relative:.1e}, not tol={tol:g}. " if result.error and sampler.largest else ""
+        warnings.warn(f"approximate: {reached}{' '.join(result.messages)}", ProbtensorWarning, stacklevel=2)
     return result
 
 
@@ -256,7 +254,7 @@ def _ranks(rank: Any, box: Box) -> tuple[int | None, ...]:
     if isinstance(rank, Mapping):
         for name in rank:
             box.position(name)
-        ranks = {name: rank.get(name) for name in names}
+        ranks: dict[str, Any] = {name: rank.get(name) for name in names}
     elif isinstance(rank, Sequence | np.ndarray) and not isinstance(rank, str):
         if len(rank) != len(names):
             raise ModelError(f"rank={rank!r}: {len(rank)} ranks for the {len(names)} variables {', '.join(names)}")

@@ -18,6 +18,9 @@ FIRST_POINTS = 33
 #: Coefficients that fall more slowly than k**-FLAT do not fall.
 FLAT = 0.5
 
+#: From one octave of degrees to the next the rate of a geometric decay doubles, that of an algebraic one stays.
+STEEPER = 1.3
+
 #: Noise lies this far below the largest coefficient, or it is taken for what it cannot be told from: fast oscillation.
 NOISE_BELOW = 1e-2
 
@@ -78,7 +81,7 @@ class Decay(eqx.Module):
     Attributes:
         resolved: the last quarter of them is below the tolerance.
         kind: ``"geometric"`` (smooth), ``"algebraic"`` (like k**-rate: a jump has rate 1, a kink 2), ``"flat"``.
-        rate: the rate, from the last octave of degrees.
+        rate: the rate, from octaves of degrees.
         noise: standard deviation that white noise on the values would have to have for the last quarter of the
             coefficients; a measure of noise where these are flat.
         drop: the last half over the largest coefficient.
@@ -120,12 +123,13 @@ def decay(coefficients: Float[np.ndarray, "n m"], tolerance: float) -> Decay:
         float(np.sqrt((coefficients[n // (2 * part) : n // part] ** 2).sum(axis=1).mean())) for part in (4, 2, 1)
     ]
     earlier, later = (_slope(octaves[k], octaves[k + 1]) for k in (0, 1))
-    kind = "flat" if later < FLAT else "geometric" if later > max(1.5 * earlier, 3.0) else "algebraic"
+    kind = "flat" if later < FLAT else "geometric" if later > STEEPER * earlier else "algebraic"
     tail = np.sqrt((coefficients[-(n // 4) :] ** 2).mean(axis=0)).max(initial=0.0)
     return Decay(
         resolved=bool(size[-(n // 4) :].max(initial=0.0) <= tolerance),
         kind=kind,
-        rate=later,
+        # The last octave of an algebraic decay is lifted by what the points cannot tell from it.
+        rate=earlier if kind == "algebraic" else later,
         noise=float(tail * math.sqrt(n / 2)),
         drop=float(size[n // 2 :].max(initial=0.0) / largest) if largest else 0.0,
     )

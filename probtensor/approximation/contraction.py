@@ -98,9 +98,7 @@ def canonical(
     core, series = orthonormal(core, coefficients)
     share = tolerance / (2 * core.ndim)
     for axis in range(core.ndim):
-        unfolded = np.moveaxis(core, axis, 0).reshape(core.shape[axis], -1)
-        rotation = linalg.svd(unfolded, full_matrices=False, check_finite=False)[0]
-        core, series[axis] = times(core, rotation.T, axis), series[axis] @ rotation
+        core, series[axis] = _rotated(core, series[axis], axis)
         values = [chebyshev.evaluate(series[d], t[:, d]) for d in range(core.ndim)]
         parts = values[axis] * at_points(core, values, keep=axis)
         left_out = np.abs(np.cumsum(parts[:, ::-1], axis=1)).max(axis=0)[::-1]
@@ -112,14 +110,23 @@ def canonical(
         weights = np.abs(at_points(core, values, keep=axis)).max(axis=0)
         left_out = np.cumsum((np.abs(series[axis]) @ weights)[::-1])[::-1]
         series[axis] = series[axis][: max(1, _last_above(left_out, share))]
-        biggest = np.abs(series[axis]).argmax(axis=0)
-        signs = np.sign(series[axis][biggest, np.arange(core.shape[axis])])
-        signs[signs == 0] = 1.0
-        core, series[axis] = (
-            core * np.expand_dims(signs, [d for d in range(core.ndim) if d != axis]),
-            series[axis] * signs,
-        )
+    # Without those degrees the functions are orthonormal and ordered only nearly.
+    core, series = orthonormal(core, series)
+    for axis in range(core.ndim):
+        core, series[axis] = _rotated(core, series[axis], axis)
     return core, series
+
+
+def _rotated(
+    core: np.ndarray, series: Float[np.ndarray, "n r"], axis: int
+) -> tuple[np.ndarray, Float[np.ndarray, "n r"]]:
+    """The same function with one mode's functions ordered by singular values, their largest coefficients positive."""
+    unfolded = np.moveaxis(core, axis, 0).reshape(core.shape[axis], -1)
+    rotation = linalg.svd(unfolded, full_matrices=False, check_finite=False)[0]
+    series = series @ rotation
+    largest = series[np.abs(series).argmax(axis=0), np.arange(series.shape[1])]
+    signs = np.where(largest < 0, -1.0, 1.0)
+    return times(core, (rotation * signs).T, axis), series * signs
 
 
 def _last_above(sizes: Float[np.ndarray, "k"], limit: float) -> int:

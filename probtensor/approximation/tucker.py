@@ -67,6 +67,11 @@ class FunctionalTucker(eqx.Module):
     converged: bool = eqx.field(static=True, default=True)
     messages: tuple[str, ...] = eqx.field(static=True, default=())
 
+    def __check_init__(self) -> None:
+        """Its arrays can be read, not written."""
+        for array in (self.core, *self.series):
+            array.setflags(write=False)
+
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the variables, in the order in which coordinates are given."""
