@@ -12,7 +12,7 @@ from probtensor.approximation import chebyshev
 from probtensor.typing import Float
 
 #: Numbers that one intermediate array may hold.
-LARGEST_BLOCK = 2**21
+LARGEST_BLOCK = 2**19
 
 
 def times(core: np.ndarray, matrix: Float[np.ndarray, "q r"], axis: int) -> np.ndarray:
