@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from probtensor.approximation import chebyshev, contraction
+from probtensor.approximation import alternating, chebyshev, contraction
 from probtensor.approximation.box import Box
 from probtensor.approximation.cross import cross
-from probtensor.approximation.sampling import corners, spread
+from probtensor.approximation.sampling import Sampler, corners, spread
 
 BOX = Box.from_bounds({"x": (-1, 1), "far": (1e6, 1e6 + 1)})
 
@@ -130,3 +130,22 @@ def test_points_lie_in_the_box():
     assert 10 < (points[:25] == BOX.low).sum() + (points[:25] == BOX.high).sum() < 25
     assert not (points[25:] == BOX.low).any()
     assert len(corners(BOX, 0)) == 5
+
+
+def test_lines_spread_along_a_ridge():
+    """Where the function is large a third of them goes, another third through combinations of chosen points."""
+
+    def ridge(x, y, z):
+        return np.exp(-((x - y) ** 2 + (y - z) ** 2) / 2e-3)
+
+    sampler = Sampler(ridge, Box.from_bounds([(0, 1)] * 3), True, 100_000)
+    rng = np.random.default_rng(0)
+    anchors = np.repeat(np.linspace(0.1, 0.9, 5)[:, None], 3, axis=1)
+    asked = alternating.Asked((None,) * 3, 64, 64)
+    fit = alternating.start(sampler, anchors, asked, rng)
+    fit = alternating.settled(fit, sampler, 1e-2, asked, 0, rng)
+    points = alternating.further_lines(fit, 0, sampler, 90, rng)
+    chosen = [line.grid.x[basis.rows] for line, basis in zip(fit.fibres, fit.crosses, strict=True)]
+    assert all(np.isin(points[:30, axis], chosen[axis]).all() for axis in (1, 2))
+    assert (ridge(*points[30:60].T) > 1e-3).all()
+    assert not np.isin(points[60:], points[:60]).any()
