@@ -1,6 +1,8 @@
 """Probabilistic tensor factorization: gaps in a field filled with error bars that can be trusted."""
 
 from probtensor import datasets, kernels, presets
+from probtensor.approximation.approximate import approximate
+from probtensor.approximation.tucker import FunctionalTucker
 from probtensor.engines.message_passing import MessagePassing
 from probtensor.errors import DataError, FormatError, ModelError, ProbtensorWarning
 from probtensor.evaluation import gaps
@@ -36,6 +38,7 @@ __all__ = [
     "DataError",
     "Dense",
     "FormatError",
+    "FunctionalTucker",
     "Gaussian",
     "IntegratedRandomWalk",
     "Linear",
@@ -53,6 +56,7 @@ __all__ = [
     "SpectralMixture",
     "TensorTrain",
     "Tucker",
+    "approximate",
     "datasets",
     "fit",
     "fixed",

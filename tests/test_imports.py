@@ -26,6 +26,7 @@ ROOMS = (
     "terms",
     "model",
     "presets",
+    "approximation",
     "engines",
     "arrays",
     "evaluation",
