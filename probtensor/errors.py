@@ -1,5 +1,8 @@
 """The errors and warnings a user can meet. All errors are ``ValueError``, so one ``except`` catches them."""
 
+import sys
+import warnings
+
 
 class DataError(ValueError):
     """The data cannot be used as given: says what is wrong, where (dimension, index) and what to do."""
@@ -15,3 +18,12 @@ class FormatError(ValueError):
 
 class ProbtensorWarning(UserWarning):
     """Something a user should know although the computation goes on."""
+
+
+def warn(text: str) -> None:
+    """Issues a `ProbtensorWarning` at the line that called into this package, however deep the caller is in it."""
+    level = 2
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == __package__:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, ProbtensorWarning, stacklevel=max(level - 1, 1))

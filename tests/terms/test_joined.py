@@ -166,7 +166,7 @@ def test_bad_bindings(case):
 
 def test_bad_bases():
     for arguments, words in {
-        ("chebyshev",): "only 'hilbert' is available",
+        ("laguerre",): "expected 'hilbert', 'chebyshev', 'legendre', 'fourier'",
         ("hilbert", 0): "size=0",
         ("hilbert", 2.5): "size=2.5",
         ("hilbert", True): "size=True",
