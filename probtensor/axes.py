@@ -43,7 +43,7 @@ class Axis:
             of its parent's levels, in their order, with repeats; (T, d) for a joined mode of d parts, in their units.
         unit: the unit of ``points`` and of every lengthscale, ``"days"`` on a time axis.
         parse: turns a string such as ``"30D"`` into a number in ``unit``.
-        place: turns a label such as ``"2020-01-31"`` into a number in ``unit``.
+        place: turns a label such as ``"2020-01-31"`` into a number in ``unit``; show: the label of a number, as text.
         parent: the mode that this one derives from; empty for a mode of the data.
         parts: the axes that a joined mode is made of; empty for all others.
     """
@@ -54,6 +54,7 @@ class Axis:
     unit: str = ""
     parse: Callable[[str], float] = _no_strings
     place: Callable[[Any], float] = _number
+    show: Callable[[float], str] = "{:.10g}".format
     parent: str = ""
     parts: tuple[Axis, ...] = ()
 

@@ -22,8 +22,12 @@ class ProbtensorWarning(UserWarning):
 
 def warn(text: str) -> None:
     """Issues a `ProbtensorWarning` at the line that called into this package, however deep the caller is in it."""
-    level = 2
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == __package__:
-        frame, level = frame.f_back, level + 1
-    warnings.warn(text, ProbtensorWarning, stacklevel=max(level - 1, 1))
+    names, frame = [], sys._getframe(0)
+    while frame is not None:
+        names.append(str(frame.f_globals.get("__name__", "")).partition(".")[0])
+        frame = frame.f_back  # type: ignore[assignment]
+    outermost = len(names) - 1 - names[::-1].index(__package__)
+    # A method of a module is called through equinox.
+    while names[outermost + 1 : outermost + 2] == ["equinox"]:
+        outermost += 1
+    warnings.warn(text, ProbtensorWarning, stacklevel=outermost + 2)

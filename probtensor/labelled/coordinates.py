@@ -74,7 +74,7 @@ class Coordinate:
         kind = "constant" if len(self.labels) == 1 else self.kind
         parse = durations.in_days if self.calendar in ("datetime", "timedelta", "cftime") else None
         extra: dict[str, Any] = {} if parse is None else {"parse": parse, "place": self._place}
-        return Axis(self.name, kind, self.numbers(self.labels), self.unit, **extra)
+        return Axis(self.name, kind, self.numbers(self.labels), self.unit, show=self.shown, **extra)
 
     def derive(self, attribute: str, labels: np.ndarray) -> np.ndarray:
         """A calendar attribute of time labels, as numbers. Raises ModelError if there is no such attribute."""

@@ -46,7 +46,7 @@ class Cyclic(AbstractWeighted):
     Source: Riutort-Mayol et al. 2023, section 3.4; Borovitskiy et al. 2020 (Matern kernels on a circle).
     """
 
-    period: Any = eqx.field(static=True)
+    period: Any = eqx.field(static=True, converter=by_coordinate)
     kernel: AbstractKernel | None = None
     size: int | None = eqx.field(static=True, default=None)
     metric: Metric | None = None
@@ -54,7 +54,8 @@ class Cyclic(AbstractWeighted):
 
     def __check_init__(self) -> None:
         """Raises ModelError for what is no circle."""
-        check_period("Cyclic", self.period)
+        for _, period in self.period.pairs or ((None, None),):
+            check_period("Cyclic", period)
         check_declared("Cyclic", self.size, self.kernel)
 
     def bind(self, axis: Axis, start: Start) -> Cyclic:
@@ -65,7 +66,7 @@ class Cyclic(AbstractWeighted):
                 "pt.Sphere(kernel) for places on the Earth, or pt.Basis('fourier', period={...}) for a torus"
             )
         kernel = Matern(3 / 2) if self.kernel is None else self.kernel
-        laid = lay_circle(Wanted("Cyclic", axis, start, kernel, self.size), by_coordinate(self.period))
+        laid = lay_circle(Wanted("Cyclic", axis, start, kernel, self.size), self.period)
         return Cyclic(self.period, laid.kernel, laid.features.number, laid.metric, laid.features)
 
     def parts(self) -> Parts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -32,7 +33,8 @@ _RESOLVED = 5.0
 _ROUNDING = 1e-6
 
 
-class Given(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Given:
     """An option by coordinate: pairs of a name (None: the only coordinate) and its value."""
 
     pairs: tuple[tuple[str | None, Any], ...]
@@ -92,7 +94,7 @@ class Wanted(NamedTuple):
     def bound(self, metric: Metric, line: Axis, features: AbstractFeatures) -> Parts:
         """All parts with numbers; lengthscales start no shorter than the functions resolve."""
         rank = len(self.start.lengthscales)
-        check_size("Basis", features.number, rank, "functions", "weights", "Lower the size or the rank")
+        check_size(self.name, features.number, rank, "functions", "weights", "Lower the size or the rank")
         scales = line.lengthscales(rank) if self.axis.parts else self.start.lengthscales
         scales = np.maximum(scales, _RESOLVED / features.highest(metric.factors()))
         return Parts(self.kernel.bind(line, self.start._replace(lengthscales=scales)), metric, features)
@@ -177,11 +179,13 @@ def _refuse_levels(
     beyond = np.abs(x) > room
     if beyond.any():
         row, k = (int(i) for i in np.argwhere(beyond)[0])
-        name, columns = parts[k].name, wanted.axis.points.reshape(len(x), -1)
-        value = columns[row, [p.name for p in wanted.axis.parts or (wanted.axis,)].index(name)]
+        part = parts[k]
+        column = [p.name for p in wanted.axis.parts or (wanted.axis,)].index(part.name)
+        level = float(wanted.axis.points.reshape(len(x), -1)[row, column])
+        shown = [part.show(number) for number in (level, *bounds[part.name])]
         raise ModelError(
-            f"{wanted.name}: the level {value:.10g} of {name!r} is outside the bounds, {bounds[name][0]:.10g} to "
-            f"{bounds[name][1]:.10g}; widen them"
+            f"{wanted.name}: the level {shown[0]} of {part.name!r} is outside the bounds, {shown[1]} to {shown[2]}; "
+            "widen them"
         )
 
 

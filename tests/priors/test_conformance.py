@@ -71,7 +71,7 @@ def test_gradient_is_that_of_the_oracle(name, T, kind):
     if raw:
         exact = oracle.log_normaliser_gradient(unflatten(case, raw, points), np.concatenate(raw), *sites)
         # In 80-bit arithmetic the basis's gradient is exact to 1e-12: there the oracle's own differences are the error.
-        factor = 20 if name.startswith(("basis", "cyclic")) and kind == "sharp" else 1
+        factor = 30 if name.startswith(("basis", "cyclic")) and kind == "sharp" else 1
         assert_close(np.concatenate(gradient), exact, factor)
 
 
