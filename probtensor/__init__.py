@@ -18,6 +18,7 @@ from probtensor.labelled.tables import points, table
 from probtensor.likelihoods.gaussian import Gaussian
 from probtensor.priors.basis import Basis
 from probtensor.priors.categorical import Categorical, Constant
+from probtensor.priors.cyclic import Cyclic
 from probtensor.priors.dense import Dense
 from probtensor.priors.markov import Markov
 from probtensor.terms.cp import CP
@@ -35,6 +36,7 @@ __all__ = [
     "Climatology",
     "Constant",
     "Cosine",
+    "Cyclic",
     "DataError",
     "Dense",
     "FormatError",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +25,12 @@ def _no_strings(text: str) -> float:
     )
 
 
+def _number(label: Any) -> float:
+    if isinstance(label, bool) or not isinstance(label, int | float | np.number):
+        raise ModelError(f"{label!r} is not a number, which the labels of this coordinate are")
+    return float(label)
+
+
 @dataclasses.dataclass(frozen=True)
 class Axis:
     """One mode of the data.
@@ -32,10 +39,11 @@ class Axis:
         name: the dimension's or column's name; a derived mode is called ``"time.month"``, a joined one ``"lat x lon"``.
         kind: ``"numeric"``, ``"time"``, ``"category"`` or ``"constant"`` (a single level); of a joined mode
             ``"category"`` as soon as one of its parts is.
-        points: (T,) distinct levels in ascending order, in ``unit`` (categories: 0..T-1); (T, d) for a joined mode of d
-            parts, in their units.
+        points: (T,) distinct levels in ascending order, in ``unit`` (categories: 0..T-1); of a derived mode those
+            of its parent's levels, in their order, with repeats; (T, d) for a joined mode of d parts, in their units.
         unit: the unit of ``points`` and of every lengthscale, ``"days"`` on a time axis.
         parse: turns a string such as ``"30D"`` into a number in ``unit``.
+        place: turns a label such as ``"2020-01-31"`` into a number in ``unit``; show: the label of a number, as text.
         parent: the mode that this one derives from; empty for a mode of the data.
         parts: the axes that a joined mode is made of; empty for all others.
     """
@@ -45,6 +53,8 @@ class Axis:
     points: np.ndarray
     unit: str = ""
     parse: Callable[[str], float] = _no_strings
+    place: Callable[[Any], float] = _number
+    show: Callable[[float], str] = "{:.10g}".format
     parent: str = ""
     parts: tuple[Axis, ...] = ()
 
@@ -60,13 +70,14 @@ class Axis:
 
     @property
     def range(self) -> float:
-        """Distance from the first level to the last; 1.0 for a single level."""
-        return float(self.points[-1] - self.points[0]) or 1.0
+        """Distance from the lowest level to the highest; 1.0 for a single level."""
+        return float(self.points.max() - self.points.min()) or 1.0
 
     @property
     def spacing(self) -> float:
         """Median distance between neighbouring levels."""
-        return float(np.median(np.diff(self.points))) if self.size > 1 else 1.0
+        levels = np.unique(self.points)
+        return float(np.median(np.diff(levels))) if len(levels) > 1 else 1.0
 
     def lengthscales(self, number: int, typical: float | None = None) -> np.ndarray:
         """(number,) lengthscales to start from, from long to short, evenly spaced in their logarithm.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 from typing import Any
 
 import numpy as np
@@ -57,12 +58,23 @@ class Coordinate:
         tolerance = min(rounding, np.diff(levels).min(initial=np.inf) / 4)
         return nearest, np.abs(levels[nearest] - wanted) <= tolerance
 
+    def shown(self, number: float) -> str:
+        """The label of a number in ``unit``, as text."""
+        if self.calendar == "datetime":
+            return str(pd.Timestamp(self.labels[0]) + pd.Timedelta(days=number).round("s")).removesuffix(" 00:00:00")
+        if self.calendar == "cftime":
+            return str(self.labels[0] + datetime.timedelta(days=round(number, 6)))
+        return f"{number:.10g}" + (" days" if self.calendar == "timedelta" else "")
+
+    def _place(self, label: Any) -> float:
+        return float(self.numbers(np.array([label]))[0])
+
     def axis(self) -> Axis:
         """The core's view of this coordinate."""
         kind = "constant" if len(self.labels) == 1 else self.kind
         parse = durations.in_days if self.calendar in ("datetime", "timedelta", "cftime") else None
-        extra: dict[str, Any] = {} if parse is None else {"parse": parse}
-        return Axis(self.name, kind, self.numbers(self.labels), self.unit, **extra)
+        extra: dict[str, Any] = {} if parse is None else {"parse": parse, "place": self._place}
+        return Axis(self.name, kind, self.numbers(self.labels), self.unit, show=self.shown, **extra)
 
     def derive(self, attribute: str, labels: np.ndarray) -> np.ndarray:
         """A calendar attribute of time labels, as numbers. Raises ModelError if there is no such attribute."""

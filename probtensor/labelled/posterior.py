@@ -15,6 +15,7 @@ from probtensor import arrays
 from probtensor.engines.message_passing import Fit, MessagePassing
 from probtensor.errors import ModelError
 from probtensor.labelled import arguments, filling, reading, scoring
+from probtensor.labelled.domains import refuse_outside
 from probtensor.labelled.encode import Encoded
 from probtensor.labelled.places import Places, places, training_places
 from probtensor.observations.domain import Observations
@@ -97,13 +98,14 @@ class Posterior:
 
         Raises:
             DataError: a coordinate that the model reads is absent, or of another kind.
-            ModelError: there is no such term or scale.
+            ModelError: there is no such term or scale, or a coordinate is outside the domain of a mode's prior.
         """
         if scale not in ("response", "latent"):
             raise ModelError(f"scale={scale!r}: expected 'response' or 'latent'")
         chosen = arguments.positions(terms, len(self.model.terms))
         with jax.enable_x64(True):
             where = places(self._encoded, self._modes, at)
+            refuse_outside(self._result.state.model, self._encoded, where.domain, chosen)
             signal = arrays.predict(self._result.state, where.domain, chosen)
         return self._predictions(where, signal, quantiles)
 
@@ -166,7 +168,8 @@ class Posterior:
             DataArray with dims ``sample``, then those of ``at`` or of the data in their order.
 
         Raises:
-            ModelError: ``n`` is not a whole number above zero, or ``seed`` not one from zero.
+            ModelError: ``n`` is not a whole number above zero, ``seed`` not one from zero, or a coordinate is outside
+                the domain of a mode's prior.
         """
         n, seed = arguments.whole("n", n, 1), arguments.whole("seed", seed, 0)
         first, second = jax.random.split(jax.random.key(seed))
@@ -174,6 +177,8 @@ class Posterior:
             where = training_places(self._encoded, self._observations.domain)
             if at is not None:
                 where = places(self._encoded, self._modes, at)
+                every = tuple(range(len(self.model.terms)))
+                refuse_outside(self._result.state.model, self._encoded, where.domain, every)
             values = np.asarray(arrays.sample(self._result.state, where.domain, first, n))
             if observation_noise:
                 values = values + self.noise_sd * np.asarray(jax.random.normal(second, values.shape))

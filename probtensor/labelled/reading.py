@@ -182,14 +182,15 @@ def hyperparameters(state: State, units: dict[str, str], data_unit: str) -> pd.D
         if isinstance(term, BoundLocal):
             rows += _rows_of_field(term.kernel, j, units, variance_unit)
             continue
-        for mode, block in zip(_block_names(term), term.blocks, strict=True):
+        for mode, block in zip(block_names(term), term.blocks, strict=True):
             rows += _rows(block.prior, j, mode, units.get(mode, ""), variance_unit)
     noise = state.model.likelihood.sd
     rows.append(_row("noise", "", 0, "sd", float(noise.value[0]), data_unit, noise.learned))
     return pd.DataFrame(rows)
 
 
-def _block_names(term: Any) -> tuple[str, ...]:
+def block_names(term: Any) -> tuple[str, ...]:
+    """The mode of each of a bound term's blocks; the core of a Tucker is called so."""
     if isinstance(term, BoundTucker):
         return (*term.names, "core")
     return term.names if isinstance(term, BoundCP | BoundTensorTrain) else (" x ".join(getattr(term, "over", ())),)

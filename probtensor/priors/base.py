@@ -8,6 +8,7 @@ from typing import NamedTuple, Self, TypeAlias
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from probtensor.axes import Axis
 from probtensor.errors import ModelError
@@ -87,6 +88,19 @@ def divergence(
     return 0.5 * (energy + log_det - jnp.sum(precision * cov))
 
 
+class Outside(NamedTuple):
+    """A point outside the domain of a prior.
+
+    place: among the points that were asked for; column: the coordinate that leaves the domain, 0 unless the mode is
+    joined; low, high: ends of the domain in that coordinate, in its unit.
+    """
+
+    place: int
+    column: int
+    low: float
+    high: float
+
+
 #: A function of one array that is itself a tree of arrays, see `AbstractModePrior.colouring`.
 Colouring: TypeAlias = jax.tree_util.Partial
 
@@ -131,6 +145,13 @@ class AbstractModePrior(eqx.Module):
     @abc.abstractmethod
     def improve(self, points: Float[Array, "T ..."], sites: Sites) -> Self:
         """Hyper-parameters with a closed-form update, updated: never lowers the log-normaliser plus log prior."""
+
+    def outside(self, points: np.ndarray) -> Outside | None:
+        """The first of these points at which this prior (bound) says nothing, which is a question to refuse.
+
+        Most priors know something everywhere: None. On the host; in a program such a point gets the prior's moments.
+        """
+        return None
 
 
 def empty_sites(number: int, rank: int, dtype: jnp.dtype) -> Sites:

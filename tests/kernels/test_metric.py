@@ -15,6 +15,7 @@ from probtensor.kernels.base import Start
 from probtensor.kernels.matern import Matern
 from probtensor.kernels.metric import latitude_longitude, measure
 from probtensor.kernels.periodic import Periodic
+from probtensor.kernels.rbf import RBF
 from probtensor.kernels.spectral import check_spectral, spectral_density
 from tests.helpers import DTYPE, assert_close
 from tests.oracles import gaussian_process as oracle
@@ -110,13 +111,14 @@ def test_names_have_no_distance():
         measure(joined(kinds=("numeric", "category"), names=("lat", "site")), Matern(3 / 2), True)
 
 
-@pytest.mark.parametrize("nu", [0.5, 1.5, 2.5, 3.5])
+@pytest.mark.parametrize("nu", [0.5, 1.5, 2.5, 3.5, np.inf])
 def test_the_spectral_density_is_the_fourier_transform(nu):
-    """One dimension by a cosine transform, two by a Hankel transform, integrated numerically."""
-    kernel = Matern(nu).bind(Axis("x", "numeric", np.arange(2.0)), Start(np.array([2.0]), np.array([1.5]), True))
+    """One dimension by a cosine transform, two by a Hankel transform, integrated numerically; infinity is RBF."""
+    declared = RBF() if np.isinf(nu) else Matern(nu)
+    kernel = declared.bind(Axis("x", "numeric", np.arange(2.0)), Start(np.array([2.0]), np.array([1.5]), True))
 
     def covariance(x):
-        return float(oracle.matern(nu, 2.0, 1.5, x))
+        return 1.5 * float(np.exp(-(x**2) / 8)) if np.isinf(nu) else float(oracle.matern(nu, 2.0, 1.5, x))
 
     for w in (0.3, 1.0):
         found = [spectral_density(kernel, jnp.asarray([w**2], DTYPE), d)[0, 0] for d in (1, 2)]

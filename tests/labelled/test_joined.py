@@ -197,7 +197,7 @@ REFUSED = {
     "markov": ({("lat", "lon"): pt.Markov(pt.Matern(1 / 2))}, "CP: mode 'lat x lon': Markov reads one coordinate"),
     "too many functions": (
         {("lat", "time"): pt.Basis("hilbert", 90), "lon": None},
-        r"CP: mode 'lat x time': Basis: 90 functions of 60 components are 5,400 weights",
+        r"CP: mode 'lat x time': Basis.'hilbert'.: 90 functions of 60 components are 5,400 weights",
     ),
     "too many levels": (
         {("lat", "lon", "time"): pt.Dense(pt.Matern(1 / 2))},

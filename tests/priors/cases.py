@@ -15,11 +15,12 @@ from probtensor.kernels.matern import Matern
 from probtensor.priors.base import AbstractModePrior, Sites
 from probtensor.priors.basis import Basis
 from probtensor.priors.categorical import Categorical, Constant
+from probtensor.priors.cyclic import Cyclic
 from probtensor.priors.dense import Dense
 from probtensor.priors.markov import Markov
 from tests.helpers import DTYPE
+from tests.oracles import bases, hilbert
 from tests.oracles import gaussian_process as oracle
-from tests.oracles import hilbert
 
 R = 2
 #: Number of coordinates that are predicted at: one shape, one compilation.
@@ -30,6 +31,8 @@ COMMON_MEAN = (0.7, -0.4)
 #: Training levels that a basis is laid around: all the points of the tests but those far away are among them.
 LEVELS = np.linspace(-12.0, 25.0, 60)
 FUNCTIONS = 40
+#: One turn of a circle is a little longer than the levels' range, and shorter than that of the points far away.
+PERIOD = 37.5
 
 
 def on_curve(points: np.ndarray) -> np.ndarray:
@@ -54,7 +57,7 @@ class Case(NamedTuple):
         """With random hyper-parameters, all learned."""
         rng = np.random.default_rng(seed)
         start = Start(np.exp(rng.normal(0.5, 0.5, R)), np.exp(rng.normal(0.0, 0.5, R)), True)
-        axis = Axis("x", "numeric", LEVELS if isinstance(self.declared, Basis) else np.array([0.0, 10.0]))
+        axis = Axis("x", "numeric", LEVELS if isinstance(self.declared, Basis | Cyclic) else np.array([0.0, 10.0]))
         bound = self.declared.bind(joint_axis() if self.joined else axis, start)
         if not self.joined and getattr(bound, "common", None) is None:
             return bound
@@ -81,7 +84,7 @@ class Case(NamedTuple):
         if self.joined:
             placed = on_curve(points) * stretch
             d = np.sqrt(((placed[:, None] - placed[None]) ** 2).sum(-1))
-        if isinstance(self.declared, Basis):
+        if isinstance(self.declared, Basis | Cyclic):
             return np.zeros(T * R), oracle.stack([self._on_the_box(values, stretch, points, r) for r in range(R)])
         covariances = []
         for r in range(R):
@@ -97,7 +100,11 @@ class Case(NamedTuple):
             (lambda w, d, nu=nu, scale=scale[r], v=v[r]: hilbert.spectral_density(nu, scale, v, w, d), v[r])
             for nu, scale, v in zip(self.nus, values[0::2], values[1::2], strict=True)
         ]
-        return hilbert.covariance(parts, stretch, placed, levels, FUNCTIONS)
+        kind = getattr(self.declared, "kind", "fourier")
+        if kind == "hilbert":
+            return hilbert.covariance(parts, stretch, placed, levels, FUNCTIONS)
+        length = PERIOD if kind == "fourier" else np.ptp(LEVELS) / 2
+        return bases.covariance(kind, parts, points, np.mean(LEVELS[[0, -1]]), length, FUNCTIONS)
 
 
 KERNELS = {
@@ -113,6 +120,10 @@ CASES = {
     "basis": Case(Basis("hilbert", FUNCTIONS), (1.5,)),
     "basis-two": Case(Basis("hilbert", FUNCTIONS, Matern(5 / 2) + Matern(1 / 2)), (2.5, 0.5)),
     "basis-joined": Case(Basis("hilbert", FUNCTIONS), (1.5,), joined=True),
+    "basis-chebyshev": Case(Basis("chebyshev", FUNCTIONS), (1.5,)),
+    "basis-legendre": Case(Basis("legendre", FUNCTIONS, Matern(5 / 2) + Matern(1 / 2)), (2.5, 0.5)),
+    "basis-fourier": Case(Basis("fourier", FUNCTIONS, Matern(5 / 2) + Matern(1 / 2), period=PERIOD), (2.5, 0.5)),
+    "cyclic": Case(Cyclic(PERIOD, size=FUNCTIONS), (1.5,)),
     "dense-joined": Case(Dense(Matern(3 / 2)), (1.5,), joined=True),
     "categorical": Case(Categorical()),
     "categorical-mean": Case(Categorical(mean=np.array(COMMON_MEAN))),

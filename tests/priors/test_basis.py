@@ -13,8 +13,9 @@ from probtensor.hyperparameters import fixed
 from probtensor.kernels.base import Start
 from probtensor.kernels.matern import Matern
 from probtensor.priors.base import Sites
-from probtensor.priors.basis import Basis, lowest_orders
+from probtensor.priors.basis import Basis
 from probtensor.priors.dense import Dense
+from probtensor.priors.features.base import lowest_orders
 from probtensor.priors.markov import Markov
 from tests.helpers import DTYPE, assert_close
 
@@ -96,7 +97,8 @@ def test_lengthscales_start_no_shorter_than_the_basis_resolves():
     bound = Basis("hilbert", 100).bind(axis, Start(np.ones(4), np.ones(4), True))
     scales = np.asarray(bound.kernel.lengthscale.value)
     assert np.all(np.diff(scales) <= 0) and scales[0] > 2 * scales[-1]
-    lacks = bound._lacking(*bound._angles(jnp.asarray([[0.5, 0.5]], DTYPE))[:2], jnp.zeros(1, bool), bound._scales())
+    middle = bound.features.locate(jnp.zeros((1, 2), DTYPE))._replace(among=jnp.zeros(1, bool))
+    lacks = bound.features.lacking(bound.kernel, middle, bound._scales())
     assert 0.0 < float(lacks.max()) < 0.1
     line = Basis("hilbert", 10).bind(Axis("x", "numeric", np.arange(1000.0)), Start(np.ones(2), np.ones(2), True))
     assert float(line.kernel.lengthscale.value.min()) > 100

@@ -1,0 +1,1 @@
+"""Fixed functions of a mode's coordinates, whose weighted sums are a mode's functions."""
