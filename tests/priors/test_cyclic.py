@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from probtensor import durations
 from probtensor.axes import Axis, join
 from probtensor.compilation import compiled
 from probtensor.errors import ModelError, ProbtensorWarning
@@ -11,7 +12,6 @@ from probtensor.hyperparameters import fixed
 from probtensor.kernels.base import Start
 from probtensor.kernels.matern import Matern
 from probtensor.kernels.periodic import Periodic
-from probtensor.labelled import durations
 from probtensor.priors.base import Sites
 from probtensor.priors.cyclic import Cyclic
 from tests.helpers import DTYPE, assert_close, tolerance
