@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from probtensor.axes import JOIN
 from probtensor.engines.sweep import State
 from probtensor.errors import ModelError
 from probtensor.hyperparameters import is_parameter
+from probtensor.kernels.combinations import Product, Sum
 from probtensor.kernels.field import AbstractFieldKernel, FieldSum, On
 from probtensor.kernels.periodic import Periodic
 from probtensor.labelled.encode import Encoded
@@ -219,16 +221,19 @@ def _rows(prior: Any, term: int, mode: str, unit: str, variance_unit: str) -> li
     rows: list[dict[str, Any]] = []
     metric: Any = getattr(prior, "metric", None)
     unit = unit if metric is None else metric.unit
+    labels = _labels(getattr(prior, "kernel", prior))
     for path, node in jax.tree_util.tree_flatten_with_path(prior, is_leaf=is_parameter)[0]:
         if is_parameter(node):
+            owner, values = _owner(prior, path), np.asarray(node.value)
             name = ".".join(str(getattr(k, "name", getattr(k, "idx", ""))) for k in path).removeprefix("kernel.")
-            values = np.asarray(node.value)
+            if id(owner) in labels:
+                name = f"{labels[id(owner)]}.{path[-1].name}"
             if name == "metric.stretch":
                 named = zip(metric.stretched, values, strict=True)
                 rows += [_row(term, mode, 0, f"stretch of {d}", float(v), "", node.learned) for d, v in named]
                 continue
             own = variance_unit if name.endswith("variance") else unit
-            if isinstance(_owner(prior, path), Periodic) and name.endswith("lengthscale"):
+            if isinstance(owner, Periodic) and name.endswith("lengthscale"):
                 own = ""  # an angle in the cycle
             if isinstance(prior, Categorical) and name == "common":
                 own = ""  # a ratio
@@ -236,6 +241,22 @@ def _rows(prior: Any, term: int, mode: str, unit: str, variance_unit: str) -> li
     if getattr(prior, "mean", None) is not None:
         rows.append(_row(term, mode, 1, "mean", float(prior.mean[0]), "", True))
     return rows
+
+
+def _labels(kernel: Any) -> dict[int, str]:
+    """Names of the parts of a sum or product of kernels, by identity: their kinds, numbered where there are several."""
+    parts = _leaves(kernel) if isinstance(kernel, Sum | Product) else []
+    kinds = [type(part).__name__ for part in parts]
+    seen: Counter[str] = Counter()
+    labels = {}
+    for part, kind in zip(parts, kinds, strict=True):
+        seen[kind] += 1
+        labels[id(part)] = kind if kinds.count(kind) == 1 else f"{kind} {seen[kind]}"
+    return labels
+
+
+def _leaves(kernel: Any) -> list[Any]:
+    return [leaf for part in kernel.parts for leaf in _leaves(part)] if isinstance(kernel, Sum | Product) else [kernel]
 
 
 def _owner(tree: Any, path: Sequence[Any]) -> Any:

@@ -25,6 +25,8 @@ def test_a_spectral_mixture_finds_two_periods(envelope):
     y[rng.random(400) < 1 / 3] = np.nan
     post = pt.fit(series(y, t), one(pt.SpectralMixture(2, envelope)))
     table = post.hyperparameters()
+    kind = "RBF" if envelope is None else "Matern"
+    assert {"Cosine 1.period", "Cosine 2.variance", f"{kind} 2.lengthscale"} <= set(table.name)
     periods = np.sort(table.value[table.name.str.endswith("period")])
     np.testing.assert_allclose(periods, [7.3, 29.5], rtol=0.02)
     assert post.noise_sd == pytest.approx(0.3, rel=0.15)
