@@ -221,7 +221,7 @@ def _rows(prior: Any, term: int, mode: str, unit: str, variance_unit: str) -> li
     rows: list[dict[str, Any]] = []
     metric: Any = getattr(prior, "metric", None)
     unit = unit if metric is None else metric.unit
-    labels = _labels(getattr(prior, "kernel", prior))
+    labels = _part_names(getattr(prior, "kernel", prior))
     for path, node in jax.tree_util.tree_flatten_with_path(prior, is_leaf=is_parameter)[0]:
         if is_parameter(node):
             owner, values = _owner(prior, path), np.asarray(node.value)
@@ -243,7 +243,7 @@ def _rows(prior: Any, term: int, mode: str, unit: str, variance_unit: str) -> li
     return rows
 
 
-def _labels(kernel: Any) -> dict[int, str]:
+def _part_names(kernel: Any) -> dict[int, str]:
     """Names of the parts of a sum or product of kernels, by identity: their kinds, numbered where there are several."""
     parts = _leaves(kernel) if isinstance(kernel, Sum | Product) else []
     kinds = [type(part).__name__ for part in parts]
