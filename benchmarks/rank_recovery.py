@@ -30,6 +30,13 @@ import probtensor as pt
 #: Levels of each mode, and the range of its coordinate: units must not matter.
 LEVELS, RANGES = {"x": 100, "y": 80, "z": 60}, {"x": 1.0, "y": 2000.0, "z": 30.0}
 SHARE_SEEN, SHORTEST, LONGEST = 0.05, 0.05, 0.3
+_CAPTION = """\
+`pt.fit(data, pt.CP("auto"))` and `pt.fit(data, pt.Tucker("auto"))` on draws of known rank: 100 x 80 x 60 irregular
+levels, 5% of the entries seen (24,000), Matern 3/2 functions with lengthscales of 5 to 30% of the range, components (or
+a Tucker's directions) of equal energy. Lengthscales are compared where the rank of a CP is right: the median over
+components, modes and seeds of the ratio, and in brackets that of the size of its logarithm (25% off is 0.22). Likeliest
+is the lengthscale of most likelihood for the true function, known at all levels without noise: how far that is from the
+true one is in the draw, not in the fit."""
 #: Of the noise-free functions' covariance, relative to its diagonal.
 JITTER = 1e-10
 
@@ -186,18 +193,17 @@ def line(row: dict[str, Any]) -> str:
 def table(rows: list[dict[str, Any]]) -> str:
     """A line for each shape and ratio of signal to noise."""
     head = ["rank", "signal / noise", "exact", "found otherwise", "noise sd found / true"]
-    for a, b in PAIRS:
-        head += [f"{a} / {b}", f"abs(log {a} / {b})"]
-    lines = ["| " + " | ".join([*head, "seconds a fit"]) + " |", "| --- " * (len(head) + 1) + "|"]
+    head += [*(f"{a} / {b}" for a, b in PAIRS), "seconds a fit"]
+    lines = [_CAPTION, "", "| " + " | ".join(head) + " |", "| --- " * len(head) + "|"]
     for shape, snr in sorted(
         {(r["shape"], r["snr"]) for r in rows}, key=lambda c: ("x" in c[0], -c[1], len(c[0]), c[0])
     ):
         own = [r for r in rows if (r["shape"], r["snr"]) == (shape, snr)]
-        wrong = [r["found"] for r in own if r["found"] != shape]
-        cells = [shape, f"{snr:g}", f"{len(own) - len(wrong)} of {len(own)}", ", ".join(sorted(wrong))]
+        wrong = sorted(r["found"] for r in own if r["found"] != shape)
+        cells = [shape, f"{snr:g}", f"{len(own) - len(wrong)} of {len(own)}", ", ".join(wrong)]
         cells.append(f"{np.median([r['noise'] for r in own]):.3f}")
-        for a, b in PAIRS:
-            cells += ["" if np.isnan(x) else f"{x:.2f}" for x in median_ratio(own, a, b)]
+        ratios = [median_ratio(own, a, b) for a, b in PAIRS]
+        cells += ["" if np.isnan(ratio) else f"{ratio:.2f} ({spread:.2f})" for ratio, spread in ratios]
         lines.append("| " + " | ".join([*cells, f"{np.median([r['seconds'] for r in own]):.0f}"]) + " |")
     return "\n".join(lines)
 
