@@ -39,7 +39,8 @@ _ROOM, _ROOM_OF_NETWORK = (5, 10, 20, 40, 80), (4, 6, 8)
 #: Starts of a component that are fitted side by side.
 _STARTS = 8
 #: Sweeps of a trial, and how many of them are made between looks at whether what is needed can still be reached; they
-#: end where one gains fewer nats than the last number.
+#: end where one gains fewer nats than the last number. A trial that would reach what is needed in so many more as are
+#: made between looks goes on.
 _SWEEPS, _BETWEEN, _STILL = 60, 15, 0.5
 
 #: How many functions each letter of a term counts, for each term of open rank by its position.
@@ -211,19 +212,24 @@ class Problem:
         """The model fitted from these functions, and the held-out score.
 
         Sweeps end when the objective stands still, or is out of reach of what is needed at the pace of the last ones.
+        One that climbs slowly to what is needed is not cut short: a component that two others share is given up so.
         """
         assert self.engine.power is not None and self.engine.max_sweeps is not None
-        inner, most = self.inner, min(self.engine.max_sweeps, _SWEEPS)
+        inner, limit = self.inner, self.engine.max_sweeps
         still = _STILL / (self.engine.power * inner.count)
-        engine = dataclasses.replace(self.engine, tol=still, max_sweeps=min(most, _BETWEEN), restarts=1)
+        engine = dataclasses.replace(self.engine, tol=still, restarts=1)
         state, made, compiling, running = self._state(functions, capacity, before), 0, 0.0, 0.0
+        most = min(limit, _SWEEPS)
         while made < most:
+            engine = dataclasses.replace(engine, max_sweeps=min(_BETWEEN, most - made))
             fit = engine.run(state.model, inner, self.key, init=state)
             state, made = fit.state, made + len(fit.objective)
             compiling, running = compiling + fit.compile_seconds, running + fit.run_seconds
             pace = max(np.ptp(fit.objective[-2:]), 0.0)
-            if fit.converged or fit.objective[-1] + (most - made) * pace < needed:
+            if fit.converged or fit.objective[-1] + max(most - made, _BETWEEN) * pace < needed:
                 break
+            if made == most and fit.objective[-1] < needed:
+                most = min(limit, most + _BETWEEN)
         found = {}
         for j, own in functions.items():
             term: Any = state.model.terms[j]

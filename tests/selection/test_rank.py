@@ -8,9 +8,12 @@ import xarray as xr
 
 import probtensor as pt
 from probtensor.axes import Axis
+from probtensor.engines.message_passing import Fit
+from probtensor.engines.sweep import State
 from probtensor.errors import ModelError
 from probtensor.evaluation import scores
 from probtensor.observations.domain import domain, observations
+from probtensor.selection import growing
 from probtensor.selection.growing import Problem
 from tests.terms.problems import SCALE
 
@@ -118,13 +121,13 @@ def test_open_terms_are_grown_in_turn():
     assert "CP (term 2) rank 3" in post.choice.reasons[2]
 
 
-def problem(term, levels, count):
-    """What is asked of sizes alone."""
+def problem(term, levels, count, engine=None):
+    """What is asked without a fit."""
     axes = {f"m{k}": Axis(f"m{k}", "numeric", np.arange(float(T))) for k, T in enumerate(levels)}
     index = np.zeros((count, len(levels)), int)
     where = observations(domain({n: a.points for n, a in axes.items()}, {}, index), np.zeros(count), np.ones(count))
     held = np.zeros(count, bool)
-    return Problem(pt.Offset() + term, axes, pt.Gaussian(), SCALE, pt.MessagePassing(), where, held, None)
+    return Problem(pt.Offset() + term, axes, pt.Gaussian(), SCALE, engine, where, held, None)
 
 
 @pytest.mark.parametrize(
@@ -168,6 +171,36 @@ def test_bad_ranks(case):
     make, words = BAD[case]
     with pytest.raises(ModelError, match=words):
         make()
+
+
+@pytest.mark.parametrize(
+    ("most", "needed", "made"),
+    [
+        (100, lambda objective: -np.inf, 6),  # nothing is asked of it
+        (100, lambda objective: objective[5] - 1, 6),  # already there
+        (100, lambda objective: objective[5] + 0.9 * (objective[8] - objective[5]), 9),  # soon
+        (8, lambda objective: objective[7] + 0.1, 8),  # soon, but no more sweeps are allowed
+        (4, lambda objective: -np.inf, 4),
+        (100, lambda objective: objective[2] + 1e6, 3),  # never
+    ],
+)
+def test_a_trial_goes_on_while_what_is_needed_is_near(monkeypatch, most, needed, made):
+    monkeypatch.setattr(growing, "_SWEEPS", 6)
+    monkeypatch.setattr(growing, "_BETWEEN", 3)
+    climbing = 100 * np.log1p(np.arange(100.0))  # at a falling pace
+
+    def run(engine, model, observations, key, init):
+        done = int(init.learning)
+        assert engine.restarts == 1
+        now = init._replace(learning=done + engine.max_sweeps)
+        return Fit(now, climbing[done : done + engine.max_sweeps], False, "", 0.0, 0.0)
+
+    monkeypatch.setattr(pt.MessagePassing, "run", run)
+    monkeypatch.setattr(Problem, "_state", lambda self, functions, capacity, before: before)
+    asked = problem(pt.CP("auto"), (9, 9), 100, pt.MessagePassing(max_sweeps=most).resolved())
+    trial = asked.fitted({}, {}, State(None, None, (), 0), needed(climbing))
+    assert trial.state.learning == made
+    assert trial.objective == climbing[made - 1]
 
 
 @pytest.mark.parametrize("make", [pt.CP, pt.Tucker, pt.TensorTrain])
