@@ -15,6 +15,8 @@ from probtensor.priors.basis import Basis
 from probtensor.priors.categorical import Categorical, Constant
 from probtensor.priors.dense import Dense
 from probtensor.priors.markov import Markov
+from probtensor.priors.nearest import Nearest
+from probtensor.priors.sphere import Sphere
 from probtensor.terms.cp import CP
 from probtensor.terms.local import Local
 from probtensor.terms.offset import Climatology, Offset
@@ -38,10 +40,12 @@ __all__ = [
     "Matern",
     "MessagePassing",
     "ModelError",
+    "Nearest",
     "Offset",
     "Periodic",
     "Posterior",
     "ProbtensorWarning",
+    "Sphere",
     "TensorTrain",
     "Tucker",
     "datasets",

@@ -17,6 +17,7 @@ from probtensor.priors.basis import Basis
 from probtensor.priors.categorical import Categorical, Constant
 from probtensor.priors.dense import Dense
 from probtensor.priors.markov import Markov
+from probtensor.priors.nearest import Nearest
 from tests.helpers import DTYPE
 from tests.oracles import gaussian_process as oracle
 from tests.oracles import hilbert
@@ -30,6 +31,8 @@ COMMON_MEAN = (0.7, -0.4)
 #: Training levels that a basis is laid around: all the points of the tests but those far away are among them.
 LEVELS = np.linspace(-12.0, 25.0, 60)
 FUNCTIONS = 40
+#: As many neighbours as there are levels: the exact process.
+ALL = 60
 
 
 def on_curve(points: np.ndarray) -> np.ndarray:
@@ -110,6 +113,8 @@ KERNELS = {
 CASES = {
     **{f"markov-{name}": Case(Markov(kernel), nus) for name, (kernel, nus) in KERNELS.items()},
     **{f"dense-{name}": Case(Dense(kernel), nus) for name, (kernel, nus) in KERNELS.items()},
+    **{f"nearest-{name}": Case(Nearest(KERNELS[name][0], ALL), KERNELS[name][1]) for name in ("matern32", "sum")},
+    "nearest-joined": Case(Nearest(Matern(3 / 2), ALL), (1.5,), joined=True),
     "basis": Case(Basis("hilbert", FUNCTIONS), (1.5,)),
     "basis-two": Case(Basis("hilbert", FUNCTIONS, Matern(5 / 2) + Matern(1 / 2)), (2.5, 0.5)),
     "basis-joined": Case(Basis("hilbert", FUNCTIONS), (1.5,), joined=True),
@@ -162,18 +167,20 @@ def _arrays(prior, points, eta, precision, new_points):
     metric = getattr(prior, "metric", None)
     if metric is not None and len(metric.chart.columns) == 2:
         points, new_points = on_curve(points), on_curve(new_points)
-    return jnp.asarray(points, DTYPE), sites, jnp.asarray(new_points, DTYPE)
+    if isinstance(prior, Nearest):
+        prior = prior.at_levels(points)
+    return prior, jnp.asarray(points, DTYPE), sites, jnp.asarray(new_points, DTYPE)
 
 
 def run(prior, points, sites, new_points=None) -> Result:
     """Everything at once, so that one shape is one compilation."""
     new_points = np.linspace(-1.0, 11.0, M) if new_points is None else new_points
-    return jax.tree.map(np.asarray, _run(prior, *_arrays(prior, points, *sites, new_points)))
+    return jax.tree.map(np.asarray, _run(*_arrays(prior, points, *sites, new_points)))
 
 
 def draws(prior, points, sites, new_points, seed: int) -> np.ndarray:
     """(4000, M, R) joint draws."""
-    return np.asarray(_draws(prior, *_arrays(prior, points, *sites, new_points), jax.random.key(seed)))
+    return np.asarray(_draws(*_arrays(prior, points, *sites, new_points), jax.random.key(seed)))
 
 
 def rounded(x) -> np.ndarray:
