@@ -122,11 +122,14 @@ def draw_many(many: Many, key: Key, n: int) -> Float[Array, "rows R n"]:
 
 def slopes(many: Many) -> Conditionals:
     """Derivatives of the log-normaliser with respect to the prior's weights and variances."""
-    both = jnp.concatenate([many.mean[..., None], many.deviates], axis=-1)
-    share = jnp.full(both.shape[-1], 1 / many.deviates.shape[-1], both.dtype).at[0].set(1.0)
-    left, variance = many.field.innovations(both), many.field.variance
-    square = jnp.sum(left**2 * share, axis=-1)
+    field, found, variance = many.field, many.factor, many.field.variance
+    known = jnp.concatenate([many.mean[..., None], many.deviates], axis=-1)
+    # Deviates' own innovations are replaced by their expectations given the neighbours, and a variance.
+    expected = jnp.concatenate([many.mean[..., None], found.conditional_means(many.deviates)], axis=-1)
+    share = jnp.full(known.shape[-1], 1 / many.deviates.shape[-1], known.dtype).at[0].set(1.0)
+    left = expected - known + field.innovations(known)
+    square = jnp.sum(left**2 * share, axis=-1) + jnp.diagonal(found.conditional_covariances(), axis1=1, axis2=2)
     weighted = left * share / variance[..., None]
-    by_weight = jax.lax.map(lambda index: jnp.sum(weighted * both[index], axis=-1), many.field.pattern.safe.T)
+    by_weight = jax.lax.map(lambda index: jnp.sum(weighted * known[index], axis=-1), field.pattern.safe.T)
     by_variance = 0.5 * (square / variance - 1) / variance
     return Conditionals(jnp.moveaxis(by_weight, 0, -1), by_variance)

@@ -20,7 +20,7 @@ Covariance: TypeAlias = Callable[[Float[Array, "... E"], Float[Array, "... E"]],
 
 #: Targets whose covariances are formed at once.
 _GROUP = 128
-#: So many rounding errors of the function's variance are added to its neighbours', and left at least of its own.
+#: So many rounding errors of its variance are added to a function as noise of its own at every place.
 _ROUNDING = 8.0
 
 
@@ -52,13 +52,11 @@ def conditionals(
         # A missing neighbour is a value that is independent of all others.
         own = jnp.eye(k, dtype=among.dtype)[None, None] * size[..., None, None]
         among = jnp.where((live[:, :, None] & live[:, None, :])[None], among, own)
-        # Without the jitter, what is known of nearly equal neighbours' differences would have weights without bound.
-        rounding = _ROUNDING * jnp.finfo(size.dtype).eps
-        steady = (among + rounding * own).reshape(-1, k, k)
-        weights = _solve(steady, cross.reshape(-1, k)).reshape(cross.shape)
-        # A square, smallest at the exact weights, so that their errors hardly matter.
-        left = jnp.sum(weights * (2 * cross - jnp.einsum("rnij,rnj->rni", among, weights)), axis=-1)
-        return Conditionals(jnp.moveaxis(weights, 0, 1), jnp.maximum(size - left, rounding * size).T)
+        nugget = _ROUNDING * jnp.finfo(size.dtype).eps
+        among = (among + nugget * own).reshape(-1, k, k)
+        weights, known = _explained(among, cross.reshape(-1, k))
+        variance = jnp.maximum((1 + nugget) * size - known.reshape(size.shape), nugget * size)
+        return Conditionals(jnp.moveaxis(weights.reshape(cross.shape), 0, 1), variance.T)
 
     number, k = index.shape
     group = min(number, _GROUP)
@@ -70,12 +68,20 @@ def conditionals(
     return Conditionals(*(x.reshape(-1, *x.shape[2:])[:number] for x in found))
 
 
-def _solve(A: Float[Array, "B k k"], right: Float[Array, "B k"]) -> Float[Array, "B k"]:
-    """A^-1 right for covariances A; its derivatives are those of the solution and not of the factors."""
+def _explained(A: Float[Array, "B k k"], right: Float[Array, "B k"]) -> tuple[Array, Array]:
+    """w = A^-1 right for covariances A, and w' A w.
+
+    The derivatives are those of the solution and not of the factors. The second number is a sum of squares that fits
+    these very weights, which nearly equal neighbours make large and opposite: then the target's variance, what is left
+    of it and what the neighbours give, is right to a rounding error times the weights and not their squares.
+    """
     L = one_by_one(cholesky, jax.lax.stop_gradient(A))
 
     def solved(b: Float[Array, "B k"]) -> Float[Array, "B k"]:
         return one_by_one(lambda root, x: jax.scipy.linalg.cho_solve((root, True), x), L, b)
 
     first = jax.lax.stop_gradient(solved(right))
-    return first + solved(right - jnp.einsum("bij,bj->bi", A, first))
+    weights = first + solved(right - jnp.einsum("bij,bj->bi", A, first))
+    known = jnp.einsum("bi,bij,bj->b", weights, A, weights)
+    square = jnp.sum(jnp.einsum("bij,bi->bj", L, jax.lax.stop_gradient(weights)) ** 2, axis=1)
+    return weights, square + known - jax.lax.stop_gradient(known)

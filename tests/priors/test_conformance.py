@@ -219,9 +219,11 @@ def test_nearly_equal_levels(name, apart):
     result = run(prior, points, sites)
     exact = expected(CASES[name], raw_of(prior), points, sites)
     assert finite(result)
-    assert_close(result.mean, exact.marginal_means(R))
-    assert_close(result.cov, exact.marginal_covariances(R))
-    assert_close(result.log_normaliser, exact.log_normaliser)
+    # Levels a millionth apart are neighbours with weights of 1e5, of opposite sign, whose squares multiply rounding.
+    factor = (1e4 if DTYPE == np.float64 else 30) if name.startswith("nearest") else 1
+    assert_close(result.mean, exact.marginal_means(R), factor)
+    assert_close(result.cov, exact.marginal_covariances(R), factor)
+    assert_close(result.log_normaliser, exact.log_normaliser, factor)
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if not name.startswith("basis")])
