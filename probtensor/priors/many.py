@@ -30,8 +30,8 @@ from probtensor.typing import Array, Float, Key
 
 #: Probes, at least twice the components, and how many are worked on at once.
 PROBES, _TOGETHER = 32, 8
-#: Lanczos steps with a joint factor of all components, and with one for each.
-_STEPS, _MORE_STEPS = 10, 30
+#: Lanczos steps with a joint factor of all components, and with one for each: errors of a thousandth at most seen.
+_STEPS, _MORE_STEPS = 6, 20
 #: Steps of conjugate gradients, at most.
 _MOST = 300
 _SEED = 0

@@ -32,6 +32,8 @@ _SHARE, _LONGEST = 8, 128
 _BLOCK = 2048
 #: Rows that are all compared with a new place.
 _FIRST = 4096
+#: Neighbours of a new place are chosen from so many times their number.
+_WIDER = 2
 
 
 class Neighbourhoods(eqx.Module):
@@ -45,7 +47,7 @@ class Neighbourhoods(eqx.Module):
         neighbours: (rows, m) rows of the nearest levels of earlier chunks, the latest first; -1 where there are fewer.
         slots: (rows, m (m - 1) / 2) for each pair a < b of a row's neighbours, the place of the second among the
             neighbours of the first; -1 where it is none of them.
-        around: (rows, k) rows of the k = m + 1 nearest levels of all, itself included, the nearest first.
+        around: (rows, 2 m + 2) rows of the nearest levels of all, itself included, the nearest first.
         levels: (U, ...) coordinates of all levels, in ascending (lexicographic) order.
         row: (U,) row of each of them; levels at one place have one.
         chunk: rows of a chunk.
@@ -67,14 +69,17 @@ class Neighbourhoods(eqx.Module):
         return row[group[len(levels) :]]
 
     def near(self, places: Float[Array, "rows E"], asked: Float[Array, "M E"]) -> Int[Array, "M k"]:
-        """Rows of the levels around the level nearest to each place asked for.
+        """Rows of m + 1 levels near each place asked for: the nearest of those around the very nearest.
 
         Among many levels that one is found by walking from the nearest of the first ones to ever nearer neighbours.
         """
 
-        def one(target: Float[Array, "E"]) -> Int[Array, ""]:
+        def one(target: Float[Array, "E"]) -> Int[Array, "k"]:
+            def squares(rows: Int[Array, "n"]) -> Float[Array, "n"]:
+                return jnp.sum((places[rows] - target[None]) ** 2, axis=1)
+
             def nearest_of(rows: Int[Array, "n"]) -> tuple[Array, Array]:
-                square = jnp.sum((places[rows] - target[None]) ** 2, axis=1)
+                square = squares(rows)
                 best = jnp.argmin(square)
                 return rows[best], square[best]
 
@@ -85,9 +90,12 @@ class Neighbourhoods(eqx.Module):
                 return jnp.where(gains, other, row), jnp.where(gains, nearer, square), gains
 
             first = nearest_of(jnp.arange(min(_FIRST, places.shape[0]), dtype=self.around.dtype))
-            return jax.lax.while_loop(lambda carry: carry[2], walk, (*first, jnp.ones((), bool)))[0]
+            row = jax.lax.while_loop(lambda carry: carry[2], walk, (*first, jnp.ones((), bool)))[0]
+            candidates = self.around[row]
+            return candidates[jax.lax.top_k(-squares(candidates), wanted)[1]]
 
-        return self.around[jax.lax.map(one, asked)]
+        wanted = min(self.neighbours.shape[1] + 1, self.around.shape[1])
+        return jax.lax.map(one, asked)
 
 
 def neighbourhoods(points: Float[np.ndarray, "U ..."], places: Float[np.ndarray, "U E"], number: int) -> Neighbourhoods:
@@ -135,7 +143,7 @@ def _found(buffer: bytes, shape: tuple[int, int], number: int) -> _Found:
     index = np.take_along_axis(index, np.argsort(index < 0, axis=1, kind="stable")[:, :number], axis=1)
     before = np.full((total, number), -1, np.int32)
     before[rows] = -np.sort(-np.where(index >= 0, rows[index], -1), axis=1)
-    around = np.zeros((total, min(number + 1, len(places))), np.int32)
+    around = np.zeros((total, min(_WIDER * (number + 1), len(places))), np.int32)
     around[:] = rows[nearest(ordered, ordered[:1], around.shape[1])]
     around[rows] = rows[nearest(ordered, ordered, around.shape[1])]
     level, row = np.full(total, order[0]), np.empty(len(places), np.int32)
