@@ -21,6 +21,8 @@ from probtensor.priors.categorical import Categorical, Constant
 from probtensor.priors.cyclic import Cyclic
 from probtensor.priors.dense import Dense
 from probtensor.priors.markov import Markov
+from probtensor.priors.nearest import Nearest
+from probtensor.priors.sphere import Sphere
 from probtensor.terms.cp import CP
 from probtensor.terms.local import Local
 from probtensor.terms.offset import Climatology, Offset
@@ -49,6 +51,7 @@ __all__ = [
     "Matern",
     "MessagePassing",
     "ModelError",
+    "Nearest",
     "Offset",
     "Periodic",
     "Posterior",
@@ -56,6 +59,7 @@ __all__ = [
     "RBF",
     "RandomWalk",
     "SpectralMixture",
+    "Sphere",
     "TensorTrain",
     "Tucker",
     "approximate",

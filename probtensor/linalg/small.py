@@ -75,3 +75,22 @@ def spread_of(covariance: Float[Array, "B n n"]) -> Float[Array, "B n n"]:
         return vectors * jnp.sqrt(jnp.maximum(values, 0.0))[None, :]
 
     return one_by_one(root, covariance)
+
+
+def inverse_root(A: Float[Array, "... S S"], least: Float[Array, "... S"]) -> Float[Array, "... S S"]:
+    """W lower triangular with W A W' = I, the inverse of A's Cholesky factor; pivots are no smaller than ``least``."""
+    S = A.shape[-1]
+
+    def eliminate(k: Int[Array, ""], both: tuple[Array, Array]) -> tuple[Array, Array]:
+        left, inverse = both
+        row = jax.lax.dynamic_index_in_dim(left, k, -2, keepdims=False)
+        own = jax.lax.dynamic_index_in_dim(inverse, k, -2, keepdims=False)
+        pivot = jnp.take(row, k, axis=-1)
+        root = jnp.sqrt(jnp.maximum(pivot, jnp.take(least, k, axis=-1)))[..., None]
+        row, own = jnp.where(jnp.arange(S) > k, row / root, 0.0), own / root
+        left = left - row[..., :, None] * row[..., None, :]
+        inverse = inverse - row[..., :, None] * own[..., None, :]
+        return left, inverse.at[..., k, :].set(own)
+
+    start = jnp.broadcast_to(jnp.eye(S, dtype=A.dtype), A.shape)
+    return jax.lax.fori_loop(0, S, eliminate, (A, start))[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -17,7 +18,7 @@ from probtensor.priors.base import AbstractModePrior, Belief, Colouring, Margina
 from probtensor.typing import Array, Bool, Float, Int, Key
 
 
-class _Solved(NamedTuple):
+class Solved(NamedTuple):
     """Sites at T distinct points, solved, by their root G (G G' = precision, G z = eta), B = I + G' K G and x = B^-1 z.
 
     The posterior mean is K G x. Points are padded with ones that are independent of all others and have no data.
@@ -34,8 +35,22 @@ class _Solved(NamedTuple):
     log_normaliser: Float[Array, ""]
     dual: Float[Array, "T R"]
 
+    def at(self, cross: Float[Array, "R T M"], weights: Float[Array, "R T M"], root: Float[Array, "R T T"]) -> Joint:
+        """The posterior of sum_t weights_rtm z_rt, whose covariance with the points' functions is cross.
 
-class _Posterior(NamedTuple):
+        root: of K, with z standard normal in root z.
+        """
+        R, T, M = cross.shape
+        sites = jnp.einsum("trj,rtm->tjrm", self.G, cross).reshape(T * R, R * M)
+        gain = solve_triangular(self.chol_B, solve_triangular(self.chol_B, sites, lower=True), lower=True, trans=1)
+        seen = jnp.einsum("trj,rti->tjri", self.G, root).reshape(T * R, R * T)
+        prior = jnp.einsum("rtm,rs->rmst", weights, jnp.eye(R, dtype=weights.dtype)).reshape(R, M, R * T)
+        gain = gain.T.reshape(R, M, T * R)
+        mean = jnp.einsum("rtm,tr->mr", cross, self.dual)
+        return Joint(mean, prior - gain @ seen, gain)
+
+
+class Joint(NamedTuple):
     """The posterior at M points: mean + reduced z - gain e, for whitened functions z and noises e, standard normal."""
 
     mean: Float[Array, "M R"]
@@ -50,6 +65,43 @@ class _Posterior(NamedTuple):
 
 #: New points are predicted in chunks of at most this many numbers.
 CHUNK_NUMBERS = 2**24
+
+
+def in_chunks(
+    some: Callable[[Float[Array, "K ..."]], Marginals], points: Float[Array, "M ..."], rank: int, numbers: int
+) -> Marginals:
+    """Marginals at new points, some of them after the other; numbers: what a point takes for one component."""
+    M = points.shape[0]
+    size = max(1, min(M, CHUNK_NUMBERS // (numbers * rank)))
+    number = -(-M // size)
+    padded = jnp.pad(points, [(0, number * size - M)] + [(0, 0)] * (points.ndim - 1))
+    chunks = padded.reshape(number, size, *points.shape[1:])
+    found = some(points) if number == 1 else jax.lax.map(some, chunks)
+    return Marginals(found.mean.reshape(-1, rank)[:M], found.cov.reshape(-1, rank, rank)[:M])
+
+
+def solve(
+    K: Float[Array, "R T T"],
+    pooled: Sites,
+    points: Float[Array, "T ..."],
+    real: Bool[Array, "T"],
+    place: Int[Array, "N"],
+) -> Solved:
+    """Conditions functions with covariance K at T points on sites about zero; for the other arguments see `Solved`."""
+    T, R = pooled.eta.shape
+    G, z = semidefinite_root(pooled.precision, pooled.eta)
+    inner = jnp.einsum("trj,rts,srk->tjsk", G, K, G).reshape(T * R, T * R)
+    inner = 0.5 * (inner + inner.T)
+    chol_B = cholesky_above_identity(inner)
+    z = z.reshape(T * R)
+    half = solve_triangular(chol_B, z, lower=True)
+    x = solve_triangular(chol_B, half, lower=True, trans=1)
+    # z' inner B^-1 z as a sum of squares that is smallest at the exact x, so that x's own errors hardly matter.
+    energy = x @ inner @ x
+    log_det = 2 * jnp.sum(jnp.log(jnp.diagonal(chol_B)))
+    value = 0.5 * (energy + jnp.sum((z - x) ** 2) - log_det)
+    dual = jnp.einsum("trj,tj->tr", G, x.reshape(T, R))
+    return Solved(points, real, place, K, G, chol_B, energy, log_det, value, dual)
 
 
 class Dense(AbstractModePrior):
@@ -100,7 +152,7 @@ class Dense(AbstractModePrior):
             return self.kernel.between(points, points)
         return self.kernel.covariance(jnp.zeros(points.shape[0], points.dtype))
 
-    def _solve(self, points: Float[Array, "T ..."], sites: Sites) -> _Solved:
+    def _solve(self, points: Float[Array, "T ..."], sites: Sites) -> Solved:
         pooled, place = pool(points, sites.about(None))
         T, R = pooled.eta.shape
         distinct = jax.ops.segment_max(points, place, num_segments=T)
@@ -109,49 +161,24 @@ class Dense(AbstractModePrior):
         K = self._covariance(distinct, distinct)
         both = real[:, None] & real[None, :]
         K = jnp.where(both[None], K, jnp.where(jnp.eye(T, dtype=bool)[None], K[:, :1, :1], 0.0))
-        G, z = semidefinite_root(pooled.precision, pooled.eta)
-        inner = jnp.einsum("trj,rts,srk->tjsk", G, K, G).reshape(T * R, T * R)
-        inner = 0.5 * (inner + inner.T)
-        chol_B = cholesky_above_identity(inner)
-        z = z.reshape(T * R)
-        half = solve_triangular(chol_B, z, lower=True)
-        x = solve_triangular(chol_B, half, lower=True, trans=1)
-        # z' inner B^-1 z as a sum of squares that is smallest at the exact x, so that x's own errors hardly matter.
-        energy = x @ inner @ x
-        log_det = 2 * jnp.sum(jnp.log(jnp.diagonal(chol_B)))
-        value = 0.5 * (energy + jnp.sum((z - x) ** 2) - log_det)
-        dual = jnp.einsum("trj,tj->tr", G, x.reshape(T, R))
-        return _Solved(distinct, real, place, K, G, chol_B, energy, log_det, value, dual)
-
-    def _at(
-        self, solved: _Solved, cross: Float[Array, "R T M"], weights: Float[Array, "R T M"], root: Array
-    ) -> _Posterior:
-        """The posterior of sum_t weights_rtm z_rt, whose covariance with the points' functions is cross."""
-        R, T, M = cross.shape
-        sites = jnp.einsum("trj,rtm->tjrm", solved.G, cross).reshape(T * R, R * M)
-        gain = solve_triangular(solved.chol_B, solve_triangular(solved.chol_B, sites, lower=True), lower=True, trans=1)
-        seen = jnp.einsum("trj,rti->tjri", solved.G, root).reshape(T * R, R * T)
-        prior = jnp.einsum("rtm,rs->rmst", weights, jnp.eye(R, dtype=weights.dtype)).reshape(R, M, R * T)
-        gain = gain.T.reshape(R, M, T * R)
-        mean = jnp.einsum("rtm,tr->mr", cross, solved.dual)
-        return _Posterior(mean, prior - gain @ seen, gain)
+        return solve(K, pooled, distinct, real, place)
 
     def posterior(self, points: Float[Array, "T ..."], sites: Sites) -> Belief:
         """Conditions all levels and components at once."""
         solved = self._solve(points, sites)
         root = one_by_one(cholesky, solved.K)
-        found = self._at(solved, solved.K, jnp.swapaxes(root, -1, -2), root)
+        found = solved.at(solved.K, jnp.swapaxes(root, -1, -2), root)
         mean, cov = found.mean[solved.place], found.covariance()[solved.place]
         kl = divergence(cov, sites.precision, solved.energy, solved.log_det)
         return Belief(mean, cov, solved.log_normaliser, kl, points, sites)
 
     def _predict(
-        self, solved: _Solved, root: Float[Array, "R T T"], new_points: Float[Array, "M ..."]
-    ) -> tuple[_Posterior, Float[Array, "R T M"]]:
+        self, solved: Solved, root: Float[Array, "R T T"], new_points: Float[Array, "M ..."]
+    ) -> tuple[Joint, Float[Array, "R T M"]]:
         cross = self._covariance(solved.points, new_points)
         cross = jnp.where(solved.real[None, :, None], cross, 0.0)
         weights = one_by_one(lambda L, k: solve_triangular(L, k, lower=True), root, cross)
-        return self._at(solved, cross, weights, root), weights
+        return solved.at(cross, weights, root), weights
 
     def predict(self, belief: Belief, new_points: Float[Array, "M ..."]) -> Marginals:
         """Kriging from the posterior at the training levels, some new points after the other."""
@@ -164,13 +191,7 @@ class Dense(AbstractModePrior):
             return Marginals(found.mean, found.covariance() + jax.vmap(jnp.diag)(jnp.maximum(left, 0.0).T))
 
         T, R = belief.mean.shape
-        new_points, M = new_points.astype(solved.points.dtype), new_points.shape[0]
-        size = max(1, min(M, CHUNK_NUMBERS // (T * R * R)))
-        number = -(-M // size)
-        padded = jnp.pad(new_points, [(0, number * size - M)] + [(0, 0)] * (new_points.ndim - 1))
-        chunks = padded.reshape(number, size, *new_points.shape[1:])
-        found = some(new_points) if number == 1 else jax.lax.map(some, chunks)
-        return Marginals(found.mean.reshape(-1, R)[:M], found.cov.reshape(-1, R, R)[:M])
+        return in_chunks(some, new_points.astype(solved.points.dtype), R, T * R)
 
     def sample(self, belief: Belief, new_points: Float[Array, "M ..."], key: Key, n: int) -> Float[Array, "n M R"]:
         """Draws of the whitened functions and of the noise, then of the new values given the training levels."""

@@ -17,6 +17,7 @@ from probtensor.priors.basis import Basis
 from probtensor.priors.categorical import Categorical, Constant
 from probtensor.priors.dense import Dense
 from probtensor.priors.markov import Markov
+from probtensor.priors.sphere import is_small
 from probtensor.terms.base import absent, axis_of, refuse_repeats
 
 #: Pairs of a mode's name (or ``...`` for every other mode) and its declared prior; None: every mode by default.
@@ -24,9 +25,6 @@ Declared: TypeAlias = tuple[tuple[Any, Any], ...] | None
 
 #: The rank that is learned.
 AUTO = "auto"
-
-#: A joined mode has an exact process by default while it has at most so many levels, and levels times functions.
-_EXACT_LEVELS, _EXACT_SIZE = 300, 1200
 
 
 def declare(modes: Mapping[Any, Any] | Sequence[str] | None) -> Declared:
@@ -163,7 +161,7 @@ def bind(term: str, prior: AbstractModePrior | AbstractKernel | None, axis: Axis
         if axis.parts and isinstance(chosen, Markov):
             raise ModelError(
                 f"Markov reads one coordinate, and this mode has {len(axis.parts)}; use pt.Dense(kernel), "
-                "pt.Basis('hilbert', size, kernel), or the bare kernel"
+                "pt.Nearest(kernel), pt.Basis('hilbert', size, kernel), or the bare kernel"
             )
         return chosen.bind(axis, start)
     except ModelError as error:
@@ -174,8 +172,7 @@ def bind(term: str, prior: AbstractModePrior | AbstractKernel | None, axis: Axis
 def _by_size(kernel: AbstractKernel | None, axis: Axis, rank: int) -> AbstractModePrior:
     """The process of a joined mode."""
     kernel = Matern(3 / 2) if kernel is None else kernel
-    small = axis.size <= _EXACT_LEVELS and axis.size * rank <= _EXACT_SIZE
-    return Dense(kernel) if small else Basis("hilbert", kernel=kernel)
+    return Dense(kernel) if is_small(axis.size, rank) else Basis("hilbert", kernel=kernel)
 
 
 def _variance_is_open(prior: AbstractModePrior | AbstractKernel | None) -> bool:

@@ -12,14 +12,18 @@ from probtensor.compilation import compiled
 from probtensor.hyperparameters import is_parameter, learned_mask, parameters
 from probtensor.kernels.base import Start
 from probtensor.kernels.matern import Matern
+from probtensor.kernels.periodic import Cosine, Periodic
+from probtensor.kernels.rbf import RBF
+from probtensor.kernels.walks import IntegratedRandomWalk, Linear, RandomWalk
 from probtensor.priors.base import AbstractModePrior, Sites
 from probtensor.priors.basis import Basis
 from probtensor.priors.categorical import Categorical, Constant
 from probtensor.priors.cyclic import Cyclic
 from probtensor.priors.dense import Dense
 from probtensor.priors.markov import Markov
+from probtensor.priors.nearest import Nearest
 from tests.helpers import DTYPE
-from tests.oracles import bases, hilbert
+from tests.oracles import bases, hilbert, kernels
 from tests.oracles import gaussian_process as oracle
 
 R = 2
@@ -33,6 +37,10 @@ LEVELS = np.linspace(-12.0, 25.0, 60)
 FUNCTIONS = 40
 #: One turn of a circle is a little longer than the levels' range, and shorter than that of the points far away.
 PERIOD = 37.5
+#: Ends of the axis of other priors: walks start at its first.
+SPAN = np.array([0.0, 10.0])
+#: As many neighbours as there are levels: the exact process.
+ALL = 60
 
 
 def on_curve(points: np.ndarray) -> np.ndarray:
@@ -57,7 +65,7 @@ class Case(NamedTuple):
         """With random hyper-parameters, all learned."""
         rng = np.random.default_rng(seed)
         start = Start(np.exp(rng.normal(0.5, 0.5, R)), np.exp(rng.normal(0.0, 0.5, R)), True)
-        axis = Axis("x", "numeric", LEVELS if isinstance(self.declared, Basis | Cyclic) else np.array([0.0, 10.0]))
+        axis = Axis("x", "numeric", LEVELS if isinstance(self.declared, Basis | Cyclic) else SPAN)
         bound = self.declared.bind(joint_axis() if self.joined else axis, start)
         if not self.joined and getattr(bound, "common", None) is None:
             return bound
@@ -86,11 +94,13 @@ class Case(NamedTuple):
             d = np.sqrt(((placed[:, None] - placed[None]) ** 2).sum(-1))
         if isinstance(self.declared, Basis | Cyclic):
             return np.zeros(T * R), oracle.stack([self._on_the_box(values, stretch, points, r) for r in range(R)])
-        covariances = []
-        for r in range(R):
-            parts = zip(self.nus, values[0::2], values[1::2], strict=True)
-            covariances.append(sum(oracle.matern(nu, lengthscale[r], v[r], d) for nu, lengthscale, v in parts))
-        return np.zeros(T * R), oracle.stack(covariances)
+        if self.joined:
+            parts = [zip(self.nus, values[0::2], values[1::2], strict=True) for _ in range(R)]
+            each = [sum(oracle.matern(nu, scale[r], v[r], d) for nu, scale, v in own) for r, own in enumerate(parts)]
+            return np.zeros(T * R), oracle.stack(each)
+        kernel, states = self.declared.kernel, isinstance(self.declared, Markov)
+        each = [kernels.covariance(kernel, iter(values), points, points, r, SPAN, states) for r in range(R)]
+        return np.zeros(T * R), oracle.stack(each)
 
     def _on_the_box(self, values: list[np.ndarray], stretch: np.ndarray, points: np.ndarray, r: int) -> np.ndarray:
         """Covariance of one component of a basis."""
@@ -114,9 +124,22 @@ KERNELS = {
     "matern72": (Matern(7 / 2), (3.5,)),
     "sum": (Matern(5 / 2) + Matern(1 / 2), (2.5, 0.5)),
 }
+#: Further kernels, with what is in between and sums and products of them in `tests/kernels/cases.py`.
+FURTHER = {
+    "rbf": RBF(),
+    "cosine": Cosine(2.5),
+    "periodic": Periodic(2.5, lengthscale=1.0, order=10),
+    "walk": RandomWalk(),
+    "integrated-walk": IntegratedRandomWalk(),
+    "linear": Linear(),
+}
 CASES = {
     **{f"markov-{name}": Case(Markov(kernel), nus) for name, (kernel, nus) in KERNELS.items()},
     **{f"dense-{name}": Case(Dense(kernel), nus) for name, (kernel, nus) in KERNELS.items()},
+    **{f"markov-{name}": Case(Markov(kernel)) for name, kernel in FURTHER.items()},
+    **{f"dense-{name}": Case(Dense(kernel)) for name, kernel in FURTHER.items()},
+    "nearest-matern32": Case(Nearest(Matern(3 / 2), ALL), (1.5,)),
+    "nearest-joined": Case(Nearest(Matern(3 / 2), ALL), (1.5,), joined=True),
     "basis": Case(Basis("hilbert", FUNCTIONS), (1.5,)),
     "basis-two": Case(Basis("hilbert", FUNCTIONS, Matern(5 / 2) + Matern(1 / 2)), (2.5, 0.5)),
     "basis-joined": Case(Basis("hilbert", FUNCTIONS), (1.5,), joined=True),
@@ -130,6 +153,11 @@ CASES = {
     "categorical-learned": Case(Categorical("learned")),
     "constant": Case(Constant()),
 }
+
+
+def is_long(name: str) -> bool:
+    """Whether a case is for the slow run: its compilation costs, and it says what another one says."""
+    return name.endswith(tuple(FURTHER)) and name not in ("markov-rbf", "markov-integrated-walk")
 
 
 def raw_of(prior: AbstractModePrior) -> list[np.ndarray]:
@@ -173,18 +201,23 @@ def _arrays(prior, points, eta, precision, new_points):
     metric = getattr(prior, "metric", None)
     if metric is not None and len(metric.chart.columns) == 2:
         points, new_points = on_curve(points), on_curve(new_points)
-    return jnp.asarray(points, DTYPE), sites, jnp.asarray(new_points, DTYPE)
+    if isinstance(prior, Nearest):
+        # Further levels, without data and far away, up to one number of them: one shape, one compilation.
+        distinct = np.unique(points, axis=0)
+        more = np.arange(40.0, 40.0 + len(points) - len(distinct)).reshape(-1, *(1,) * (points.ndim - 1))
+        prior = prior.at_levels(np.concatenate([distinct, more + np.zeros_like(distinct[:1])]))
+    return prior, jnp.asarray(points, DTYPE), sites, jnp.asarray(new_points, DTYPE)
 
 
 def run(prior, points, sites, new_points=None) -> Result:
     """Everything at once, so that one shape is one compilation."""
     new_points = np.linspace(-1.0, 11.0, M) if new_points is None else new_points
-    return jax.tree.map(np.asarray, _run(prior, *_arrays(prior, points, *sites, new_points)))
+    return jax.tree.map(np.asarray, _run(*_arrays(prior, points, *sites, new_points)))
 
 
 def draws(prior, points, sites, new_points, seed: int) -> np.ndarray:
     """(4000, M, R) joint draws."""
-    return np.asarray(_draws(prior, *_arrays(prior, points, *sites, new_points), jax.random.key(seed)))
+    return np.asarray(_draws(*_arrays(prior, points, *sites, new_points), jax.random.key(seed)))
 
 
 def rounded(x) -> np.ndarray:

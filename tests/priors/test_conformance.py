@@ -12,15 +12,44 @@ from probtensor.priors.base import Sites
 from probtensor.priors.categorical import Categorical
 from tests.helpers import DTYPE, assert_close, tolerance
 from tests.oracles import gaussian_process as oracle
-from tests.priors.cases import CASES, KERNELS, SITES, M, R, draws, random_points, random_sites, raw_of, rounded, run
+from tests.priors.cases import (
+    CASES,
+    KERNELS,
+    SITES,
+    M,
+    R,
+    draws,
+    is_long,
+    random_points,
+    random_sites,
+    raw_of,
+    rounded,
+    run,
+)
 
 #: Two levels, and one of the kernels in between, are for the slow run: they only cost compilation.
 SIZES = [
-    pytest.param(name, T, marks=pytest.mark.slow if T == 2 or (T == 1 and name.endswith(("12", "52", "72"))) else ())
+    pytest.param(
+        name,
+        T,
+        marks=pytest.mark.slow if T == 2 or (T == 1 and name.endswith(("12", "52", "72"))) or is_long(name) else (),
+    )
     for name in CASES
     for T in (1, 2, 7, 60)
 ]
-every_prior = pytest.mark.parametrize("name", CASES)
+
+
+def marked(names):
+    return pytest.mark.parametrize(
+        "name", [pytest.param(n, marks=pytest.mark.slow if is_long(n) else ()) for n in names]
+    )
+
+
+every_prior = marked(CASES)
+#: Walks and lines wander off, cycles never end, and levels that share a part have no far outside.
+forgetting = [
+    n for n in CASES if not n.endswith(("cosine", "periodic", "walk", "linear", "learned", "fourier", "cyclic"))
+]
 every_prior_and_size = pytest.mark.parametrize(("name", "T"), SIZES)
 every_kernel = pytest.mark.parametrize("kernel", KERNELS)
 processes = pytest.mark.parametrize("name", [name for name in CASES if "matern" in name or "sum" in name])
@@ -52,8 +81,10 @@ def test_posterior_is_the_dense_gaussian(name, T, kind):
         result = run(prior, points, sites, new_points)
         oracle_all = expected(case, raw_of(prior), points, sites, new_points)
         means, covariances = oracle_all.marginal_means(R), oracle_all.marginal_covariances(R)
-        # The sums over levels of a basis have the rounding errors of their largest part, which sharp data let grow.
-        factor = 5 if name.startswith(("basis", "cyclic")) and kind == "sharp" and DTYPE == np.float32 else 1
+        # The sums over levels of a basis have the rounding errors of their largest part, which sharp data let grow; the
+        # noise of some rounding errors that conditioning on neighbours adds is a hundredth of the sharp data's.
+        rounded_off = name.startswith(("basis", "cyclic", "nearest"))
+        factor = 5 if rounded_off and kind == "sharp" and DTYPE == np.float32 else 1
         assert_close(result.mean, means[:T], factor)
         assert_close(result.cov, covariances[:T], factor)
         assert_close(result.new_mean, means[T:], factor)
@@ -71,7 +102,8 @@ def test_gradient_is_that_of_the_oracle(name, T, kind):
     if raw:
         exact = oracle.log_normaliser_gradient(unflatten(case, raw, points), np.concatenate(raw), *sites)
         # In 80-bit arithmetic the basis's gradient is exact to 1e-12: there the oracle's own differences are the error.
-        factor = 30 if name.startswith(("basis", "cyclic")) and kind == "sharp" else 1
+        inexact = ("basis", "cyclic") if DTYPE == np.float64 else ("basis", "cyclic", "nearest")
+        factor = 30 if name.startswith(inexact) and kind == "sharp" else 1
         assert_close(np.concatenate(gradient), exact, factor)
 
 
@@ -141,11 +173,8 @@ def test_equal_coordinates_share_their_values(name):
     assert_close(pooled.log_normaliser, result.log_normaliser)
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in CASES if name not in ("categorical-learned", "basis-fourier", "cyclic")]
-)
+@marked(forgetting)
 def test_far_outside_prediction_returns_to_the_prior(name):
-    """Levels that share a part have no far outside, and nothing on a circle has."""
     points, sites = random_points(7, 9), random_sites(7, "full", 9)
     prior, far = CASES[name].bind(9), rounded([-1e3, 1e3, 2e3, 1e4, -1e5])
     result = run(prior, points, sites, far)
@@ -221,12 +250,14 @@ def test_nearly_equal_levels(name, apart):
     result = run(prior, points, sites)
     exact = expected(CASES[name], raw_of(prior), points, sites)
     assert finite(result)
-    assert_close(result.mean, exact.marginal_means(R))
-    assert_close(result.cov, exact.marginal_covariances(R))
-    assert_close(result.log_normaliser, exact.log_normaliser)
+    # Levels a millionth apart are neighbours with weights of 1e5, of opposite sign, whose squares multiply rounding.
+    factor = (1e4 if DTYPE == np.float64 else 30) if name.startswith("nearest") else 1
+    assert_close(result.mean, exact.marginal_means(R), factor)
+    assert_close(result.cov, exact.marginal_covariances(R), factor)
+    assert_close(result.log_normaliser, exact.log_normaliser, factor)
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if not name.startswith(("basis", "cyclic"))])
+@marked([name for name in forgetting if not name.startswith("basis")])
 @pytest.mark.parametrize("gap", [1e3, 1e6, 1e12])
 def test_gaps_of_many_lengthscales(name, gap):
     """A basis is laid around its levels, and has no functions so far away from them."""
