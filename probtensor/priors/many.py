@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from probtensor.linalg.incomplete import Factor, Field, factor
 from probtensor.linalg.krylov import Operator, conjugate_gradients, lanczos
@@ -31,9 +32,9 @@ from probtensor.typing import Array, Float, Key
 #: Probes, at least twice the components, and how many are worked on at once.
 PROBES, _TOGETHER = 32, 8
 #: Lanczos steps with a joint factor of all components, and with one for each: errors of a thousandth at most seen.
-_STEPS, _MORE_STEPS = 6, 20
+_STEPS, _MORE_STEPS = 8, 20
 #: Steps of conjugate gradients, at most.
-_MOST = 300
+_MOST = 500
 _SEED = 0
 
 
@@ -42,6 +43,7 @@ class Many(NamedTuple):
 
     Attributes:
         deviates: draws of the posterior less its mean, of random signs.
+        plain: the same from the same signs, if L L' were the precision.
         log_det: log det(I + K P).
         log_normaliser: log of the prior expectation of the sites' product.
     """
@@ -51,6 +53,7 @@ class Many(NamedTuple):
     precision: Float[Array, "rows R R"]
     mean: Float[Array, "rows R"]
     deviates: Float[Array, "rows R S"]
+    plain: Float[Array, "rows R S"]
     energy: Float[Array, ""]
     log_det: Float[Array, ""]
     log_normaliser: Float[Array, ""]
@@ -84,13 +87,13 @@ def solve_many(field: Field, sites: Sites) -> Many:
     rows, R = eta.shape
     groups = -(-max(PROBES, 2 * R) // _TOGETHER)
     z = jax.random.rademacher(jax.random.key(_SEED), (groups, rows, R, _TOGETHER), eta.dtype)
-    deviates, log = jax.lax.map(lambda some: _functions(times, found, some), z)
+    deviates, plain, log = jax.lax.map(lambda some: _functions(times, found, some), z)
     energy = jnp.sum(field.innovations(mean[..., None])[..., 0] ** 2 / field.variance)
     log_det = jnp.sum(jnp.log(field.variance) + found.log_det()) + jnp.mean(log)
     # Largest at the exact mean, so that its errors hardly matter.
     fit = jnp.sum(eta * mean) - 0.5 * (energy + jnp.einsum("tr,trs,ts->", mean, P, mean))
-    deviates = jnp.moveaxis(deviates, 0, -2).reshape(rows, R, -1)
-    return Many(field, found, P, mean, deviates, energy, log_det, fit - 0.5 * log_det)
+    deviates, plain = (jnp.moveaxis(x, 0, -2).reshape(rows, R, -1) for x in (deviates, plain))
+    return Many(field, found, P, mean, deviates, plain, energy, log_det, fit - 0.5 * log_det)
 
 
 def _whitened(field: Field, found: Factor, P: Float[Array, "rows R R"]) -> Operator:
@@ -103,11 +106,11 @@ def _whitened(field: Field, found: Factor, P: Float[Array, "rows R R"]) -> Opera
     return times
 
 
-def _functions(times: Operator, found: Factor, z: Float[Array, "rows R S"]) -> tuple[Array, Array]:
-    """Deviates, and z' log(F) z."""
+def _functions(times: Operator, found: Factor, z: Float[Array, "rows R S"]) -> tuple[Array, Array, Array]:
+    """Deviates, those with precision L L', and z' log(F) z."""
     steps = _STEPS if found.inverse.shape[1] == 1 else _MORE_STEPS
     functions = lanczos(times, z, steps)
-    return found.solve_transposed(functions.inverse_root), functions.log
+    return found.solve_transposed(functions.inverse_root), found.solve_transposed(z), functions.log
 
 
 def draw_many(many: Many, key: Key, n: int) -> Float[Array, "rows R n"]:
@@ -123,11 +126,15 @@ def draw_many(many: Many, key: Key, n: int) -> Float[Array, "rows R n"]:
 def slopes(many: Many) -> Conditionals:
     """Derivatives of the log-normaliser with respect to the prior's weights and variances."""
     field, found, variance = many.field, many.factor, many.field.variance
-    known = jnp.concatenate([many.mean[..., None], many.deviates], axis=-1)
-    # Deviates' own innovations are replaced by their expectations given the neighbours, and a variance.
-    expected = jnp.concatenate([many.mean[..., None], found.conditional_means(many.deviates)], axis=-1)
-    share = jnp.full(known.shape[-1], 1 / many.deviates.shape[-1], known.dtype).at[0].set(1.0)
-    left = expected - known + field.innovations(known)
+    mean, plain = many.mean[..., None], many.plain
+    S = plain.shape[-1]
+    # Expectations if L L' were the precision, where a row's own part is known given its neighbours, and the mean of
+    # what is different, which is small.
+    known = jnp.concatenate([mean, many.deviates, plain, plain], axis=-1)
+    left = field.innovations(known[..., :-S])
+    given = left[..., -S:] + found.conditional_means(plain) - plain
+    left = jnp.concatenate([left, given], axis=-1)
+    share = jnp.asarray(np.repeat([1, 1 / S, -1 / S, 1 / S], [1, S, S, S]), left.dtype)
     square = jnp.sum(left**2 * share, axis=-1) + jnp.diagonal(found.conditional_covariances(), axis1=1, axis2=2)
     weighted = left * share / variance[..., None]
     by_weight = jax.lax.map(lambda index: jnp.sum(weighted * known[index], axis=-1), field.pattern.safe.T)

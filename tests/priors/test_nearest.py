@@ -223,6 +223,28 @@ def test_chunks_and_single_factors(monkeypatch, joint):
     assert abs(belief.log_normaliser - exact.log_normaliser) < 1.0
 
 
+def test_factors_that_fail_are_compensated():
+    """Sharp data on a smooth process: the plain factor has pivots below the prior's, and the mean is still exact."""
+    rng = np.random.default_rng(8)
+    points = rng.uniform(0, 1, (300, 2))
+    prior = Nearest(Matern(5 / 2), 12).bind(*surface(points))
+    prior = eqx.tree_at(lambda p: p.kernel.lengthscale.raw, prior, jnp.log(jnp.asarray([0.5, 0.4], DTYPE)))
+    precision = jnp.broadcast_to(jnp.asarray(30 * np.eye(R), DTYPE), (300, R, R))
+    eta = jnp.asarray(rng.normal(size=(300, R)), DTYPE)
+
+    @compiled
+    def run(prior, eta, precision):
+        field = prior._field(eta.dtype)
+        first, last = (incomplete._eliminated(field, precision, jnp.asarray(x, DTYPE))[1] for x in (0.0, 1.0))
+        mean = many.solve_many(field, Sites(eta, precision)).mean
+        left = field.precision_times(mean[..., None])[..., 0] + jnp.einsum("trs,ts->tr", precision, mean) - eta
+        return first, last, left
+
+    first, last, left = run(prior, eta, precision)
+    assert not incomplete._is_sound(first) and last >= 0.999
+    assert np.abs(left).max() < (1e-3 if DTYPE == np.float64 else 1.0)
+
+
 def test_without_data_many_levels_have_the_prior(roads):
     """Log-normaliser, divergence and gradient are zero, whatever the probes."""
     belief, gradient, _, draws = roads[2]
