@@ -12,7 +12,7 @@ from jax.scipy.linalg import solve_triangular
 
 from probtensor.axes import Axis
 from probtensor.errors import ModelError
-from probtensor.kernels.base import AbstractKernel, Start, check_of_several
+from probtensor.kernels.base import AbstractKernel, Start, check_of_several, check_positive_definite
 from probtensor.kernels.metric import Metric, circle_places, euclidean, measure
 from probtensor.linalg.incomplete import Field, Pattern
 from probtensor.linalg.small import one_by_one
@@ -82,12 +82,23 @@ class Nearest(AbstractModePrior):
                 f"Nearest: coordinate {axis.name!r} holds names, which have no distance; use pt.Categorical()"
             )
         check_of_several(self.kernel, [part.name for part in axis.parts])
+        if not self.kernel.stationary:
+            raise ModelError(
+                "Nearest: the kernel has an origin, and neighbours are near by distance alone; use pt.Markov(kernel)"
+            )
         metric, line = measure(axis, self.kernel, on_sphere=True)
         if axis.parts:
             kernel = self.kernel.bind(line, start._replace(lengthscales=line.lengthscales(len(start.lengthscales))))
         else:
             kernel = self.kernel.bind(axis, start)
-        return Nearest(kernel, int(self.neighbours), metric).at_levels(axis.points)
+        bound = Nearest(kernel, int(self.neighbours), metric)
+        check_positive_definite(kernel, bound._among, axis.points)
+        return bound.at_levels(axis.points)
+
+    def _among(self, points: Float[np.ndarray, "T ..."]) -> Float[Array, "R T T"]:
+        assert self.metric is not None
+        places = self.metric.place(jnp.asarray(points, float))
+        return self._covariance(places[:, None], places[None])
 
     def at_levels(self, points: Float[np.ndarray, "T ..."]) -> Nearest:
         """The same hyper-parameters over these levels, which may be unsorted and repeated."""

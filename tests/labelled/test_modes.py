@@ -1,10 +1,16 @@
 """Kinds of modes in whole fits: what each says is seen in what is predicted."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
 
 import probtensor as pt
+
+
+def step(s):
+    """No correlation function: it falls from one to zero at once."""
+    return jnp.where(s < 1, 1.0, 0.0).astype(s.dtype)
 
 
 def series(values, times):
@@ -70,9 +76,56 @@ def test_forecasts_of_walks_and_lines():
         assert np.all(np.diff(found["signal_sd"].values) > 0)
 
 
+def mixed():
+    """A product of a season, a surface on the globe, a parabola and three names, a tenth of it seen with noise 0.05."""
+    rng, x = np.random.default_rng(0), np.linspace(-1, 1, 5)
+    t, lat, lon = np.arange(36.0), np.linspace(-60, 60, 5), np.arange(0, 360, 45.0)
+    globe = np.cos(np.deg2rad(lat))[:, None] * np.cos(np.deg2rad(lon))
+    truth = np.einsum("t,yl,x,s->tylxs", np.sin(2 * np.pi * t / 12), globe, 1 + x**2, [1.0, 0.8, 1.2])
+    coords = {"t": t, "lat": lat, "lon": lon, "x": x, "s": list("abc")}
+    truth = xr.DataArray(truth, coords, list(coords))
+    seen = rng.random(truth.shape) < 0.1
+    return truth, (truth + 0.05 * rng.normal(size=truth.shape)).where(seen)
+
+
+MIXED = {
+    "t": pt.Markov(pt.Matern(1 / 2) + pt.Matern(1 / 2) * pt.Periodic(12.0, order=2)),
+    ("lat", "lon"): pt.Sphere(),
+    "x": pt.Basis("chebyshev", 4),
+    "s": pt.Categorical("learned"),
+}
+
+
+@pytest.mark.parametrize(
+    "term",
+    [
+        pt.CP(2, modes=MIXED),
+        pytest.param(pt.Tucker({"t": 2, ("lat", "lon"): 2, "x": 2, "s": 1}, modes=MIXED), marks=pytest.mark.slow),
+        pytest.param(pt.TensorTrain(2, modes=MIXED), marks=pytest.mark.slow),
+    ],
+    ids=["cp", "tucker", "train"],
+)
+def test_any_priors_go_together(term):
+    truth, data = mixed()
+    post = pt.fit(data, pt.Offset() + term)
+    error = post.predict(truth)["mean"] - truth
+    assert float(np.sqrt((error**2).mean())) < 0.015
+    assert post.noise_sd == pytest.approx(0.05, rel=0.1)
+    seam = post.predict({"t": [3.0], "lat": [10.0], "lon": [-1e-6, 359.999999], "x": [0.5], "s": ["b"]})["mean"]
+    assert float(seam.std()) < 1e-6
+
+
 @pytest.mark.parametrize(
     ("term", "message"),
     [
+        (
+            lambda: pt.CP(2, modes={"t": pt.Nearest(pt.RandomWalk()), "x": None}),
+            "'t': Nearest: the kernel has",
+        ),
+        (
+            lambda: pt.CP(2, modes={"t": pt.Nearest(pt.kernels.Custom(step)), "x": None}),
+            "the kernel Custom is not",
+        ),
         (lambda: one(pt.kernels.Custom(np.cos)), r"Custom\(cos\)"),
         (
             lambda: pt.CP(2, modes={("x", "t"): pt.Dense(pt.RandomWalk())}),
