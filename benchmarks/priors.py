@@ -48,6 +48,14 @@ KINDS = {
     "Markov(IntegratedRandomWalk())": Kind(pt.Markov(pt.IntegratedRandomWalk()), LINEAR),
     "Markov(Linear())": Kind(pt.Markov(pt.Linear()), LINEAR),
     "Dense(Matern(3/2))": Kind(pt.Dense(pt.Matern(3 / 2)), FEW),
+    "Nearest(Matern(3/2)), a plane": Kind(pt.Nearest(pt.Matern(3 / 2)), SOME, "plane"),
+    "Sphere(Matern(3/2))": Kind(pt.Sphere(pt.Matern(3 / 2)), SOME, "globe"),
+    "Basis('hilbert')": Kind(pt.Basis("hilbert"), LINEAR),
+    "Basis('hilbert'), a plane": Kind(pt.Basis("hilbert"), LINEAR, "plane"),
+    "Basis('chebyshev')": Kind(pt.Basis("chebyshev"), LINEAR),
+    "Basis('legendre')": Kind(pt.Basis("legendre"), LINEAR),
+    "Basis('fourier')": Kind(pt.Basis("fourier"), LINEAR),
+    "Cyclic(360, size=100)": Kind(pt.Cyclic(360.0, size=100), LINEAR, "circle"),
     "Categorical()": Kind(pt.Categorical(), LINEAR, "names"),
     "Categorical('learned')": Kind(pt.Categorical("learned"), LINEAR, "names"),
 }
@@ -61,6 +69,9 @@ def axis(coordinate: str, levels: int) -> Axis:
         return Axis("x", "category", np.arange(float(levels)))
     if coordinate == "circle":
         return Axis("x", "numeric", np.sort(generator.uniform(0, 360, levels)))
+    if coordinate == "plane":
+        points = generator.uniform(0, levels**0.5, (levels, 2))
+        return join([Axis(n, "numeric", points[:, k], "km") for k, n in enumerate("xy")], points)
     latitude = np.rad2deg(np.arcsin(generator.uniform(-1, 1, levels)))
     points = np.stack([latitude, generator.uniform(0, 360, levels)], axis=1)
     return join([Axis(n, "numeric", points[:, k], "degrees") for k, n in enumerate(("lat", "lon"))], points)
