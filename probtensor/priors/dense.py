@@ -131,7 +131,12 @@ class Dense(AbstractModePrior):
         """Binds the kernel, and for a joined mode the metric."""
         rank = len(start.lengthscales)
         check_size(
-            "Dense", axis.size, rank, "levels", "values", "Use pt.Basis('hilbert', size, kernel) or a lower rank"
+            "Dense",
+            axis.size,
+            rank,
+            "levels",
+            "values",
+            "Use pt.Nearest(kernel), pt.Basis('hilbert', size, kernel) or a lower rank",
         )
         if axis.parts:
             check_of_several(self.kernel, [part.name for part in axis.parts])
