@@ -46,6 +46,8 @@ class Categorical(AbstractModePrior):
 
     Raises:
         ModelError: another covariance is asked for, or ``common`` or ``mean`` is given to one that has none.
+
+    Source: Laird and Ware 1982, Random-effects models for longitudinal data.
     """
 
     covariance: str = eqx.field(static=True, default="independent")
@@ -149,7 +151,10 @@ class Categorical(AbstractModePrior):
 
 
 class Constant(AbstractModePrior):
-    """No dependence on the coordinate: the factor is 1 everywhere. The prior of a mode with a single level."""
+    """No dependence on the coordinate: the factor is 1 everywhere, at no cost.
+
+    Use it for a mode whose levels are all alike to a term; it is the default for a mode with a single level.
+    """
 
     def bind(self, axis: Axis, start: Start) -> Constant:
         """Nothing to bind."""

@@ -28,7 +28,8 @@ class Sphere(AbstractModePrior):
     near a pole. The kernel reads the length in km of the chord through the Earth, and so are its lengthscales in km.
     Any order of the two dimensions, any range of 360 degrees of longitude.
 
-    Bound, it is `Dense` while that is quick (to 300 levels and 1,200 levels times components), and then `Nearest`.
+    Bound, it is `Dense` while that is quick (to 300 levels and 1,200 levels times components), and then `Nearest`, with
+    the cost of these.
 
     Args:
         kernel: of the chord's length; Matern-3/2 by default.
