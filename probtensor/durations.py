@@ -6,7 +6,8 @@ import re
 
 from probtensor.errors import ModelError
 
-_YEAR = 365.25
+#: Days in a year, on average.
+YEAR = 365.25
 #: Days in a unit. A lone "m" or "M" is not among them: to numpy one is a minute and the other a month.
 _DAYS = {
     ("ns",): 1e-9 / 86400,
@@ -17,15 +18,17 @@ _DAYS = {
     ("h", "H", "hour", "hours"): 1 / 24,
     ("D", "d", "day", "days"): 1.0,
     ("W", "w", "week", "weeks"): 7.0,
-    ("month", "months"): _YEAR / 12,
-    ("Y", "y", "year", "years"): _YEAR,
+    ("month", "months"): YEAR / 12,
+    ("Y", "y", "year", "years"): YEAR,
 }
 _UNITS = {spelling: days for spellings, days in _DAYS.items() for spelling in spellings}
+#: Units that depend on the calendar.
+_OF_YEARS = ("month", "months", "Y", "y", "year", "years")
 _PART = re.compile(r"\s*(\d+\.?\d*|\.\d+)\s*([A-Za-z]+)")
 
 
-def in_days(text: str) -> float:
-    """``"30D"``, ``"6h"``, ``"2W"``, ``"18 months"``, ``"1D 12h"`` in days; a month is a twelfth of 365.25 days.
+def in_days(text: str, year: float = YEAR) -> float:
+    """``"30D"``, ``"6h"``, ``"2W"``, ``"18 months"``, ``"1D 12h"`` in days; a month is a twelfth of a year of so many.
 
     Raises:
         ModelError: the text is not a duration, or could be minutes as well as months.
@@ -43,4 +46,4 @@ def in_days(text: str) -> float:
             )
         if unit not in _UNITS:
             raise ModelError(f"{text!r} is not a duration: there is no unit {unit!r}; units: {known}")
-    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+    return sum(float(number) * _UNITS[unit] * (year / YEAR if unit in _OF_YEARS else 1.0) for number, unit in parts)

@@ -7,6 +7,7 @@ string such as ``"30D"`` on a time axis, or a numpyro distribution (its prior). 
 from __future__ import annotations
 
 import dataclasses
+import datetime
 from typing import Any, TypeAlias
 
 import equinox as eqx
@@ -115,8 +116,10 @@ def resolutions(tree: Any) -> Any:
     return jax.tree.map(own, tree, is_leaf=is_parameter)
 
 
-def number_of(declaration: float | str | ShareOfRange, axis: Axis | None, name: str) -> float:
+def number_of(declaration: Any, axis: Axis | None, name: str) -> float:
     """A declared number in the axis's unit. Raises ModelError unless it is finite and above zero."""
+    if isinstance(declaration, datetime.timedelta | np.timedelta64):
+        declaration = _as_text(declaration)
     if isinstance(declaration, str):
         if axis is None:
             raise ModelError(
@@ -128,10 +131,31 @@ def number_of(declaration: float | str | ShareOfRange, axis: Axis | None, name: 
             raise ModelError(f"{name}={declaration!r}: {name} does not belong to an axis; give a number")
         value = declaration.share * axis.range
     else:
-        value = float(declaration)
+        try:
+            value = float(declaration)
+        except (TypeError, ValueError) as error:
+            raise ModelError(f"{name}={declaration!r}: expected a number, or a duration such as '30D'") from error
     if not (np.isfinite(value) and value > 0):
         raise ModelError(f"{name}={declaration!r} must be a finite number above zero")
     return value
+
+
+def _as_text(duration: datetime.timedelta | np.timedelta64) -> str:
+    """A duration in words; a calendar's years and months stay such."""
+    if isinstance(duration, datetime.timedelta):
+        return f"{duration / datetime.timedelta(days=1)!r}D"
+    unit, number = np.datetime_data(duration.dtype)[0], duration.astype(int)
+    if unit in ("Y", "M"):
+        return f"{number}{'Y' if unit == 'Y' else ' months'}"
+    return f"{float(duration / np.timedelta64(1, 's')) / 86400!r}D"
+
+
+def middle(distribution: Any) -> float:
+    """The median of a numpyro distribution, or its mean where its quantiles are not known."""
+    try:
+        return float(distribution.icdf(0.5))
+    except NotImplementedError:
+        return float(distribution.mean)
 
 
 def bind(
@@ -157,11 +181,11 @@ def bind(
         learned = not held
     elif isinstance(declaration, Fixed):
         start, learned = np.full_like(start, number_of(declaration.value, axis, name)), False
-    elif isinstance(declaration, str | float | int | np.number):
-        value = declaration if isinstance(declaration, str) else float(declaration)
-        start = np.full_like(start, number_of(value, axis, name))
+    elif isinstance(declaration, str | float | int | np.number | datetime.timedelta):
+        start = np.full_like(start, number_of(declaration, axis, name))
     elif hasattr(declaration, "log_prob"):
-        distribution = declaration
+        distribution, value = declaration, middle(declaration)
+        start = np.full_like(start, value) if np.isfinite(value) and value > 0 else start
     else:
         raise ModelError(
             f"{name}={declaration!r}: expected None, a number, pt.fixed(number), a duration such as '30D' or a numpyro "

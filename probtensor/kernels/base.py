@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self
 
 import equinox as eqx
@@ -19,6 +19,10 @@ from probtensor.typing import Array, Float
 if TYPE_CHECKING:
     from probtensor.kernels.combinations import Product, Sum
     from probtensor.kernels.field import On
+
+
+#: Periods that the data do not show start each at this share of the one before.
+_SHORTER = 0.6
 
 
 class Start(NamedTuple):
@@ -37,6 +41,15 @@ class Start(NamedTuple):
     def lengthscale(self, declared: Declaration, shared: bool, axis: Axis) -> Parameter:
         """A number for each component or one for all."""
         return hyperparameters.bind(declared, one_or_each(self.lengthscales, shared), "lengthscale", axis)
+
+    def cycles(self, number: int) -> tuple[float, ...]:
+        """So many periods to start from, at least.
+
+        Where the data show too few, each further one is shorter: two waves that start alike would stay alike.
+        """
+        last = min(self.periods, default=float(self.lengthscales.max()) / _SHORTER)
+        missing = range(1, number - len(self.periods) + 1)
+        return (*self.periods, *(last * _SHORTER**k for k in missing))
 
     def variance(self, declared: Declaration) -> Parameter:
         """Held at its start unless this mode carries it."""
@@ -183,27 +196,3 @@ def check_of_several(kernel: AbstractKernel, names: Sequence[str]) -> None:
 def factors(kernel: AbstractKernel) -> list[AbstractKernel]:
     """The kernels of which it is made by sums and products."""
     return [part for product in kernel.products() for part in product]
-
-
-#: Levels at which a kernel's positive definiteness is checked, at most, and how far below zero rounding errors go.
-_CHECKED, _NEGATIVE = 300, 1e-8
-
-
-def check_positive_definite(
-    kernel: AbstractKernel, covariance: Callable[[np.ndarray], Array], points: np.ndarray
-) -> None:
-    """Raises ModelError for a bound kernel of a user's own that is no covariance at (some of) these points.
-
-    covariance: (R, T, T) of the function at T points.
-    """
-    if kernel.markovian:
-        return
-    for some in (points[:: -(-len(points) // _CHECKED)], points[:_CHECKED]):
-        for matrix in np.asarray(covariance(some), dtype=float):
-            values = np.linalg.eigvalsh(matrix)
-            if not values[0] >= -_NEGATIVE * values[-1]:
-                raise ModelError(
-                    f"the kernel {type(kernel).__name__} is not positive definite: at {len(some)} of the levels its "
-                    f"covariance has the eigenvalue {values[0]:.3g} beside {values[-1]:.3g}, so it is no covariance "
-                    "here; use another function, or one of pt.Matern and pt.RBF"
-                )

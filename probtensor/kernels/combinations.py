@@ -51,9 +51,10 @@ class _OfParts(AbstractKernel):
     parts: tuple[AbstractKernel, ...]
 
     def _periods(self, start: Start) -> list[tuple[float, ...]]:
-        """For each part the periods that are left by those before it."""
+        """For each part the periods that are left by those before it, one for each component at least."""
+        known = start.cycles(self.open_periods + len(start.lengthscales) - 1)
         taken = itertools.accumulate((part.open_periods for part in self.parts), initial=0)
-        return [start.periods[n:] for n in itertools.islice(taken, len(self.parts))]
+        return [known[n:] for n in itertools.islice(taken, len(self.parts))]
 
     @property
     def open_periods(self) -> int:
@@ -136,12 +137,13 @@ class Product(_OfParts):
 
     def bind(self, axis: Axis, start: Start) -> Product:
         """Binds each part."""
+        cycles = self._periods(start)
         if any(part.cyclic for part in self.parts):
             start = start._replace(lengthscales=np.maximum(start.lengthscales, axis.range / 2))
         others = start._replace(variances=np.ones_like(start.variances), carries_variance=False)
         bound = [
             part.bind(axis, (others if k else start)._replace(periods=periods))
-            for k, (part, periods) in enumerate(zip(self.parts, self._periods(start), strict=True))
+            for k, (part, periods) in enumerate(zip(self.parts, cycles, strict=True))
         ]
         return Product(tuple(bound))
 

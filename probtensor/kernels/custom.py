@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -12,7 +14,7 @@ import numpy as np
 from probtensor.axes import Axis
 from probtensor.errors import ModelError
 from probtensor.hyperparameters import Declaration
-from probtensor.kernels.base import AbstractStationaryKernel, Start
+from probtensor.kernels.base import AbstractKernel, AbstractStationaryKernel, Start
 from probtensor.typing import Array, Float
 
 
@@ -57,6 +59,11 @@ class Custom(AbstractStationaryKernel):
                 f"Custom({name}): at the scaled distances {np.asarray(tried)} the function gives {values}; expected as "
                 "many finite numbers, the first of them 1"
             )
+        if not np.isfinite(jax.grad(lambda s: jnp.sum(self.function(s)))(tried)).all():
+            raise ModelError(
+                f"Custom({name}): its derivative at distance 0 or beyond is no finite number, and learning needs it; "
+                "write what is smooth in the distance there, or use pt.Matern(1/2)"
+            )
 
     def bind(self, axis: Axis, start: Start) -> Custom:
         """Numbers for both hyper-parameters; the variance is held at its start unless this mode carries it."""
@@ -95,3 +102,43 @@ class Custom(AbstractStationaryKernel):
     def transition(self, at: Float[Array, ""], step: Float[Array, ""]) -> tuple[Array, Array]:
         """There are no states."""
         raise TypeError("a custom kernel has no states")
+
+
+#: Levels at which a kernel's positive definiteness is checked, at most, and how far below zero rounding errors go.
+_CHECKED, _NEGATIVE = 300, 1e-8
+#: Lengthscales that are tried, relative to the start.
+_FACTORS = (0.1, 1.0, 10.0)
+
+
+def check_positive_definite(
+    kernel: AbstractKernel, covariance: Callable[[AbstractKernel, np.ndarray], Array], points: np.ndarray
+) -> None:
+    """Raises ModelError for a bound kernel of a user's own that is no covariance at (some of) these points.
+
+    Lengthscales below and above the start are tried as well.
+
+    covariance: (R, T, T) of the function with a kernel, at T points.
+    """
+    if kernel.markovian:
+        return
+    every = points[:: -(-len(points) // _CHECKED)], points[:_CHECKED]
+    for factor, some in itertools.product(_FACTORS, every):
+        for matrix in np.asarray(covariance(_stretched(kernel, factor), some), dtype=float):
+            values = np.linalg.eigvalsh(matrix)
+            if not values[0] >= -_NEGATIVE * values[-1]:
+                raise ModelError(
+                    f"the kernel {type(kernel).__name__} is not positive definite: at {len(some)} of the levels its "
+                    f"covariance has the eigenvalue {values[0]:.3g} beside {values[-1]:.3g}, so it is no covariance "
+                    "here; use another function, or one of pt.Matern and pt.RBF"
+                )
+
+
+def _stretched(kernel: AbstractKernel, factor: float) -> AbstractKernel:
+    """With the lengthscales of all custom parts multiplied."""
+
+    def own(node: Any) -> Any:
+        if not isinstance(node, Custom):
+            return node
+        return eqx.tree_at(lambda k: k.lengthscale.raw, node, node.lengthscale.raw + np.log(factor))
+
+    return jax.tree.map(own, kernel, is_leaf=lambda node: isinstance(node, Custom))

@@ -17,6 +17,7 @@ from probtensor.errors import ModelError
 from probtensor.hyperparameters import Fixed, Parameter
 from probtensor.kernels.base import AbstractKernel, Start, check_of_several, factors
 from probtensor.kernels.combinations import expanded
+from probtensor.kernels.custom import check_positive_definite
 from probtensor.kernels.metric import (
     called_latitude_longitude,
     circle_places,
@@ -35,10 +36,17 @@ Places: TypeAlias = Any
 
 
 class FieldStart(eqx.Module):
-    """Where learning starts: lengthscales as a fraction of each coordinate's range; the variance of the whole."""
+    """Where learning starts.
+
+    Attributes:
+        fraction: of each coordinate's range, for lengthscales.
+        variance: of the whole.
+        periods: coordinate -> those of the data's strongest cycles along it.
+    """
 
     fraction: float
     variance: float
+    periods: Mapping[str, tuple[float, ...]] = eqx.field(static=True, default_factory=dict)
 
 
 class AbstractFieldKernel(eqx.Module):
@@ -171,9 +179,16 @@ class On(AbstractFieldKernel):
                 ratios = hyperparameters.bind(
                     None, np.ones(len(scales) - 1), "relative lengthscale", held=isinstance(declared, Fixed)
                 )
-        own = Start(np.array(scales[:1]), np.array([start.variance if carries else 1.0]), carries)
+        cycles = start.periods.get(axis.name, ())
+        own = Start(np.array(scales[:1]), np.array([start.variance if carries else 1.0]), carries, cycles)
         columns = tuple(names.index(n) for n in ordered)
-        return On(self.kernel.bind(axis, own), self.own_dims, metric, columns, ratios)
+        bound = On(self.kernel.bind(axis, own), self.own_dims, metric, columns, ratios)
+        check_positive_definite(bound.kernel, bound._among, _some_places(axes, names))
+        return bound
+
+    def _among(self, kernel: AbstractKernel, x: Float[np.ndarray, "T D"]) -> Float[Array, "1 T T"]:
+        places = self.place(jnp.asarray(x))
+        return kernel.covariance(euclidean(places[:, None], places[None]))
 
     def place(self, x: Float[Array, "... D"]) -> Float[Array, "... E"]:
         """Coordinates in a Euclidean space whose distance is what the kernel reads."""
@@ -234,7 +249,7 @@ class FieldProduct(_OfParts):
     def bind(self, axes: Mapping[str, Axis], names: Sequence[str], start: FieldStart, carries: bool) -> FieldProduct:
         """Binds the factors."""
         first, *others = self.parts
-        rest = [p.bind(axes, names, FieldStart(start.fraction, 1.0), False) for p in others]
+        rest = [p.bind(axes, names, FieldStart(start.fraction, 1.0, start.periods), False) for p in others]
         return FieldProduct((first.bind(axes, names, start, carries), *rest))
 
     def between(self, a: Places, b: Places) -> Float[Array, "..."]:
@@ -253,7 +268,7 @@ class FieldSum(_OfParts):
 
     def bind(self, axes: Mapping[str, Axis], names: Sequence[str], start: FieldStart, carries: bool) -> FieldSum:
         """Binds the parts, which share the variance; without one to carry the first part's is held."""
-        share = FieldStart(start.fraction, start.variance / len(self.parts))
+        share = FieldStart(start.fraction, start.variance / len(self.parts), start.periods)
         return FieldSum(tuple(p.bind(axes, names, share, carries or k > 0) for k, p in enumerate(self.parts)))
 
     def between(self, a: Places, b: Places) -> Float[Array, "..."]:
@@ -263,6 +278,12 @@ class FieldSum(_OfParts):
     def products(self) -> tuple[tuple[On, ...], ...]:
         """The parts' products."""
         return tuple(product for part in self.parts for product in part.products())
+
+
+def _some_places(axes: Mapping[str, Axis], names: Sequence[str]) -> Float[np.ndarray, "200 D"]:
+    """Combinations of the coordinates' levels."""
+    rng = np.random.default_rng(0)
+    return np.stack([rng.choice(np.asarray(axes[n].points, float), 200) for n in names], axis=1)
 
 
 def _start_of(axis: Axis, fraction: float) -> float:

@@ -12,7 +12,7 @@ from probtensor import hyperparameters
 from probtensor.axes import Axis
 from probtensor.errors import ModelError
 from probtensor.hyperparameters import Declaration, Parameter
-from probtensor.kernels.base import AbstractStationaryKernel, Start, one_or_each
+from probtensor.kernels.base import AbstractStationaryKernel, Start
 from probtensor.typing import Array, Float
 
 #: Harmonics beyond the order at which the recurrence for Bessel functions starts, and those that `truncated` counts.
@@ -206,9 +206,13 @@ class Cosine(AbstractStationaryKernel):
 
 
 def _bind_period(kernel: Periodic | Cosine, axis: Axis, start: Start) -> Parameter:
-    """A number for the period; where none is declared, of the data's strongest cycle. Raises ModelError if too long."""
-    scales = start.lengthscales if not start.periods else np.full(len(start.lengthscales), start.periods[0])
-    period = hyperparameters.bind(kernel.period, one_or_each(scales, kernel.shared), "period", axis)
+    """A number for the period of each component: where none is declared, of one of the data's cycles after the other.
+
+    Raises ModelError if it is too long.
+    """
+    number = len(start.lengthscales)
+    scales = np.array(start.cycles(number)[:number])
+    period = hyperparameters.bind(kernel.period, scales[:1] if kernel.shared else scales, "period", axis)
     longest, record = float(np.exp(np.max(period.raw))), axis.range + axis.spacing
     if kernel.period is not None and axis.size > 1 and longest > _SLACK * record:
         unit = f" {axis.unit}" if axis.unit else ""

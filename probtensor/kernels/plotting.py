@@ -11,7 +11,7 @@ from probtensor import figures
 from probtensor.axes import Axis
 from probtensor.durations import in_days
 from probtensor.errors import ModelError
-from probtensor.hyperparameters import Fixed, Parameter, number_of
+from probtensor.hyperparameters import Fixed, Parameter, middle, number_of
 from probtensor.kernels.base import AbstractKernel, Start, factors
 from probtensor.typing import Float
 
@@ -43,11 +43,13 @@ def plot(kernel: AbstractKernel, extent: float | str | None = None, samples: int
     """
     if not isinstance(kernel, AbstractKernel):
         raise ModelError(f"plot({kernel!r}): expected a kernel such as pt.Matern(3/2)")
-    axis = _axis(1.0)
-    width = number_of(extent, axis, "extent") if extent is not None else _SCALES * _longest(kernel, axis)
-    axis = _axis(width)
-    bound = kernel.bind(axis, Start(np.array([width / 5]), np.ones(1), True))
-    x = axis.points
+    if isinstance(samples, bool) or not isinstance(samples, int | np.integer) or samples < 1:
+        raise ModelError(f"plot(samples={samples!r}): the number of functions must be a positive integer")
+    longest = _longest(kernel, _axis(1.0))
+    width = _SCALES * longest if extent is None else number_of(extent, _axis(1.0), "extent")
+    # A period longer than what is drawn is none longer than the record.
+    bound = kernel.bind(_axis(max(width, longest)), Start(np.array([width / 5]), np.ones(1), True))
+    x = _axis(width).points
     K = np.asarray(bound.between(jnp.asarray(x)[:, None], jnp.asarray(x)[None]), dtype=float)[0]
     figure = figures.empty(9.0, 3.2)
     left, right = figure.subplots(1, 2)
@@ -74,7 +76,7 @@ def _axis(extent: float) -> Axis:
 
 def _longest(kernel: AbstractKernel, axis: Axis) -> float:
     """The longest lengthscale or period that is declared; 1 / `_SCALES` if none is."""
-    declared = [getattr(part, name, None) for part in factors(kernel) for name in ("lengthscale", "period")]
+    declared = [getattr(part, "period" if part.cyclic else "lengthscale", None) for part in factors(kernel)]
     return max((_number(d, axis) for d in declared if d is not None), default=1 / _SCALES)
 
 
@@ -82,7 +84,7 @@ def _number(declared: Any, axis: Axis) -> float:
     if isinstance(declared, Parameter):
         return float(np.max(np.asarray(declared.value)))
     if hasattr(declared, "log_prob"):
-        return float(declared.mean)
+        return number_of(middle(declared), axis, "the prior's middle")
     return number_of(declared.value if isinstance(declared, Fixed) else declared, axis, "lengthscale or period")
 
 

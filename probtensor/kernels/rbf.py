@@ -57,7 +57,7 @@ class RBF(AbstractStationaryKernel):
 
     def __check_init__(self) -> None:
         """Raises ModelError for an order that there is no approximation of."""
-        if isinstance(self.order, bool) or self.order not in _ORDERS:
+        if isinstance(self.order, bool) or not isinstance(self.order, int | np.integer) or self.order not in _ORDERS:
             raise ModelError(f"RBF(order={self.order!r}): the number of states must be an integer from 2 to 10")
 
     def bind(self, axis: Axis, start: Start) -> RBF:

@@ -81,7 +81,7 @@ class RandomWalk(_FromAnOrigin):
     def bind(self, axis: Axis, start: Start) -> RandomWalk:
         """Numbers for both hyper-parameters; the variance is held at its start unless this mode carries it."""
         lengthscale, variance = start.lengthscale(self.lengthscale, self.shared, axis), start.variance(self.variance)
-        return RandomWalk(lengthscale, variance, self.shared, jnp.asarray(axis.points[0], float))
+        return RandomWalk(lengthscale, variance, self.shared, jnp.asarray(axis.points.min(), float))
 
     def between(self, x: Float[Array, "..."], y: Float[Array, "..."]) -> Float[Array, "R ..."]:
         """variance * (1 + the part of the way that both share)."""
@@ -147,7 +147,7 @@ class IntegratedRandomWalk(_FromAnOrigin):
         """Numbers for both hyper-parameters; the variance is held at its start unless this mode carries it."""
         slow = start._replace(lengthscales=np.maximum(start.lengthscales, axis.range / 4))
         lengthscale, variance = slow.lengthscale(self.lengthscale, self.shared, axis), start.variance(self.variance)
-        return IntegratedRandomWalk(lengthscale, variance, self.shared, jnp.asarray(axis.points[0], float))
+        return IntegratedRandomWalk(lengthscale, variance, self.shared, jnp.asarray(axis.points.min(), float))
 
     def between(self, x: Float[Array, "..."], y: Float[Array, "..."]) -> Float[Array, "R ..."]:
         """The lines' covariance, and that of the walk where both are on one side."""
@@ -259,7 +259,8 @@ class Linear(_FromAnOrigin):
         """Numbers for both hyper-parameters; the variance is held at its start unless this mode carries it."""
         across = start._replace(lengthscales=np.full(len(start.lengthscales), axis.range / 4))
         lengthscale, variance = across.lengthscale(self.lengthscale, self.shared, axis), start.variance(self.variance)
-        middle = axis.points[0] + 0.5 * (axis.points[-1] - axis.points[0])
+        low, high = axis.points.min(), axis.points.max()
+        middle = low + 0.5 * (high - low)
         return Linear(lengthscale, variance, self.shared, jnp.asarray(middle, float))
 
     def between(self, x: Float[Array, "..."], y: Float[Array, "..."]) -> Float[Array, "R ..."]:

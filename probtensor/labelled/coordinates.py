@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from probtensor.errors import DataError, ModelError
 from probtensor.labelled.labels import kinds, plain
 
 _DAY = np.timedelta64(1, "D")
+#: Days in a year of the calendars whose years are all alike.
+_YEARS = {"360_day": 360.0, "noleap": 365.0, "365_day": 365.0, "all_leap": 366.0, "366_day": 366.0}
 #: Attributes of a time coordinate that a term can read as a mode of its own.
 CALENDAR = ("year", "season", "quarter", "month", "day", "dayofyear", "dayofweek", "hour", "minute")
 
@@ -72,7 +75,10 @@ class Coordinate:
     def axis(self) -> Axis:
         """The core's view of this coordinate."""
         kind = "constant" if len(self.labels) == 1 else self.kind
-        parse = durations.in_days if self.calendar in ("datetime", "timedelta", "cftime") else None
+        parse = None
+        if self.calendar in ("datetime", "timedelta", "cftime"):
+            own = getattr(self.labels[0], "calendar", "") if self.calendar == "cftime" else ""
+            parse = functools.partial(durations.in_days, year=_YEARS.get(own, durations.YEAR))
         extra: dict[str, Any] = {} if parse is None else {"parse": parse, "place": self._place}
         return Axis(self.name, kind, self.numbers(self.labels), self.unit, show=self.shown, **extra)
 

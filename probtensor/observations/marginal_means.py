@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from probtensor.observations.domain import Observations
+from probtensor.observations.domain import Domain, Observations
 from probtensor.observations.layout import Points
 from probtensor.typing import Float
 
@@ -37,13 +37,46 @@ def marginal_means(observations: Observations) -> dict[str, Means]:
     """
     domain = observations.domain
     values, weights = np.asarray(observations.values, dtype=float), np.asarray(observations.weights, dtype=float)
-    values = _clipped(values, weights > 0)
+    return _means(domain, _clipped(values, weights > 0), weights)
+
+
+def mixed_means(observations: Observations, rng: np.random.Generator) -> dict[str, Means]:
+    """The same of values about their mean, each times a random sign for each level of the other modes.
+
+    What the other modes' levels have in opposite phases cancels in marginal means, but not in these.
+    """
+    domain = observations.domain
+    values, weights = np.asarray(observations.values, dtype=float), np.asarray(observations.weights, dtype=float)
+    seen = weights > 0
+    values = _clipped(values, seen)
+    values = np.where(seen, values - np.average(values, weights=weights), 0.0)
+    base = _base(domain)
+    signs = {name: rng.choice([-1.0, 1.0], len(domain.points[name])) for name in base.values()}
+    for place, name in base.items():
+        if isinstance(domain.layout, Points):
+            values = values * signs[name][np.asarray(domain.layout.index)[:, place]]
+        else:
+            shape = [1] * values.ndim
+            shape[place] = values.shape[place]
+            values = values * signs[name][: shape[place]].reshape(shape)
+    found = _means(domain, values, weights)
+    return {
+        n: own._replace(mean=own.mean * signs[n][np.isin(domain.points[n], own.points)]) for n, own in found.items()
+    }
+
+
+def _base(domain: Domain) -> dict[int, str]:
+    """The data's own modes by place."""
     base: dict[int, str] = {}
     for name, place in domain.position:
         if isinstance(place, int) and domain.points[name].ndim == 1:
             base.setdefault(place, name)
+    return base
+
+
+def _means(domain: Domain, values: np.ndarray, weights: np.ndarray) -> dict[str, Means]:
     found = {}
-    for place, name in base.items():
+    for place, name in _base(domain).items():
         if isinstance(domain.layout, Points):
             mean, count = _of_points(values, weights, np.asarray(domain.layout.index)[:, place])
         else:

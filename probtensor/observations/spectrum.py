@@ -1,4 +1,4 @@
-"""Which cycles the data show along a mode: starts for periods, from the periodogram of the mode's marginal means.
+"""Which cycles the data show along a mode: starts for periods, from periodograms of the mode's means.
 
 The likelihood of a period has a peak as narrow as the record is long, with others all around: from a start elsewhere
 learning never finds it.
@@ -9,13 +9,15 @@ from __future__ import annotations
 import numpy as np
 
 from probtensor.observations.domain import Observations
-from probtensor.observations.marginal_means import marginal_means
+from probtensor.observations.marginal_means import marginal_means, mixed_means
 from probtensor.typing import Float
 
 #: A mode with fewer observed levels says nothing of its cycles.
 _FEWEST_LEVELS = 10
 #: Cycles that are looked for, and cells of the grid of the periodogram at most.
 _MOST, _CELLS = 8, 2**17
+#: Series with random signs of the other modes' levels, beside the means themselves.
+_MIXED = 8
 #: The periodogram's frequencies are so many times closer than those that a record can tell apart.
 _FINER = 8
 #: What is left below this share of the sd is rounding.
@@ -27,21 +29,25 @@ def periods(observations: Observations) -> dict[str, tuple[float, ...]]:
 
     Modes with fewer than 10 observed levels are left out, and derived and joined ones. Cost O(N + T log T).
     """
-    found = {name: strongest(*own) for name, own in marginal_means(observations).items()}
+    rng = np.random.default_rng(0)
+    every = [marginal_means(observations), *(mixed_means(observations, rng) for _ in range(_MIXED))]
+    found = {}
+    for name, (points, _, weight) in every[0].items():
+        found[name] = strongest(points, np.stack([means[name].mean for means in every]), weight)
     return {name: cycles for name, cycles in found.items() if cycles}
 
 
 def strongest(
-    points: Float[np.ndarray, "T"], values: Float[np.ndarray, "T"], weights: Float[np.ndarray, "T"]
+    points: Float[np.ndarray, "T"], values: Float[np.ndarray, "K T"], weights: Float[np.ndarray, "T"]
 ) -> tuple[float, ...]:
-    """Periods of the strongest waves in a series about its straight line, found one after the other.
+    """Periods of the strongest waves in K series together about their straight lines, found one after the other.
 
-    Each is the highest peak of the periodogram of what the waves before it leave over, to a sixteenth of a cycle in the
+    Each is the highest peak of the sum of periodograms of what the waves before it leave over, to a sixteenth of a cycle in the
     whole record, and is then taken off by least squares.
 
     Args:
         points: where, in any order and unevenly spaced.
-        values: one for each point.
+        values: one for each point in each series.
         weights: above zero.
 
     Returns:
@@ -59,11 +65,12 @@ def strongest(
     frequency = np.arange(size // 2 + 1) / (size * step)
     possible = np.flatnonzero((frequency >= 1) & (frequency <= 0.5 / step))
     root = np.sqrt(weights / weights.sum())
+    values = (values - np.median(values, axis=1, keepdims=True)).T
     left = _residual(np.stack([np.ones_like(x), x], axis=1), values, root)
     least = _NOTHING * np.sqrt(np.mean(values**2))
     found: list[float] = []
-    while len(found) < _MOST and np.sqrt(np.sum((root * left) ** 2)) > least:
-        power = np.abs(np.fft.rfft(np.bincount(cell, weights * left, minlength=size), size)) ** 2
+    while len(found) < _MOST and np.sqrt(np.sum((root[:, None] * left) ** 2)) > least:
+        power = sum(np.abs(np.fft.rfft(np.bincount(cell, weights * own, minlength=size))) ** 2 for own in left.T)
         peak = frequency[possible[np.argmax(power[possible])]]
         found.append(float(np.ptp(points) / peak))
         left = _residual(_wave(x, peak), left, root)
@@ -76,8 +83,8 @@ def _wave(x: Float[np.ndarray, "T"], frequency: float) -> Float[np.ndarray, "T 3
 
 
 def _residual(
-    columns: Float[np.ndarray, "T K"], values: Float[np.ndarray, "T"], root: Float[np.ndarray, "T"]
-) -> Float[np.ndarray, "T"]:
+    columns: Float[np.ndarray, "T C"], values: Float[np.ndarray, "T K"], root: Float[np.ndarray, "T"]
+) -> Float[np.ndarray, "T K"]:
     """What a weighted fit of some columns leaves over; root: of the weights."""
-    fitted = np.linalg.lstsq(root[:, None] * columns, root * values, rcond=None)[0]
+    fitted = np.linalg.lstsq(root[:, None] * columns, root[:, None] * values, rcond=None)[0]
     return values - columns @ fitted

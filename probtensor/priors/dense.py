@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 
 from probtensor.axes import Axis
-from probtensor.kernels.base import AbstractKernel, Start, check_of_several, check_positive_definite
+from probtensor.kernels.base import AbstractKernel, Start, check_of_several
+from probtensor.kernels.custom import check_positive_definite
 from probtensor.kernels.metric import Metric, measure
 from probtensor.linalg.gaussian import cholesky, cholesky_above_identity
 from probtensor.linalg.small import one_by_one, semidefinite_root, spread_of
@@ -144,7 +145,11 @@ class Dense(AbstractModePrior):
             bound = Dense(self.kernel.bind(line, start._replace(lengthscales=line.lengthscales(rank))), metric)
         else:
             bound = Dense(self.kernel.bind(axis, start))
-        check_positive_definite(bound.kernel, lambda x: bound._covariance(jnp.asarray(x), jnp.asarray(x)), axis.points)
+        check_positive_definite(
+            bound.kernel,
+            lambda kernel, x: Dense(kernel, bound.metric)._covariance(jnp.asarray(x), jnp.asarray(x)),
+            axis.points,
+        )
         return bound
 
     def _covariance(self, a: Float[Array, "T ..."], b: Float[Array, "M ..."]) -> Float[Array, "R T M"]:

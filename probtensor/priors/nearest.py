@@ -12,7 +12,8 @@ from jax.scipy.linalg import solve_triangular
 
 from probtensor.axes import Axis
 from probtensor.errors import ModelError
-from probtensor.kernels.base import AbstractKernel, Start, check_of_several, check_positive_definite
+from probtensor.kernels.base import AbstractKernel, Start, check_of_several
+from probtensor.kernels.custom import check_positive_definite
 from probtensor.kernels.metric import Metric, circle_places, euclidean, measure
 from probtensor.linalg.incomplete import Field, Pattern
 from probtensor.linalg.small import one_by_one
@@ -92,7 +93,7 @@ class Nearest(AbstractModePrior):
         else:
             kernel = self.kernel.bind(axis, start)
         bound = Nearest(kernel, int(self.neighbours), metric)
-        check_positive_definite(kernel, bound._among, axis.points)
+        check_positive_definite(kernel, lambda one, x: Nearest(one, 1, metric)._among(x), axis.points)
         return bound.at_levels(axis.points)
 
     def _among(self, points: Float[np.ndarray, "T ..."]) -> Float[Array, "R T T"]:

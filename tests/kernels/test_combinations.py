@@ -114,18 +114,38 @@ def test_bad_cycles(declare, message):
 
 
 def test_a_mixture_starts_from_the_data_s_cycles():
-    """Each wave from the next strongest; one that is declared takes none."""
+    """Each wave from the next strongest, each component from the next again; one that is declared takes none."""
     start = START._replace(periods=(3.0, 0.5, 2.0))
     mixture = SpectralMixture(2).bind(AXIS, start)
-    assert_close([wave.parts[0].period.value for wave in mixture.parts], [[3.0] * R, [0.5] * R])
+    assert_close([wave.parts[0].period.value for wave in mixture.parts], [[3.0, 0.5], [0.5, 2.0]])
     assert_close([wave.parts[0].variance.value for wave in mixture.parts], np.full((2, R), 0.35))
     assert not any(wave.parts[1].variance.learned for wave in mixture.parts)
     mixed = (Matern(1 / 2) + Cosine(5.0) * RBF() + Cosine() + Periodic(None)).bind(AXIS, start)
     assert_close(mixed.parts[1].parts[0].period.value, [5.0] * R)
-    assert_close(mixed.parts[2].period.value, [3.0] * R)
-    assert_close(mixed.parts[3].period.value, [0.5] * R)
+    assert_close(mixed.parts[2].period.value, [3.0, 0.5])
+    assert_close(mixed.parts[3].period.value, [0.5, 2.0])
     assert SpectralMixture(3).open_periods == 3
+    shared = Cosine(shared=True).bind(AXIS, start)
+    assert_close(shared.period.value, [3.0])
 
 
-def test_without_cycles_in_the_data_a_period_starts_at_the_lengthscale():
-    assert_close(Cosine().bind(AXIS, START).period.value, np.ones(R))
+def test_no_two_waves_start_alike():
+    """They would stay alike: periods that the data do not show are made up, each shorter than the one before."""
+    for periods in ((), (3.0,)):
+        mixture = SpectralMixture(3).bind(AXIS, START._replace(periods=periods))
+        found = np.array([wave.parts[0].period.value for wave in mixture.parts])
+        assert all(len(np.unique(np.round(column, 6))) == 3 for column in found.T)
+        assert np.all(found[:, 0] > found[:, 1])
+
+
+def test_what_multiplies_a_cycle_starts_long():
+    """From half the range at least; without a cycle from the lengthscales that are given."""
+    product, sum_of_two = Cosine(2.0) * Matern(3 / 2), Matern(1 / 2) * Matern(3 / 2)
+    assert_close(product.bind(AXIS, START).parts[1].lengthscale.value, [5.0] * R)
+    assert_close(sum_of_two.bind(AXIS, START).parts[1].lengthscale.value, np.ones(R))
+
+
+def test_the_resolution_of_a_period_is_half_a_turn_in_the_record():
+    """Eleven levels a unit apart are a record of eleven."""
+    for kernel in (Cosine(2.0), Periodic(2.0)):
+        assert_close(kernel.bind(AXIS, START).period.resolution, 0.5 * 2.0 / 11)

@@ -44,6 +44,8 @@ def test_it_is_the_function():
         (lambda: Custom(lambda s: 2 * jnp.exp(-s)), "the first of them 1"),
         (lambda: Custom(lambda s: jnp.sum(s)), "the function gives"),
         (lambda: Custom(lambda s: jnp.log(s)), "expected as many finite numbers"),
+        (lambda: Custom(lambda s: jnp.exp(-jnp.sqrt(s))), "derivative at distance 0"),
+        (lambda: Dense(Custom(plateau, lengthscale=0.2)).bind(AXIS, START), "Custom is not positive definite"),
         (lambda: Custom(lambda s: np.exp(-float(s))), "fails for an array of scaled distances"),
         (lambda: Markov(Custom(exponential)).bind(AXIS, START), "Custom has no state-space form; use pt.Dense"),
         (lambda: Markov(Matern(1 / 2) * Custom(exponential)).bind(AXIS, START), "use pt.Dense"),

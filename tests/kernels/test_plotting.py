@@ -39,7 +39,8 @@ def test_a_walk_has_covariances_with_places():
     ("kernel", "extent"),
     [
         (Matern(3 / 2), 1.0),
-        (RBF(lengthscale=dist.LogNormal(0.0, 0.1)), 4 * float(dist.LogNormal(0.0, 0.1).mean)),
+        (RBF(lengthscale=dist.LogNormal(0.0, 0.1)), 4.0),
+        (Periodic(10, lengthscale=50.0), 40.0),
         (Matern(3 / 2, lengthscale=5) * Periodic("30D"), 120.0),
         (SpectralMixture(2), 1.0),
         (Custom(lambda s: np.e ** (-s)), 1.0),
@@ -50,7 +51,13 @@ def test_extent_is_that_of_the_longest_declared_scale(kernel, extent):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"), [((3.0,), "expected a kernel"), ((Matern(3 / 2), 0.0), "extent=0.0 must be a finite")]
+    ("arguments", "message"),
+    [
+        ((3.0,), "expected a kernel"),
+        ((Matern(3 / 2), (0, 1)), "expected a number"),
+        ((Matern(3 / 2), 1.0, -1), "samples=-1"),
+        ((Matern(3 / 2), 0.0), "extent=0.0 must be a finite"),
+    ],
 )
 def test_bad_arguments(arguments, message):
     with pytest.raises(ModelError, match=message):

@@ -38,7 +38,7 @@ def test_covariance_is_exact():
     assert_close(kernel.covariance(jnp.asarray(d)), exact)
 
 
-@pytest.mark.parametrize("order", [1, 11, 2.5, True, "6"])
+@pytest.mark.parametrize("order", [1, 11, 2.5, 6.0, True, "6"])
 def test_bad_orders(order):
     with pytest.raises(ModelError, match="must be an integer from 2 to 10"):
         RBF(order=order)

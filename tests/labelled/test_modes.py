@@ -127,6 +127,7 @@ def test_any_priors_go_together(term):
             "the kernel Custom is not",
         ),
         (lambda: one(pt.kernels.Custom(np.cos)), r"Custom\(cos\)"),
+        (lambda: pt.Offset(over="x") + pt.Local(pt.kernels.Custom(step).on("t")), "Local: the kernel Custom is not"),
         (
             lambda: pt.CP(2, modes={("x", "t"): pt.Dense(pt.RandomWalk())}),
             r"CP: mode 't x x': RandomWalk is a covariance along one coordinate",
