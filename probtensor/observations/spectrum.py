@@ -7,6 +7,7 @@ learning never finds it.
 from __future__ import annotations
 
 import numpy as np
+from scipy.optimize import minimize_scalar
 
 from probtensor.observations.domain import Observations
 from probtensor.observations.marginal_means import marginal_means, mixed_means
@@ -16,6 +17,8 @@ from probtensor.typing import Float
 _FEWEST_LEVELS = 10
 #: Cycles that are looked for, and cells of the grid of the periodogram at most.
 _MOST, _CELLS = 8, 2**17
+#: Frequencies are fitted to so many points, at most.
+_FITTED = 20_000
 #: Series with random signs of the other modes' levels, beside the means themselves.
 _MIXED = 8
 #: The periodogram's frequencies are so many times closer than those that a record can tell apart.
@@ -42,8 +45,8 @@ def strongest(
 ) -> tuple[float, ...]:
     """Periods of the strongest waves in K series together about their straight lines, found one after the other.
 
-    Each is the highest peak of the sum of periodograms of what the waves before it leave over, to a sixteenth of a cycle in the
-    whole record, and is then taken off by least squares.
+    Each is the highest peak of the sum of periodograms of what the waves before it leave over, then fitted by least
+    squares where there are no more than 20,000 points; more have it to a sixteenth of a cycle in the whole record.
 
     Args:
         points: where, in any order and unevenly spaced.
@@ -68,13 +71,28 @@ def strongest(
     values = (values - np.median(values, axis=1, keepdims=True)).T
     left = _residual(np.stack([np.ones_like(x), x], axis=1), values, root)
     least = _NOTHING * np.sqrt(np.mean(values**2))
+    near = 1 / (size * step)
     found: list[float] = []
     while len(found) < _MOST and np.sqrt(np.sum((root[:, None] * left) ** 2)) > least:
-        power = sum(np.abs(np.fft.rfft(np.bincount(cell, weights * own, minlength=size))) ** 2 for own in left.T)
-        peak = frequency[possible[np.argmax(power[possible])]]
+        series = np.stack([np.bincount(cell, weights * own, minlength=size) for own in left.T])
+        power = np.sum(np.abs(np.fft.rfft(series)) ** 2, axis=0)
+        peak = float(frequency[possible[np.argmax(power[possible])]])
+        if len(x) <= _FITTED:
+            peak = _fitted(x, left, root, (max(peak - near, 1.0), min(peak + near, 0.5 / step)))
         found.append(float(np.ptp(points) / peak))
         left = _residual(_wave(x, peak), left, root)
     return tuple(found)
+
+
+def _fitted(
+    x: Float[np.ndarray, "T"], left: Float[np.ndarray, "T K"], root: Float[np.ndarray, "T"], bounds: tuple[float, float]
+) -> float:
+    """The frequency between bounds whose waves leave least over."""
+
+    def over(frequency: float) -> float:
+        return float(np.sum((root[:, None] * _residual(_wave(x, frequency), left, root)) ** 2))
+
+    return float(minimize_scalar(over, bounds=bounds, method="bounded").x)
 
 
 def _wave(x: Float[np.ndarray, "T"], frequency: float) -> Float[np.ndarray, "T 3"]:
