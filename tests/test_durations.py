@@ -36,3 +36,9 @@ def test_minutes_and_months_are_told_apart(text):
 def test_what_is_no_duration(text):
     with pytest.raises(pt.ModelError, match="is not a duration.*units: ns"):
         durations.in_days(text)
+
+
+@pytest.mark.parametrize(("year", "days"), [(360.0, 30.0), (365.0, 365 / 12), (366.0, 30.5)])
+def test_months_and_years_are_those_of_the_calendar(year, days):
+    assert durations.in_days("1 month", year=year) == pytest.approx(days)
+    assert durations.in_days("2Y 1D", year=year) == pytest.approx(2 * year + 1)

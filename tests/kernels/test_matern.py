@@ -1,15 +1,19 @@
 """Matern kernels against their textbook formula, matrix exponentials and a second library."""
 
+import datetime
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro.distributions as dist
 import pytest
 import tinygp
 from scipy.linalg import expm, solve_continuous_lyapunov
 
 from probtensor.axes import Axis
 from probtensor.compilation import compiled
+from probtensor.durations import in_days
 from probtensor.errors import ModelError
 from probtensor.hyperparameters import fixed, learned_mask, parameters
 from probtensor.kernels.base import Start
@@ -227,6 +231,35 @@ def test_who_learns_what():
 def test_bad_hyperparameters(declaration, message):
     with pytest.raises(ModelError, match=message):
         Matern(1.5, lengthscale=declaration).bind(AXIS, Start(LENGTHSCALES, VARIANCES, True))
+
+
+@pytest.mark.parametrize(
+    "duration",
+    [
+        np.timedelta64(36, "h"),
+        np.timedelta64(36, "h").astype("m8[ns]"),
+        datetime.timedelta(hours=36),
+        fixed(datetime.timedelta(hours=36)),
+        "1.5D",
+    ],
+)
+def test_durations_of_any_kind(duration):
+    """Also as objects, which are numbers to numpy."""
+    days = Axis("t", "time", np.arange(9.0), "days", parse=in_days)
+    kernel = Matern(1.5, lengthscale=duration).bind(days, Start(LENGTHSCALES, VARIANCES, True))
+    assert_close(kernel.lengthscale.value, np.full(3, 1.5), factor=2.0)
+    with pytest.raises(ModelError, match="only a time axis has durations"):
+        Matern(1.5, lengthscale=duration).bind(AXIS, Start(LENGTHSCALES, VARIANCES, True))
+
+
+def test_learning_starts_in_the_middle_of_a_prior():
+    """At its median; where that is no length, at the default."""
+    near = Matern(1.5, lengthscale=dist.LogNormal(np.log(3.0), 0.1), variance=dist.HalfCauchy(2.0))
+    bound = near.bind(AXIS, Start(LENGTHSCALES, VARIANCES, True))
+    assert_close(bound.lengthscale.value, np.full(3, 3.0), factor=1e3)
+    assert_close(bound.variance.value, np.full(3, 2.0), factor=1e3)
+    centred = Matern(1.5, lengthscale=dist.Normal(0.0, 1.0)).bind(AXIS, Start(LENGTHSCALES, VARIANCES, True))
+    assert_close(centred.lengthscale.value, LENGTHSCALES)
 
 
 def test_a_duration_needs_a_time_axis():
