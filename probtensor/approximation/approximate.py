@@ -154,7 +154,7 @@ def _made(fit: Fit, sampler: Sampler, tol: float, asked: Asked) -> _Round:
     points = np.vstack([points, *(line.anchors for line in fit.fibres)])
     t = np.stack([sampler.box.unit(axis, points[:, axis]) for axis in range(points.shape[1])], axis=1)
     core, series = contraction.canonical(core, series, t, DROPPED * tol * sampler.relative, asked.ranks)
-    return _Round(np.ldexp(core, sampler.exponent), tuple(series), fit)
+    return _Round(contraction.unscaled(core, sampler.exponent), tuple(series), fit)
 
 
 def _assembled(made: _Round, sampler: Sampler) -> FunctionalTucker:
@@ -200,9 +200,9 @@ def _judged(
         [deviation[: found.spread] ** 2 for (_, deviation), found in zip(deviations, checks, strict=False)]
     )
     error = ErrorEstimate(
-        absolute=float(np.ldexp(largest, sampler.exponent)),
+        absolute=float(contraction.unscaled(largest, sampler.exponent)),
         relative=largest / sampler.relative,
-        root_mean_square=float(np.ldexp(math.sqrt(squares.mean()), sampler.exponent)),
+        root_mean_square=float(contraction.unscaled(math.sqrt(squares.mean()), sampler.exponent)),
         points=sum(len(at) for at, _ in deviations),
     )
     converged = error.relative <= tol

@@ -75,6 +75,8 @@ class Box(eqx.Module):
     def checked(self, axis: int, x: Any) -> Float[np.ndarray, "..."]:
         """Coordinates as float64, those beyond a bound by rounding alone moved onto it.
 
+        Rounding is that of 32 bits for coordinates of float32, and at most a quarter of the range.
+
         Raises:
             DataError: one is not a real number or lies outside the bounds; names the variable and the value.
         """
@@ -84,7 +86,10 @@ class Box(eqx.Module):
             raise DataError(f"{name!r}: coordinates must be real numbers, not of dtype {array.dtype}")
         x = array.astype(np.float64)
         low, high = self.low[axis], self.high[axis]
-        slack = 4 * np.spacing(max(abs(low), abs(high)))
+        largest = max(abs(low), abs(high))
+        slack = 4 * np.spacing(largest)
+        if array.dtype == np.float32:
+            slack = max(slack, min(4 * float(np.finfo(np.float32).eps) * largest, 0.5 * self.half[axis]))
         wrong = ~((x >= low - slack) & (x <= high + slack))
         if wrong.any():
             index = tuple(int(position) for position in np.argwhere(wrong)[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from scipy import linalg
@@ -13,6 +14,13 @@ from probtensor.typing import Float
 
 #: Numbers that one intermediate array may hold.
 LARGEST_BLOCK = 2**19
+
+
+def unscaled(values: Any, exponent: int) -> Any:
+    """Values times a power of two, those beyond the largest number of 64 bits moved onto it."""
+    largest = np.finfo(np.float64).max
+    with np.errstate(over="ignore"):
+        return np.clip(np.ldexp(values, exponent), -largest, largest)
 
 
 def times(core: np.ndarray, matrix: Float[np.ndarray, "q r"], axis: int) -> np.ndarray:
@@ -111,7 +119,14 @@ def canonical(
         left_out = np.cumsum((np.abs(series[axis]) @ weights)[::-1])[::-1]
         series[axis] = series[axis][: max(1, _last_above(left_out, share))]
     # Without those degrees the functions are orthonormal and ordered only nearly.
-    core, series = orthonormal(core, series)
+    return ordered(core, series)
+
+
+def ordered(
+    core: np.ndarray, coefficients: Sequence[Float[np.ndarray, "n r"]]
+) -> tuple[np.ndarray, list[Float[np.ndarray, "n r"]]]:
+    """The canonical form of all that is there: factor functions orthonormal and in order, signs fixed."""
+    core, series = orthonormal(core, coefficients)
     for axis in range(core.ndim):
         core, series[axis] = _rotated(core, series[axis], axis)
     return core, series

@@ -163,13 +163,16 @@ class FunctionalTucker(eqx.Module):
 
     def at(self, points: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N"]:
         """The approximation at points of the box, one a row."""
+        # In units of a power of two, which costs no digit, so that no sum overflows.
+        exponent = int(np.frexp(np.abs(self.core).max())[1])
+        core = np.ldexp(self.core, -exponent)
         width = max(1, contraction.LARGEST_BLOCK // max(len(series) for series in self.series))
         out = np.empty(len(points))
         for start in range(0, len(points), width):
             t = [self.box.unit(axis, points[start : start + width, axis]) for axis in range(points.shape[1])]
             factors = [chebyshev.evaluate(series, t[axis]) for axis, series in enumerate(self.series)]
-            out[start : start + width] = contraction.at_points(self.core, factors)
-        return out
+            out[start : start + width] = contraction.at_points(core, factors)
+        return contraction.unscaled(out, exponent)
 
     def integral(self) -> float:
         """The integral over the box, exact for the approximation: at most volume times error from the function's."""
@@ -181,8 +184,8 @@ class FunctionalTucker(eqx.Module):
     def derivative(self, name: str) -> FunctionalTucker:
         """The derivative with respect to a variable, exact for the approximation, on the same box.
 
-        Its factor functions along that variable are the derivatives, no longer orthonormal. Its error is not known:
-        expect to lose about a factor of the squared degree over the range.
+        Its factor functions are orthonormal again and ordered by how much of the derivative they carry. Its error is
+        not known: expect to lose about a factor of the squared degree over the range.
 
         Raises:
             ModelError: there is no such variable.
@@ -190,8 +193,10 @@ class FunctionalTucker(eqx.Module):
         axis = self.box.position(name)
         series = list(self.series)
         series[axis] = chebder(series[axis]) / self.box.half[axis]
+        unit = float(np.abs(self.core).max()) or 1.0  # so that no square overflows
+        core, series = contraction.ordered(self.core / unit, series)
         return FunctionalTucker(
-            self.box, self.core, tuple(series), None, self.tol, self.evaluations, self.converged, self.messages
+            self.box, core * unit, tuple(series), None, self.tol, self.evaluations, self.converged, self.messages
         )
 
     def summary(self) -> str:

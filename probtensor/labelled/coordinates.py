@@ -18,6 +18,8 @@ from probtensor.labelled.labels import kinds, plain
 _DAY = np.timedelta64(1, "D")
 #: Days in a year of the calendars whose years are all alike.
 _YEARS = {"360_day": 360.0, "noleap": 365.0, "365_day": 365.0, "all_leap": 366.0, "366_day": 366.0}
+#: What pandas calls an attribute whose older name it deprecates.
+_PANDAS = {"dayofyear": "day_of_year", "dayofweek": "day_of_week"}
 #: Attributes of a time coordinate that a term can read as a mode of its own.
 CALENDAR = ("year", "season", "quarter", "month", "day", "dayofyear", "dayofweek", "hour", "minute")
 
@@ -94,7 +96,8 @@ class Coordinate:
             values = np.array([_cftime_attribute(t, attribute) for t in labels])
             return values.astype(float)
         index = pd.DatetimeIndex(_as_times(self, labels))
-        values = index.month % 12 // 3 if attribute == "season" else getattr(index, attribute)
+        named = _PANDAS.get(attribute, attribute)
+        values = index.month % 12 // 3 if attribute == "season" else getattr(index, named)
         return np.asarray(values, dtype=float)
 
 

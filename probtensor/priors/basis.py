@@ -46,10 +46,10 @@ class Basis(AbstractWeighted):
 
     ``"chebyshev"``, ``"legendre"``: polynomials on the domain, which is the range of the levels or ``bounds``: for
     smooth functions without gaps, such as the answer of a simulator, which M functions give to an error that falls
-    geometrically in M. The process is one in the angle a with x = cos(a), with the kernel's lengthscale in units of
-    half the domain, and thus rougher near the ends. Legendre's polynomials are orthogonal over the domain itself,
-    and their sums vary more at its ends than Chebyshev's. There is no extrapolation:
-    predictions outside the domain are an error.
+    geometrically in M. The process is one in the angle whose cosine runs across the domain: the kernel's lengthscale is
+    in the coordinate's unit at the middle of the domain, and the process is rougher near its ends. Legendre's
+    polynomials are orthogonal over the domain itself, and their sums vary more at its ends than Chebyshev's. There is
+    no extrapolation: predictions outside the domain are an error.
 
     ``"fourier"``: the constant, and cosine and sine of multiples of a turn, for what repeats itself after ``period``;
     see ``Cyclic`` for a single coordinate that closes. An even size of one coordinate is one too many: a cosine comes
@@ -66,7 +66,8 @@ class Basis(AbstractWeighted):
     Args:
         kind: ``"hilbert"``, ``"chebyshev"``, ``"legendre"`` or ``"fourier"``.
         size: number of functions M over all coordinates: those of the lowest frequencies. None: at most 300 and the
-            number of levels, and 2000 for all components together (but at least 30).
+            number of levels, and 2000 for all components together (but at least 30). Of ``"fourier"`` instead of the
+            number of levels: waves down to two of their spacings, see ``Cyclic``.
         kernel: `Matern`, `RBF` or a sum of them, of the distance scaled in each coordinate; Matern-3/2 by default.
         period: of ``"fourier"``, in the coordinate's unit (days on a time axis, or a string such as ``"365.25D"``); of
             a joined mode a dict by coordinate. None: the range of the levels and one spacing.

@@ -33,8 +33,9 @@ class Cyclic(AbstractWeighted):
     Args:
         period: in the coordinate's unit (days on a time axis, or a string such as ``"365.25D"``); it is not learned.
         kernel: `Matern`, `RBF` or a sum of them; Matern-3/2 by default, its lengthscale along the circle.
-        size: number of functions M, one less if it is even. None: as many as there are levels, at most 300, and 2000
-            for all components together (but at least 30).
+        size: number of functions M, one less if it is even. None: up to a wave of two spacings of the levels, with its
+            cosine and its sine (as many as there are levels, or one more, if they go right around), at most 300, and
+            2000 for all components together (but at least 30).
 
     Raises:
         ModelError: the period is not a finite number above zero or a duration, another size, a kernel without a

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -31,6 +32,8 @@ _MOST, _LEAST, _TOGETHER = 300, 30, 2000
 _RESOLVED = 5.0
 #: What coordinates may miss of a whole period, or reach over it, and still be called one.
 _ROUNDING = 1e-6
+#: Rounding of coordinates, relative to the largest number that they are differences of: that of 32 bits.
+_SLACK = 4 * float(np.finfo(np.float32).eps)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,10 +89,10 @@ class Wanted(NamedTuple):
         metric, line = measure(axis, self.kernel, on_sphere=False)
         return metric, line if axis.parts else axis
 
-    def size_for(self, distinct: int) -> int:
-        """Number of functions for so many levels that differ."""
+    def size_for(self, wished: int) -> int:
+        """Number of functions where so many say all that levels can: as many as there are, or more on a circle."""
         rank = len(self.start.lengthscales)
-        return min(_MOST, max(_LEAST, _TOGETHER // rank), distinct) if self.size is None else int(self.size)
+        return min(_MOST, max(_LEAST, _TOGETHER // rank), wished) if self.size is None else int(self.size)
 
     def bound(self, metric: Metric, line: Axis, features: AbstractFeatures) -> Parts:
         """All parts with numbers; lengthscales start no shorter than the functions resolve."""
@@ -152,7 +155,8 @@ def lay_polynomials(wanted: Wanted, kind: str, given: Given) -> Parts:
     size = wanted.size_for(wanted.axis.distinct)
     most = [len(np.unique(column)) - 1 if wanted.size is None else size for column in x.T]
     largest = np.abs(np.asarray(chart.origin, dtype=float)) * scale + half
-    features = polynomials(kind, half, largest, _factors(metric), most, size)
+    spacing = np.array([part.spacing for part in parts]) * scale
+    features = polynomials(kind, half, np.minimum(_SLACK * largest, spacing / 4), _factors(metric), most, size)
     _refuse_levels(wanted, bounds, x, features.limits().half + features.limits().slack, parts)
     return wanted.bound(metric, line, features)
 
@@ -204,14 +208,28 @@ def lay_circle(wanted: Wanted, given: Given) -> Parts:
         period[k] = hyperparameters.number_of(value, part, f"{wanted.name}: period") * scale[k]
         _warn_of_turns(wanted, part, period[k] / scale[k])
     wound = np.round((x / period[None]) % 1.0, 9) % 1.0
-    size = wanted.size_for(len(np.unique(wound, axis=0)))
-    most = [len(np.unique(column)) // 2 if wanted.size is None else size for column in wound.T]
+    columns = [np.unique(column) for column in wound.T]
+    resolved = [_harmonics(column) for column in columns]
+    # Levels of several circles are a grid, or a part of one: it has as many functions a level as the full one.
+    share = math.prod((2 * highest + 1) / len(column) for highest, column in zip(resolved, columns, strict=True))
+    size = wanted.size_for(math.ceil(len(np.unique(wound, axis=0)) * share - _ROUNDING))
+    most = resolved if wanted.size is None else [size] * len(columns)
     features = circle(period, _factors(metric), most, size)
     if not wanted.axis.parts and wanted.start.lengthscales.max() > period[0] / 2:
         folded = Axis(line.name, "numeric", np.unique(wound) * period[0], line.unit)
         scales = folded.lengthscales(len(wanted.start.lengthscales))
         wanted = wanted._replace(start=wanted.start._replace(lengthscales=scales))
     return wanted.bound(metric, line, features)
+
+
+def _harmonics(turns: Float[np.ndarray, "T"]) -> int:
+    """The highest harmonic that distinct levels, in turns, can tell: two levels a wave, at their typical spacing.
+
+    That is half of their number where they go right around, and more where they are on a part of the circle.
+    """
+    gaps = np.diff(turns, append=turns[0] + 1.0)
+    typical = float(np.sort(gaps)[(len(gaps) - 1) // 2])
+    return max(math.floor(0.5 / typical + _ROUNDING), len(turns) // 2)
 
 
 def _warn_of_turns(wanted: Wanted, part: Axis, period: float) -> None:

@@ -161,3 +161,12 @@ def test_what_is_seen_depends_on_check_points():
         many = pt.approximate(function, [UNIT] * 3, check_points=50_000, max_degree=64, max_evaluations=400_000)
     assert few.converged and few.error.points < 2_000
     assert not many.converged and many.error.absolute > 0.1 and many.error.points > 50_000
+
+
+@pytest.mark.filterwarnings("ignore::probtensor.ProbtensorWarning")
+def test_overshoot_beyond_the_largest_number():
+    """What rings at a jump, and an error of twice the largest value, have no number in 64 bits."""
+    b = pt.approximate(lambda x: np.where(x > 0.3, 1.7e308, -1.7e308), {"x": (0, 1)})
+    values = b(np.linspace(0, 1, 1_001))
+    assert np.isfinite(values).all() and values.max() == np.finfo(float).max
+    assert np.isfinite(b.error.absolute) and 0.1 < b.error.relative <= 2 and not b.converged

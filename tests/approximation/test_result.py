@@ -57,6 +57,21 @@ def test_integral_and_derivative(a):
     assert flat(0.3, 0.2) == 0.0
 
 
+def test_a_derivative_is_in_the_same_form():
+    """Orthonormal factors, and singular values that are root mean squares of the derivative."""
+    wave = pt.approximate(lambda x, y: np.sin(20 * x) * np.exp(y), {"x": (0, 1), "y": (0, 2)}, tol=1e-10)
+    slope = wave.derivative("x")
+    # The mean of (20 cos(20 x))^2 over [0, 1], times that of e^(2 y) over [0, 2].
+    expected = np.sqrt(400 * (0.5 + np.sin(40) / 80) * (np.exp(4) - 1) / 4)
+    for name in ("x", "y"):
+        np.testing.assert_allclose(slope.singular_values[name][0], expected, rtol=1e-7)
+    assert f"{expected:.1e}" in slope.summary()
+    nodes, weights = np.polynomial.legendre.leggauss(60)
+    values = slope.factors({"x": 0.5 + 0.5 * nodes})["x"]
+    np.testing.assert_allclose(values.T @ (weights[:, None] / 2 * values), np.eye(values.shape[1]), atol=1e-9)
+    np.testing.assert_allclose(slope(0.3, 1.5), 20 * np.cos(6) * np.exp(1.5), rtol=1e-6)
+
+
 def test_frozen_and_described(a):
     with pytest.raises(dataclasses.FrozenInstanceError):
         a.core = None
@@ -96,3 +111,16 @@ def test_what_cannot_be_asked(a, call, error, message):
 def test_a_bound_missed_by_rounding_is_the_bound():
     b = pt.approximate(lambda x, y: x * y, [(0.1, 0.3), (1e6, 1e6 + 1)])
     assert b(0.1 + 0.2, 1e6) == b(0.3, 1e6)
+
+
+def test_a_bound_missed_by_the_rounding_of_32_bits_is_the_bound():
+    b = pt.approximate(lambda x: x**2, {"x": (0, 0.1)})
+    assert b(np.float32(0.1)) == b(0.1)
+    np.testing.assert_array_equal(b(np.array([0.0, 0.1], np.float32)), b([0.0, 0.1]))
+    for beyond in (float(np.float32(0.1)), np.float32(0.1001)):
+        with pytest.raises(pt.DataError, match="is outside the bounds"):
+            b(beyond)
+    # Where 32 bits are coarser than the range, their rounding is no excuse.
+    far = pt.approximate(lambda x: x - 1.7e9, {"x": (1.7e9, 1.7e9 + 600)})
+    with pytest.raises(pt.DataError, match="is outside the bounds"):
+        far(np.float32(1.7e9 + 1024))

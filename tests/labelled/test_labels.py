@@ -159,3 +159,18 @@ def test_a_dask_array_is_read_once_and_stays_lazy():
         assert post.score(truth.where(data.isnull()).chunk(time=3))["n"] == data.isnull().sum()
     assert lazy.chunks is not None and weights.chunks is not None
     xr.testing.assert_identical(filled, fit(data).impute())
+
+
+@pytest.mark.parametrize("attribute", coordinates.CALENDAR)
+@pytest.mark.parametrize("calendar", ["datetime", "cftime"])
+def test_every_calendar_attribute_is_read_without_a_warning(attribute, calendar):
+    """pandas deprecates names of old, and pytest makes an error of its warnings."""
+    expected = {"year": 2021, "season": 1, "quarter": 1, "month": 3, "day": 5, "dayofyear": 64, "dayofweek": 4}
+    expected |= {"hour": 7, "minute": 9}
+    if calendar == "cftime":
+        cftime = pytest.importorskip("cftime")
+        times = np.array([cftime.datetime(2021, 3, 5, 7, 9, calendar="standard")], dtype=object)
+    else:
+        times = np.array(["2021-03-05T07:09"], dtype="datetime64[ns]")
+    coordinate, _ = coordinates.read("time", times)
+    np.testing.assert_array_equal(coordinate.derive(attribute, times), [expected[attribute]])

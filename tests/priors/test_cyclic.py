@@ -13,6 +13,7 @@ from probtensor.kernels.base import Start
 from probtensor.kernels.matern import Matern
 from probtensor.kernels.periodic import Periodic
 from probtensor.priors.base import Sites
+from probtensor.priors.basis import Basis
 from probtensor.priors.cyclic import Cyclic
 from tests.helpers import DTYPE, assert_close, tolerance
 from tests.oracles import gaussian_process as oracle
@@ -79,7 +80,39 @@ def test_lengthscales_start_within_the_circle():
     assert bound.size == 299
     months = Axis("time.month", "category", np.tile([6.0, 9.0, 12.0, 3.0], 5), parent="time")
     bound = Cyclic(12).bind(months, Start(months.lengthscales(2), np.ones(2), True))
-    assert bound.size == 3 and np.isfinite(np.asarray(bound.kernel.lengthscale.raw)).all()
+    # The level halfway round turns with a cosine; its sine comes with it.
+    assert bound.size == 5 and np.isfinite(np.asarray(bound.kernel.lengthscale.raw)).all()
+
+
+#: name -> levels, period and a pattern on them
+PATTERNS = {
+    "every half turn": (np.arange(0.0, 24.0, 6.0), 24.0, lambda x: np.cos(np.pi * x / 6)),
+    "a season's weeks": (np.arange(152.0, 237.0, 7.0), 365.25, lambda x: np.sin(2 * np.pi * x / 30)),
+    "an ocean": (np.linspace(0.0, 20.0, 40), 360.0, lambda x: np.sin(2 * np.pi * x / 10)),
+    "across the seam": (np.array([340.0, 345, 350, 355, 0, 5, 10, 15]), 360.0, lambda x: np.cos(np.pi * x / 10)),
+}
+
+
+@pytest.mark.parametrize("case", PATTERNS)
+def test_the_default_functions_follow_what_the_levels_show(case):
+    """On a part of the circle too, where as many harmonics as levels were a wave longer than what they show."""
+    points, period, pattern = PATTERNS[case]
+    axis = Axis("x", "numeric", np.sort(points))
+    kernel = Matern(3 / 2, lengthscale=fixed(2 * axis.spacing), variance=fixed(1.0))
+    bound = Cyclic(period, kernel).bind(axis, ONE)
+    values = pattern(axis.points)
+    mean, _ = answers(bound, axis.points, values, axis.points, precision=1e3)
+    assert np.std(mean - values) < 0.05
+    fewest = period / np.diff(axis.points).min()
+    assert bound.size % 2 == 1 and min(fewest - 1, 299) <= bound.size <= 300
+
+
+def test_the_default_functions_of_several_circles():
+    """As many a level as on the full circles, for a part of a grid and for scattered places."""
+    x, y = np.arange(0.0, 24.0, 3.0), np.arange(0.0, 90.0, 30.0)
+    grid = np.array([(a, b) for a in x for b in y])
+    torus = join([Axis("x", "numeric", x), Axis("y", "numeric", y)], grid)
+    assert Basis("fourier", period={"x": 24.0, "y": 360.0}).bind(torus, ONE).size == 9 * 13
 
 
 def test_a_period_in_another_unit_is_a_warning():

@@ -139,6 +139,24 @@ def test_outside_the_domain_is_said_and_has_the_prior():
     assert_close(beyond.cov, np.full((2, 1, 1), 3.0))
 
 
+@precise
+def test_the_room_for_rounding_is_less_than_a_step():
+    """Coordinates far from zero: what 32 bits may round there is more than their range."""
+    axis = Axis("t", "numeric", 1.7e9 + np.linspace(0, 600, 40))
+    low, high = axis.points[[0, -1]]
+    step = axis.spacing
+    for bounds in (None, (low, high)):
+        bound = Basis("chebyshev", 9, bounds=bounds).bind(axis, ONE)
+        assert bound.outside(np.array([low - 0.2 * step, high + 0.2 * step])) is None
+        for beyond in (low - 0.3 * step, high + 0.3 * step, high + 700):
+            assert bound.outside(np.array([low, beyond])) == (1, 0, low, high)
+    with pytest.raises(ModelError, match="is outside the bounds"):
+        Basis("chebyshev", 9, bounds=(low + 0.3 * step, high)).bind(axis, ONE)
+    places = join([axis, X], np.stack([axis.points, np.resize(X.points, 40)], axis=1))
+    found = Basis("legendre", 9).bind(places, ONE).outside(np.array([[high + 700, 2.0]]))
+    assert found is not None and found[:2] == (0, 0)
+
+
 X, LINE = Axis("x", "numeric", np.arange(5.0)), plane()
 WRONG = {
     "kind": (lambda: Basis("laguerre"), None, "Basis.'laguerre'.: expected 'hilbert', 'chebyshev'"),

@@ -12,15 +12,12 @@ from probtensor.linalg.cosines import Waves, waves
 from probtensor.priors.features.base import AbstractFeatures, Limits, Located, lowest_orders, squares_of
 from probtensor.typing import Array, Float, Int
 
-#: Rounding of coordinates, relative to the largest: that of 32 bits.
-_ROUNDING = 4 * float(np.finfo(np.float32).eps)
-
 
 class Polynomials(AbstractFeatures):
     """Chebyshev polynomials T_k(cos a) = cos(k a), or Legendre polynomials as sums of them.
 
-    The prior is a process in the angle a, with the kernel's lengthscale in units of half the domain: short waves, which
-    cost little smoothness there, are allowed at the ends of the domain.
+    The prior is a process in the angle a. The kernel's lengthscale is in the coordinate's unit, and is what it says at
+    the middle of the domain: towards the ends it is shorter, since short waves cost little smoothness there.
 
     Attributes:
         waves: their orders are the degrees.
@@ -75,20 +72,19 @@ class Polynomials(AbstractFeatures):
 def polynomials(
     kind: str,
     half: Float[np.ndarray, "d"],
-    largest: Float[np.ndarray, "d"],
+    slack: Float[np.ndarray, "d"],
     factors: Float[np.ndarray, "d"],
     most: list[int],
     size: int,
 ) -> Polynomials:
     """The ``"chebyshev"`` or ``"legendre"`` polynomials of the lowest frequencies.
 
-    largest: (d,) size of the numbers that the flat coordinates are differences of, for their rounding; most: (d,)
-    highest degree.
+    slack: (d,) what may be rounding beyond the domain; most: (d,) highest degree.
     """
     # The set has with each degree all that are lower in every coordinate: Legendre's are sums of Chebyshev's in it.
     orders = lowest_orders(1 / (half * factors), most, size, bend=int(kind == "legendre"))
     legendre = jnp.asarray(legendre_in_chebyshev(orders)) if kind == "legendre" else None
-    return Polynomials(waves(orders), jnp.asarray(half), jnp.asarray(_ROUNDING * largest), legendre)
+    return Polynomials(waves(orders), jnp.asarray(half), jnp.asarray(slack), legendre)
 
 
 def legendre_in_chebyshev(degrees: Int[np.ndarray, "M d"]) -> Float[np.ndarray, "M M"]:
