@@ -2,7 +2,7 @@
 
 Prints a Markdown table: ranks, highest degree, evaluations, seconds, and the estimated beside the true error (largest
 deviation at random points that the library has not seen, over the largest value). ``--quick`` runs the first of each
-number of variables, ``--tol`` asks for another error.
+number of variables and ``--tol`` asks for another error; a whole table replaces its section of RESULTS.md.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import results
 
 import probtensor as pt
 
@@ -133,9 +134,12 @@ def main() -> None:
         "true error",
         "converged",
     )
-    print("| " + " | ".join(head) + " |\n|" + " --- |" * len(head))
+    lines = [f"Asked for {arguments.tol:g}.\n", "| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     for case in cases:
-        print(row(case, arguments.tol), flush=True)
+        lines.append(row(case, arguments.tol))
+        print(lines[-1], flush=True)
+    if not arguments.quick:
+        results.record("Approximation of functions", "\n".join(lines))
 
 
 if __name__ == "__main__":
