@@ -12,7 +12,7 @@ from numpy.polynomial.chebyshev import chebder
 
 from probtensor.approximation import chebyshev, contraction
 from probtensor.approximation.box import Box
-from probtensor.errors import ModelError
+from probtensor.errors import DataError, ModelError
 from probtensor.typing import Float
 
 
@@ -189,14 +189,19 @@ class FunctionalTucker(eqx.Module):
 
         Raises:
             ModelError: there is no such variable.
+            DataError: its root mean square is no number of 64 bits.
         """
         axis = self.box.position(name)
         series = list(self.series)
-        series[axis] = chebder(series[axis]) / self.box.half[axis]
+        series[axis] = chebder(series[axis])
         unit = float(np.abs(self.core).max()) or 1.0  # so that no square overflows
         core, series = contraction.ordered(self.core / unit, series)
+        with np.errstate(over="ignore"):
+            core = core / self.box.half[axis] * unit
+        if not np.isfinite(core).all():
+            raise DataError(f"derivative({name!r}): it is too large for float64; approximate the function over a scale")
         return FunctionalTucker(
-            self.box, core * unit, tuple(series), None, self.tol, self.evaluations, self.converged, self.messages
+            self.box, core, tuple(series), None, self.tol, self.evaluations, self.converged, self.messages
         )
 
     def summary(self) -> str:

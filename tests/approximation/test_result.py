@@ -70,6 +70,8 @@ def test_a_derivative_is_in_the_same_form():
     values = slope.factors({"x": 0.5 + 0.5 * nodes})["x"]
     np.testing.assert_allclose(values.T @ (weights[:, None] / 2 * values), np.eye(values.shape[1]), atol=1e-9)
     np.testing.assert_allclose(slope(0.3, 1.5), 20 * np.cos(6) * np.exp(1.5), rtol=1e-6)
+    with pytest.raises(pt.DataError, match=r"derivative\('x'\): it is too large for float64"):
+        pt.approximate(lambda x: 1e308 * np.cos(20 * x), {"x": (0, 1)}).derivative("x")
 
 
 def test_frozen_and_described(a):
