@@ -32,8 +32,8 @@ class Periodic(AbstractStationaryKernel):
 
     Args:
         period: in the coordinate's unit (days on a time axis, or a string such as ``"365.25D"``); a number is where
-            learning starts, ``pt.fixed(365.25)`` holds it, None starts from the strongest cycle of the data's means
-            along the mode.
+            learning starts, ``pt.fixed(365.25)`` holds it, None starts each component from another of the strongest
+            cycles that the data have along the mode.
         lengthscale: as an angle in the cycle, without a unit: the function has about 1 / lengthscale bumps in a period.
             Learned for each component by default.
         variance: of the function, in squared data units; learned in one mode of a term only.
@@ -137,8 +137,8 @@ class Cosine(AbstractStationaryKernel):
     such products are a `SpectralMixture`. State size 2, exact.
 
     Args:
-        period: in the coordinate's unit (days on a time axis, or a string such as ``"12.42h"``). None: learned, from
-            the strongest cycle of the data's means along the mode.
+        period: in the coordinate's unit (days on a time axis, or a string such as ``"12.42h"``). None: learned, each
+            component's from another of the strongest cycles that the data have along the mode.
         variance: of the function, in squared data units; learned in one mode of a term only.
         shared: one period for all components of a term instead of one each.
 
