@@ -14,10 +14,10 @@ from probtensor.kernels.rbf import RBF
 def SpectralMixture(n: int, envelope: AbstractKernel | None = None) -> AbstractKernel:
     """A sum of n waves, each times an envelope: the kernel ``Cosine() * envelope + ... + Cosine() * envelope``.
 
-    Use it to find cycles whose periods nobody knows. Periods start from the strongest cycles that the data
-    have along the mode, and each wave has a variance of its own. With the default envelope the spectral density is a mixture
-    of Gaussians, at 1 / period and as wide as 1 / (2 pi lengthscale). State size 2 n times that of the envelope: 12 n
-    by default, 4 n with ``Matern(3/2)``, which is exact and cheaper.
+    Use it to find cycles whose periods nobody knows. Periods start from the strongest cycles that the
+    data have along the mode, and each wave has a variance of its own. With the default envelope the spectral density is
+    a mixture of Gaussians, at 1 / period and as wide as 1 / (2 pi lengthscale). State size 2 n times that of the
+    envelope: 12 n by default, 4 n with ``Matern(3/2)``, which is exact and cheaper.
 
     Args:
         n: number of waves.
