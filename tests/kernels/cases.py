@@ -44,6 +44,11 @@ KERNELS = {
 }
 #: What costs most to compile and says what the others say is for the slow run.
 _LONG = (
+    "periodic",
+    "(matern + periodic) * matern",
+    "two cycles",
+    "mixture",
+    "walk * walk + linear",
     "matern * periodic + matern",
     "(periodic + matern) * periodic",
     "three materns",
@@ -54,8 +59,7 @@ _LONG = (
     "linear + matern",
     "integrated walk * matern",
 )
-every_kernel = pytest.mark.parametrize("name", KERNELS)
-every_kernel_but_long_ones = pytest.mark.parametrize(
+every_kernel = pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow if name in _LONG else ()) for name in KERNELS]
 )
 

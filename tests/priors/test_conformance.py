@@ -52,7 +52,7 @@ forgetting = [
 ]
 every_prior_and_size = pytest.mark.parametrize(("name", "T"), SIZES)
 every_kernel = pytest.mark.parametrize("kernel", KERNELS)
-processes = pytest.mark.parametrize("name", [name for name in CASES if "matern" in name or "sum" in name])
+processes = marked([name for name in CASES if "matern" in name or "sum" in name])
 
 
 def expected(case, raw, points, sites, new_points=()):
