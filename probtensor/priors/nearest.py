@@ -273,7 +273,7 @@ def index_size(draws: Float[Array, "rows R S"], neighbours: int) -> int:
 
 
 def _coloured(field: Field, place: Int[Array, "T"], white: Float[Array, "rows R"]) -> Float[Array, "T R"]:
-    return field.coloured(white)[place]
+    return jnp.where(place[:, None] >= 0, field.coloured(white)[place], jnp.nan)
 
 
 class _AtRows(NamedTuple):
