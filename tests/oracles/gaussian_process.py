@@ -73,6 +73,12 @@ def posterior(prior_mean, K, eta, precision):
     return Posterior(prior_mean + shift, covariance, float(log_normaliser))
 
 
+def divergence(found, eta, precision):
+    """Kullback-Leibler divergence of a posterior from its prior, E[log sites] - log_normaliser; K may be singular."""
+    P, h, m = block_diagonal(precision), eta.ravel(), found.mean
+    return float(h @ m - 0.5 * np.sum(P * (found.covariance + np.outer(m, m))) - found.log_normaliser)
+
+
 def predict(prior_mean, K, eta, precision, T):
     """The same where only the first T levels have sites: K and prior_mean cover training and new levels."""
     M = len(K) // eta.shape[1] - T

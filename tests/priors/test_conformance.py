@@ -216,7 +216,11 @@ def test_divergence_from_the_prior(name):
         result = run(prior, points, sites)
         mean, K = CASES[name].gaussian(raw_of(prior), points)
         exact = oracle.posterior(mean, K, *sites)
-        kl = oracle.kl(exact.mean, exact.covariance, mean, K) if K.any() else 0.0
+        # Seven levels of a wave or a line have two degrees of freedom: their covariance has no inverse.
+        if name.endswith(("cosine", "linear")):
+            kl = oracle.divergence(exact, *sites)
+        else:
+            kl = oracle.kl(exact.mean, exact.covariance, mean, K) if K.any() else 0.0
         assert_close(result.kl, kl)
         assert result.kl >= -tolerance() * max(1.0, abs(float(result.log_normaliser)))
 
