@@ -18,12 +18,9 @@ _DAYS = {
     ("h", "H", "hour", "hours"): 1 / 24,
     ("D", "d", "day", "days"): 1.0,
     ("W", "w", "week", "weeks"): 7.0,
-    ("month", "months"): YEAR / 12,
-    ("Y", "y", "year", "years"): YEAR,
 }
-_UNITS = {spelling: days for spellings, days in _DAYS.items() for spelling in spellings}
-#: Units that depend on the calendar.
-_OF_YEARS = ("month", "months", "Y", "y", "year", "years")
+#: Years in a unit, whose days depend on the calendar.
+_YEARS = {("month", "months"): 1 / 12, ("Y", "y", "year", "years"): 1.0}
 _PART = re.compile(r"\s*(\d+\.?\d*|\.\d+)\s*([A-Za-z]+)")
 
 
@@ -33,7 +30,7 @@ def in_days(text: str, year: float = YEAR) -> float:
     Raises:
         ModelError: the text is not a duration, or could be minutes as well as months.
     """
-    parts = _PART.findall(text)
+    parts, units = _PART.findall(text), _units(year)
     known = "ns, us, ms, s, min, h, D, W, months, Y"
     if not parts or _PART.sub("", text).strip():
         raise ModelError(
@@ -44,6 +41,12 @@ def in_days(text: str, year: float = YEAR) -> float:
             raise ModelError(
                 f"{text!r} could be minutes or months; write '{number}min' or '{number} months'. Units: {known}"
             )
-        if unit not in _UNITS:
+        if unit not in units:
             raise ModelError(f"{text!r} is not a duration: there is no unit {unit!r}; units: {known}")
-    return sum(float(number) * _UNITS[unit] * (year / YEAR if unit in _OF_YEARS else 1.0) for number, unit in parts)
+    return sum(float(number) * units[unit] for number, unit in parts)
+
+
+def _units(year: float) -> dict[str, float]:
+    """Days in every spelling of every unit, in a calendar with years of so many days."""
+    in_days = {**_DAYS, **{spellings: years * year for spellings, years in _YEARS.items()}}
+    return {spelling: days for spellings, days in in_days.items() for spelling in spellings}

@@ -140,14 +140,15 @@ def number_of(declaration: Any, axis: Axis | None, name: str) -> float:
     return value
 
 
+#: numpy's units whose letter is not that of a duration in words.
+_NUMPY_UNITS = {"m": "min", "M": " months"}
+
+
 def _as_text(duration: datetime.timedelta | np.timedelta64) -> str:
-    """A duration in words; a calendar's years and months stay such."""
-    if isinstance(duration, datetime.timedelta):
-        return f"{duration / datetime.timedelta(days=1)!r}D"
-    unit, number = np.datetime_data(duration.dtype)[0], duration.astype(int)
-    if unit in ("Y", "M"):
-        return f"{number}{'Y' if unit == 'Y' else ' months'}"
-    return f"{float(duration / np.timedelta64(1, 's')) / 86400!r}D"
+    """A duration in words: a whole number of its own unit, so that a calendar's years and months stay such."""
+    duration = np.timedelta64(duration)
+    unit, count = np.datetime_data(duration.dtype)
+    return f"{duration.astype(int) * count}{_NUMPY_UNITS.get(unit, unit)}"
 
 
 def middle(distribution: Any) -> float:

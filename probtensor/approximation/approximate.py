@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +15,7 @@ from probtensor.approximation.box import Box
 from probtensor.approximation.sampling import Sampler, spread
 from probtensor.approximation.search import Check
 from probtensor.approximation.tucker import ErrorEstimate, FunctionalTucker
-from probtensor.errors import ModelError, ProbtensorWarning
+from probtensor.errors import ModelError, warn
 from probtensor.typing import Float
 
 #: Rounds of fit, check and refinement; each tightens the tolerance of the next fit by TIGHTER.
@@ -97,7 +96,7 @@ def approximate(
     result = _refined(sampler, asked, float(tol), int(seed))
     if not result.converged:
         reached = f"reached {result.error.relative:.1e}, not tol={tol:g}. " if result.error and sampler.largest else ""
-        warnings.warn(f"approximate: {reached}{' '.join(result.messages)}", ProbtensorWarning, stacklevel=2)
+        warn(f"approximate: {reached}{' '.join(result.messages)}")
     return result
 
 

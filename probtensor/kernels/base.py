@@ -39,8 +39,9 @@ class Start(NamedTuple):
     periods: tuple[float, ...] = ()
 
     def lengthscale(self, declared: Declaration, shared: bool, axis: Axis) -> Parameter:
-        """A number for each component or one for all."""
-        return hyperparameters.bind(declared, one_or_each(self.lengthscales, shared), "lengthscale", axis)
+        """A number for each component, or for all one that starts from their geometric mean."""
+        scales = np.exp(np.log(self.lengthscales).mean(keepdims=True)) if shared else self.lengthscales
+        return hyperparameters.bind(declared, scales, "lengthscale", axis)
 
     def cycles(self, number: int) -> tuple[float, ...]:
         """So many periods to start from, at least.
@@ -56,9 +57,9 @@ class Start(NamedTuple):
         return hyperparameters.bind(declared, self.variances, "variance", held=not self.carries_variance)
 
 
-def one_or_each(values: np.ndarray, shared: bool) -> np.ndarray:
-    """The components' values, or their geometric mean alone."""
-    return np.exp(np.log(values).mean(keepdims=True)) if shared else values
+def per_component(values: Float[Array, "R"], like: Float[Array, "..."]) -> Float[Array, "R ..."]:
+    """One value for each component, to be broadcast against an array of coordinates or distances."""
+    return values.reshape((-1,) + (1,) * like.ndim)
 
 
 class AbstractKernel(eqx.Module):
@@ -129,6 +130,10 @@ class AbstractKernel(eqx.Module):
 
         return Product(joined(Product, self, other)) if isinstance(other, AbstractKernel) else NotImplemented
 
+    def factors(self) -> tuple[AbstractKernel, ...]:
+        """The kernels of which it is made by sums and products, each once."""
+        return (self,)
+
     def products(self) -> tuple[tuple[AbstractKernel, ...], ...]:
         """Its expansion as a sum of products."""
         return ((self,),)
@@ -179,7 +184,7 @@ class AbstractStationaryKernel(AbstractKernel):
 
 def check_of_several(kernel: AbstractKernel, names: Sequence[str]) -> None:
     """Raises ModelError for a kernel that is none of the distance over several coordinates, which have these names."""
-    for part in factors(kernel):
+    for part in kernel.factors():
         if part.on_a_line and len(names) > 1:
             own = type(part).__name__
             elsewhere = (
@@ -191,8 +196,3 @@ def check_of_several(kernel: AbstractKernel, names: Sequence[str]) -> None:
                 f"{own} is a covariance along one coordinate, and not of a distance over {', '.join(names)} together; "
                 f"{elsewhere}"
             )
-
-
-def factors(kernel: AbstractKernel) -> list[AbstractKernel]:
-    """The kernels of which it is made by sums and products."""
-    return [part for product in kernel.products() for part in product]

@@ -56,6 +56,10 @@ class _OfParts(AbstractKernel):
         taken = itertools.accumulate((part.open_periods for part in self.parts), initial=0)
         return [known[n:] for n in itertools.islice(taken, len(self.parts))]
 
+    def factors(self) -> tuple[AbstractKernel, ...]:
+        """Those of all parts."""
+        return tuple(factor for part in self.parts for factor in part.factors())
+
     @property
     def open_periods(self) -> int:
         """Those of all parts."""
@@ -179,18 +183,19 @@ class Product(_OfParts):
         here, there, deterministic = first.state_root(at), first.state_root(at + step), first.deterministic
         for part in self.parts[1:]:
             F_part, root_Q_part = part.transition(at, step)
+            here_part, there_part = part.state_root(at), part.state_root(at + step)
             # With P before and N after the step, N1 kron N2 - F1 P1 F1' kron F2 P2 F2' as a sum of squares,
             # F1 P1 F1' kron Q2 + Q1 kron N2. Where one part is deterministic one square is zero and the other's root
             # has the right shape.
             if deterministic:
                 root_Q = _kron(there, root_Q_part)
             elif part.deterministic:
-                root_Q = _kron(root_Q, part.state_root(at + step))
+                root_Q = _kron(root_Q, there_part)
             else:
-                left = _kron(F @ here, root_Q_part), _kron(root_Q, part.state_root(at + step))
+                left = _kron(F @ here, root_Q_part), _kron(root_Q, there_part)
                 root_Q = _square(jnp.concatenate(left, axis=-1))
-            F, here = _kron(F, F_part), _kron(here, part.state_root(at))
-            there, deterministic = _kron(there, part.state_root(at + step)), deterministic and part.deterministic
+            F, here, there = _kron(F, F_part), _kron(here, here_part), _kron(there, there_part)
+            deterministic = deterministic and part.deterministic
         return F, root_Q
 
 

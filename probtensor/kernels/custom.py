@@ -14,7 +14,7 @@ import numpy as np
 from probtensor.axes import Axis
 from probtensor.errors import ModelError
 from probtensor.hyperparameters import Declaration
-from probtensor.kernels.base import AbstractKernel, AbstractStationaryKernel, Start
+from probtensor.kernels.base import AbstractKernel, AbstractStationaryKernel, Start, per_component
 from probtensor.typing import Array, Float
 
 
@@ -72,9 +72,8 @@ class Custom(AbstractStationaryKernel):
 
     def covariance(self, distance: Float[Array, "..."]) -> Float[Array, "R ..."]:
         """variance * function(d / lengthscale)."""
-        shape = (-1,) + (1,) * distance.ndim
-        scaled = distance[None] / self.lengthscale.value.reshape(shape)
-        return self.variance.value.reshape(shape) * self.function(scaled)
+        scaled = distance[None] / per_component(self.lengthscale.value, distance)
+        return per_component(self.variance.value, distance) * self.function(scaled)
 
     @property
     def markovian(self) -> bool:
@@ -121,7 +120,7 @@ def check_positive_definite(
     """
     if kernel.markovian:
         return
-    every = points[:: -(-len(points) // _CHECKED)], points[:_CHECKED]
+    every = [points] if len(points) <= _CHECKED else [points[:: -(-len(points) // _CHECKED)], points[:_CHECKED]]
     for factor, some in itertools.product(_FACTORS, every):
         for matrix in np.asarray(covariance(_stretched(kernel, factor), some), dtype=float):
             values = np.linalg.eigvalsh(matrix)

@@ -15,7 +15,7 @@ from probtensor import hyperparameters
 from probtensor.axes import Axis
 from probtensor.errors import ModelError
 from probtensor.hyperparameters import Fixed, Parameter
-from probtensor.kernels.base import AbstractKernel, Start, check_of_several, factors
+from probtensor.kernels.base import AbstractKernel, Start, check_of_several
 from probtensor.kernels.combinations import expanded
 from probtensor.kernels.custom import check_positive_definite
 from probtensor.kernels.metric import (
@@ -151,7 +151,7 @@ class On(AbstractFieldKernel):
                     "...]) for it"
                 )
         check_of_several(self.kernel, self.own_dims)
-        for part in factors(self.kernel):
+        for part in self.kernel.factors():
             if not part.stationary:
                 raise ModelError(
                     f"Local: {type(part).__name__} is no kernel of distance; use pt.CP(1, modes="

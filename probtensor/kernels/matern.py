@@ -15,7 +15,7 @@ from probtensor.axes import Axis
 from probtensor.errors import ModelError
 from probtensor.hyperparameters import Declaration
 from probtensor.kernels import driven
-from probtensor.kernels.base import AbstractStationaryKernel, Start
+from probtensor.kernels.base import AbstractStationaryKernel, Start, per_component
 from probtensor.typing import Array, Float
 
 #: The smoothnesses that have a state-space form here, as numbers of states.
@@ -66,9 +66,8 @@ class Matern(AbstractStationaryKernel):
 
     def covariance(self, distance: Float[Array, "..."]) -> Float[Array, "R ..."]:
         """variance * exp(-s) * polynomial(s), with s = sqrt(2 nu) distance / lengthscale."""
-        shape = (-1,) + (1,) * distance.ndim
-        s = jnp.minimum(self._rate().reshape(shape) * distance[None], driven.FORGOTTEN)
-        return self.variance.value.reshape(shape) * polynomial(SERIES[self.nu], s) * jnp.exp(-s)
+        s = jnp.minimum(per_component(self._rate(), distance) * distance[None], driven.FORGOTTEN)
+        return per_component(self.variance.value, distance) * polynomial(SERIES[self.nu], s) * jnp.exp(-s)
 
     @property
     def state_size(self) -> int:

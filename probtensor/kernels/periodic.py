@@ -12,7 +12,7 @@ from probtensor import hyperparameters
 from probtensor.axes import Axis
 from probtensor.errors import ModelError
 from probtensor.hyperparameters import Declaration, Parameter
-from probtensor.kernels.base import AbstractStationaryKernel, Start
+from probtensor.kernels.base import AbstractStationaryKernel, Start, per_component
 from probtensor.typing import Array, Float
 
 #: Harmonics beyond the order at which the recurrence for Bessel functions starts, and those that `truncated` counts.
@@ -77,8 +77,7 @@ class Periodic(AbstractStationaryKernel):
 
     def covariance(self, distance: Float[Array, "..."]) -> Float[Array, "R ..."]:
         """variance * exp(-2 sin(pi d / period)^2 / lengthscale^2)."""
-        shape = (-1,) + (1,) * distance.ndim
-        period, lengthscale, variance = (value.reshape(shape) for value in self._values())
+        period, lengthscale, variance = (per_component(value, distance) for value in self._values())
         return variance * jnp.exp(-2 * (jnp.sin(jnp.pi * _phase(distance[None] / period)) / lengthscale) ** 2)
 
     def circle(self) -> Float[Array, "R"]:
@@ -169,7 +168,7 @@ class Cosine(AbstractStationaryKernel):
 
     def covariance(self, distance: Float[Array, "..."]) -> Float[Array, "R ..."]:
         """variance * cos(2 pi d / period)."""
-        period, variance = (value.reshape((-1,) + (1,) * distance.ndim) for value in self._values())
+        period, variance = (per_component(value, distance) for value in self._values())
         return variance * jnp.cos(2 * jnp.pi * _phase(distance[None] / period))
 
     def circle(self) -> Float[Array, "R"]:

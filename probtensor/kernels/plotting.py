@@ -12,7 +12,7 @@ from probtensor.axes import Axis
 from probtensor.durations import in_days
 from probtensor.errors import ModelError
 from probtensor.hyperparameters import Fixed, Parameter, middle, number_of
-from probtensor.kernels.base import AbstractKernel, Start, factors
+from probtensor.kernels.base import AbstractKernel, Start
 from probtensor.typing import Float
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _axis(extent: float) -> Axis:
 
 def _longest(kernel: AbstractKernel, axis: Axis) -> float:
     """The longest lengthscale or period that is declared; 1 / `_SCALES` if none is."""
-    declared = [getattr(part, "period" if part.cyclic else "lengthscale", None) for part in factors(kernel)]
+    declared = [getattr(part, "period" if part.cyclic else "lengthscale", None) for part in kernel.factors()]
     return max((_number(d, axis) for d in declared if d is not None), default=1 / _SCALES)
 
 

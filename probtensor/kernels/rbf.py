@@ -14,7 +14,7 @@ from probtensor.axes import Axis
 from probtensor.errors import ModelError
 from probtensor.hyperparameters import Declaration
 from probtensor.kernels import driven
-from probtensor.kernels.base import AbstractStationaryKernel, Start
+from probtensor.kernels.base import AbstractStationaryKernel, Start, per_component
 from probtensor.typing import Array, Float
 
 #: Numbers of states: below five a numerator costs more accuracy than it gains.
@@ -70,7 +70,7 @@ class RBF(AbstractStationaryKernel):
 
     def covariance(self, distance: Float[Array, "..."]) -> Float[Array, "R ..."]:
         """variance * exp(-d^2 / (2 lengthscale^2)), exact."""
-        lengthscale, variance = (value.reshape((-1,) + (1,) * distance.ndim) for value in self._values())
+        lengthscale, variance = (per_component(value, distance) for value in self._values())
         return variance * jnp.exp(-0.5 * (distance[None] / lengthscale) ** 2)
 
     @property

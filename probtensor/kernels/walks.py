@@ -15,7 +15,7 @@ import numpy as np
 
 from probtensor.axes import Axis
 from probtensor.hyperparameters import Declaration
-from probtensor.kernels.base import AbstractKernel, Start
+from probtensor.kernels.base import AbstractKernel, Start, per_component
 from probtensor.typing import Array, Float
 
 
@@ -43,7 +43,7 @@ class _FromAnOrigin(AbstractKernel):
     def _scaled(self, x: Float[Array, "..."]) -> Float[Array, "R ..."]:
         assert self.origin is not None
         away = x - self.origin.astype(x.dtype)
-        return away[None] / self._values()[0].reshape((-1,) + (1,) * x.ndim)
+        return away[None] / per_component(self._values()[0], x)
 
     def _same_side(
         self, x: Float[Array, "..."], y: Float[Array, "..."]
@@ -86,7 +86,7 @@ class RandomWalk(_FromAnOrigin):
     def between(self, x: Float[Array, "..."], y: Float[Array, "..."]) -> Float[Array, "R ..."]:
         """variance * (1 + the part of the way that both share)."""
         _, _, near, _ = self._same_side(x, y)
-        return self._values()[1].reshape((-1,) + (1,) * (near.ndim - 1)) * (1 + near)
+        return per_component(self._values()[1], near[0]) * (1 + near)
 
     @property
     def state_size(self) -> int:
@@ -152,7 +152,7 @@ class IntegratedRandomWalk(_FromAnOrigin):
     def between(self, x: Float[Array, "..."], y: Float[Array, "..."]) -> Float[Array, "R ..."]:
         """The lines' covariance, and that of the walk where both are on one side."""
         u, v, near, far = self._same_side(x, y)
-        variance = self._values()[1].reshape((-1,) + (1,) * (u.ndim - 1))
+        variance = per_component(self._values()[1], u[0])
         return variance * (1 + u * v + near**2 * (3 * far - near) / 6)
 
     @property
@@ -266,7 +266,7 @@ class Linear(_FromAnOrigin):
     def between(self, x: Float[Array, "..."], y: Float[Array, "..."]) -> Float[Array, "R ..."]:
         """variance * (1 + u v)."""
         product = self._scaled(x) * self._scaled(y)
-        return self._values()[1].reshape((-1,) + (1,) * (product.ndim - 1)) * (1 + product)
+        return per_component(self._values()[1], product[0]) * (1 + product)
 
     @property
     def state_size(self) -> int:

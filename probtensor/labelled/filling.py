@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from probtensor.errors import DataError, ModelError, ProbtensorWarning
+from probtensor.errors import DataError, ModelError, warn
 from probtensor.labelled import alignment, arguments, coordinates, storage
 from probtensor.labelled.encode import Encoded
 
@@ -76,11 +75,9 @@ def _warn_of_unseen(seen: xr.DataArray) -> None:
     along = times[0] if times else longest
     never = int((~seen.any(str(along))).sum()) if seen.ndim > 1 else 0
     if never:
-        warnings.warn(
+        warn(
             f"{never} sites were never observed along {along!r} and are filled too; give where= to leave them missing, "
             f"for example where=data.notnull().any({along!r})",
-            ProbtensorWarning,
-            stacklevel=4,
         )
 
 

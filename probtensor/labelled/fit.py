@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +13,7 @@ import xarray as xr
 
 from probtensor.engines.collapsed import fit as collapsed
 from probtensor.engines.message_passing import MessagePassing, Progress
-from probtensor.errors import ModelError, ProbtensorWarning
+from probtensor.errors import ModelError, warn
 from probtensor.labelled import arguments, filling
 from probtensor.labelled.encode import Encoded, encode
 from probtensor.labelled.posterior import Posterior
@@ -100,7 +99,7 @@ def _fit(
     for term in declared.terms:
         if isinstance(term, Local):
             term.check(int(encoded.seen.sum()))
-    scale = automatic.scale_of(observations)
+    scale = automatic.scale_of(observations, cycles=declared.open_periods > 0)
     if rank.is_open(declared):
         names = tuple(encoded.coordinates)
         choice = rank.choose(declared, axes, names, observations, likelihood, engine, scale, seed, _LOG.info)
@@ -142,11 +141,9 @@ def _warn_of_unread(modes: tuple[str, ...], encoded: Encoded) -> None:
     read = {dimension for name in modes for dimension in encoded.dimensions(name)}
     unread = [n for n, c in encoded.coordinates.items() if n not in read and len(c.labels) > 1]
     if unread:
-        warnings.warn(
+        warn(
             f"no term reads mode {unread[0]!r}: the model says the same for all its levels. Add a term with it, or "
             "average over it first",
-            ProbtensorWarning,
-            stacklevel=4,
         )
 
 

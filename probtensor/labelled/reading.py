@@ -245,7 +245,7 @@ def _rows(prior: Any, term: int, mode: str, unit: str, variance_unit: str) -> li
 
 def _part_names(kernel: Any) -> dict[int, str]:
     """Names of the parts of a sum or product of kernels, by identity: their kinds, numbered where there are several."""
-    parts = _leaves(kernel) if isinstance(kernel, Sum | Product) else []
+    parts = kernel.factors() if isinstance(kernel, Sum | Product) else ()
     kinds = [type(part).__name__ for part in parts]
     seen: Counter[str] = Counter()
     labels = {}
@@ -253,10 +253,6 @@ def _part_names(kernel: Any) -> dict[int, str]:
         seen[kind] += 1
         labels[id(part)] = kind if kinds.count(kind) == 1 else f"{kind} {seen[kind]}"
     return labels
-
-
-def _leaves(kernel: Any) -> list[Any]:
-    return [leaf for part in kernel.parts for leaf in _leaves(part)] if isinstance(kernel, Sum | Product) else [kernel]
 
 
 def _owner(tree: Any, path: Sequence[Any]) -> Any:

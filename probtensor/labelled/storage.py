@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
 
-from probtensor.errors import ProbtensorWarning
+from probtensor.errors import warn
 
 #: Encodings that describe how numbers are packed into integers.
 _PACKING = ("dtype", "scale_factor", "add_offset", "_FillValue", "missing_value", "_Unsigned")
@@ -31,11 +30,9 @@ def encoding(name: str, given: dict[str, Any], values: np.ndarray, sd: np.ndarra
     if reason is None:
         return dict(given)
     if "scale_factor" in given:
-        warnings.warn(
+        warn(
             f"{name!r} came packed as {stored} in steps of {given['scale_factor']:.6g}; {reason}, so it will be stored "
             "as plain floating-point numbers. To pack it, set its encoding before writing",
-            ProbtensorWarning,
-            stacklevel=5,
         )
     return {k: v for k, v in given.items() if k not in _PACKING}
 

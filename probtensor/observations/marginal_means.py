@@ -40,16 +40,20 @@ def marginal_means(observations: Observations) -> dict[str, Means]:
     return _means(domain, _clipped(values, weights > 0), weights)
 
 
-def mixed_means(observations: Observations, rng: np.random.Generator) -> dict[str, Means]:
-    """The same of values about their mean, each times a random sign for each level of the other modes.
+def mixed_means(observations: Observations, number: int) -> list[dict[str, Means]]:
+    """So many times the same of values about their mean, each times a random sign for each level of the other modes.
 
     What the other modes' levels have in opposite phases cancels in marginal means, but not in these.
     """
-    domain = observations.domain
+    domain, rng = observations.domain, np.random.default_rng(0)
     values, weights = np.asarray(observations.values, dtype=float), np.asarray(observations.weights, dtype=float)
     seen = weights > 0
     values = _clipped(values, seen)
     values = np.where(seen, values - np.average(values, weights=weights), 0.0)
+    return [_mixed(domain, values, weights, rng) for _ in range(number)]
+
+
+def _mixed(domain: Domain, values: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> dict[str, Means]:
     base = _base(domain)
     signs = {name: rng.choice([-1.0, 1.0], len(domain.points[name])) for name in base.values()}
     for place, name in base.items():
@@ -60,9 +64,8 @@ def mixed_means(observations: Observations, rng: np.random.Generator) -> dict[st
             shape[place] = values.shape[place]
             values = values * signs[name][: shape[place]].reshape(shape)
     found = _means(domain, values, weights)
-    return {
-        n: own._replace(mean=own.mean * signs[n][np.isin(domain.points[n], own.points)]) for n, own in found.items()
-    }
+    back = {name: signs[name][np.isin(domain.points[name], own.points)] for name, own in found.items()}
+    return {name: own._replace(mean=own.mean * back[name]) for name, own in found.items()}
 
 
 def _base(domain: Domain) -> dict[int, str]:

@@ -32,8 +32,7 @@ def periods(observations: Observations) -> dict[str, tuple[float, ...]]:
 
     Modes with fewer than 10 observed levels are left out, and derived and joined ones. Cost O(N + T log T).
     """
-    rng = np.random.default_rng(0)
-    every = [marginal_means(observations), *(mixed_means(observations, rng) for _ in range(_MIXED))]
+    every = [marginal_means(observations), *mixed_means(observations, _MIXED)]
     found = {}
     for name, (points, _, weight) in every[0].items():
         found[name] = strongest(points, np.stack([means[name].mean for means in every]), weight)

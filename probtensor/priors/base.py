@@ -142,9 +142,12 @@ class AbstractModePrior(eqx.Module):
         Affine; what it needs of the hyper-parameters is computed once. Points must be distinct.
         """
 
-    @abc.abstractmethod
     def improve(self, points: Float[Array, "T ..."], sites: Sites) -> Self:
-        """Hyper-parameters with a closed-form update, updated: never lowers the log-normaliser plus log prior."""
+        """Hyper-parameters with a closed-form update, updated: never lowers the log-normaliser plus log prior.
+
+        Most priors have none.
+        """
+        return self
 
     def outside(self, points: np.ndarray) -> Outside | None:
         """The first of these points at which this prior (bound) says nothing, which is a question to refuse.

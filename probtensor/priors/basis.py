@@ -11,7 +11,6 @@ from probtensor.errors import ModelError
 from probtensor.kernels.base import AbstractKernel, Start
 from probtensor.kernels.matern import Matern
 from probtensor.kernels.metric import Metric
-from probtensor.priors.base import Sites
 from probtensor.priors.features.base import AbstractFeatures
 from probtensor.priors.laying import (
     Wanted,
@@ -23,7 +22,6 @@ from probtensor.priors.laying import (
     lay_polynomials,
 )
 from probtensor.priors.weighted import AbstractWeighted, Parts
-from probtensor.typing import Array, Float
 
 _KINDS = ("hilbert", "chebyshev", "legendre", "fourier")
 _POLYNOMIALS = ("chebyshev", "legendre")
@@ -117,7 +115,3 @@ class Basis(AbstractWeighted):
         """Kernel, coordinates and functions."""
         assert self.kernel is not None and self.metric is not None and self.features is not None
         return Parts(self.kernel, self.metric, self.features)
-
-    def improve(self, points: Float[Array, "T ..."], sites: Sites) -> Basis:
-        """Nothing in closed form."""
-        return self

@@ -183,10 +183,6 @@ class Constant(AbstractModePrior):
         """Ones."""
         return Colouring(_ones, points)
 
-    def improve(self, points: Float[Array, "T ..."], sites: Sites) -> Constant:
-        """Nothing to learn."""
-        return self
-
 
 def _value_at(values: Float[Array, "R"], sites: Sites) -> Float[Array, ""]:
     """Log of the sites' product where every level has these values."""

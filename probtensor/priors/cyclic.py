@@ -11,11 +11,9 @@ from probtensor.errors import ModelError
 from probtensor.kernels.base import AbstractKernel, Start
 from probtensor.kernels.matern import Matern
 from probtensor.kernels.metric import Metric
-from probtensor.priors.base import Sites
 from probtensor.priors.features.base import AbstractFeatures
 from probtensor.priors.laying import Wanted, by_coordinate, check_declared, check_period, lay_circle
 from probtensor.priors.weighted import AbstractWeighted, Parts
-from probtensor.typing import Array, Float
 
 
 class Cyclic(AbstractWeighted):
@@ -74,7 +72,3 @@ class Cyclic(AbstractWeighted):
         """Kernel, circle and harmonics."""
         assert self.kernel is not None and self.metric is not None and self.features is not None
         return Parts(self.kernel, self.metric, self.features)
-
-    def improve(self, points: Float[Array, "T ..."], sites: Sites) -> Cyclic:
-        """Nothing in closed form."""
-        return self

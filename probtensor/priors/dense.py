@@ -228,10 +228,6 @@ class Dense(AbstractModePrior):
         """The root of the covariance times the noise."""
         return Colouring(_spread, one_by_one(cholesky, self._covariance(points, points)))
 
-    def improve(self, points: Float[Array, "T ..."], sites: Sites) -> Dense:
-        """Nothing in closed form."""
-        return self
-
 
 def _spread(root: Float[Array, "R T T"], white: Float[Array, "T R"]) -> Float[Array, "T R"]:
     return jnp.einsum("rts,sr->tr", root, white)

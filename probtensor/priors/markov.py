@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from probtensor.axes import Axis
 from probtensor.errors import ModelError
-from probtensor.kernels.base import AbstractKernel, Start, factors
+from probtensor.kernels.base import AbstractKernel, Start
 from probtensor.priors.base import AbstractModePrior, Belief, Colouring, Marginals, Sites, divergence, with_empty_sites
 from probtensor.statespace.chain import Chain, discretise, run
 from probtensor.statespace.smoothing import draw, posterior_chain, smooth
@@ -32,7 +32,7 @@ class Markov(AbstractModePrior):
 
     def bind(self, axis: Axis, start: Start) -> Markov:
         """Binds the kernel."""
-        for part in factors(self.kernel):
+        for part in self.kernel.factors():
             if not part.markovian:
                 raise ModelError(
                     f"Markov: {type(part).__name__} has no state-space form; use pt.Dense(kernel) for up to some "
@@ -72,10 +72,6 @@ class Markov(AbstractModePrior):
         """The chain driven by the noise."""
         order = jnp.argsort(points)
         return Colouring(_driven, discretise(self.kernel, points[order]), jnp.argsort(order))
-
-    def improve(self, points: Float[Array, "T"], sites: Sites) -> Markov:
-        """Nothing in closed form."""
-        return self
 
 
 def _driven(chain: Chain, back: Int[Array, "T"], white: Float[Array, "T R S"]) -> Float[Array, "T R"]:

@@ -209,7 +209,7 @@ class Nearest(AbstractModePrior):
             cov = jnp.einsum("mrs,mqs->mrq", drawn, drawn) / draws.shape[-1]
             return Marginals(mean, cov + jax.vmap(jnp.diag)(variance))
 
-        return in_chunks(few, new_points, R, index_size(draws, self.neighbours))
+        return in_chunks(few, new_points, R, draws.shape[-1] * (self.neighbours + 1))
 
     def sample(self, belief: Belief, new_points: Float[Array, "M ..."], key: Key, n: int) -> Float[Array, "n M R"]:
         """Draws at the levels, then at the new points one after the other."""
@@ -261,15 +261,6 @@ class Nearest(AbstractModePrior):
         """The levels one chunk after the other, driven by the noise."""
         hoods = self._parts()[1]
         return Colouring(_coloured, self._field(points.dtype), hoods.place(points))
-
-    def improve(self, points: Float[Array, "T ..."], sites: Sites) -> Nearest:
-        """Nothing in closed form."""
-        return self
-
-
-def index_size(draws: Float[Array, "rows R S"], neighbours: int) -> int:
-    """Numbers that are gathered for one component of one new point."""
-    return draws.shape[-1] * (neighbours + 1)
 
 
 def _coloured(field: Field, place: Int[Array, "T"], white: Float[Array, "rows R"]) -> Float[Array, "T R"]:

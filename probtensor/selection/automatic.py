@@ -337,12 +337,15 @@ def _factors(
     yield from ((rank, modes) for rank in ranks)
 
 
-def scale_of(observations: Observations) -> DataScale:
-    """Mean and variance of the observed values, and the scale and the cycles on which they vary along each mode."""
+def scale_of(observations: Observations, cycles: bool = False) -> DataScale:
+    """Mean and variance of the observed values, and the scale on which they vary along each mode.
+
+    cycles: whether to look for their cycles, too, which no kernel of `Automatic` starts from.
+    """
     values = np.asarray(observations.values)[np.asarray(observations.weights) > 0]
     variance = float(values.var())
     if variance == 0:
         # Constant data have no scale of their own; a thousandth of their size stands for it.
         variance = float(1e-3 * values[0]) ** 2 or 1.0
-    scales, cycles = variogram.lengthscales(observations), spectrum.periods(observations)
-    return DataScale(float(values.mean()), variance, scales, cycles)
+    periods = spectrum.periods(observations) if cycles else {}
+    return DataScale(float(values.mean()), variance, variogram.lengthscales(observations), periods)

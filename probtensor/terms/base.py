@@ -9,11 +9,12 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import equinox as eqx
+import jax
 import numpy as np
 
 from probtensor.axes import Axis
 from probtensor.errors import ModelError
-from probtensor.kernels.base import Start
+from probtensor.kernels.base import AbstractKernel, Start
 from probtensor.observations.domain import Domain, Observations
 from probtensor.priors.base import AbstractModePrior, Belief, Marginals, Sites
 from probtensor.typing import Array, Float, Key
@@ -26,7 +27,8 @@ class DataScale(NamedTuple):
         mean: of the observed values.
         variance: of the observed values.
         lengthscales: mode name -> the scale on which its marginal means vary, in the axis's unit, where they show one.
-        periods: mode name -> periods of the strongest cycles in its marginal means, in the axis's unit.
+        periods: mode name -> periods of the data's strongest cycles along it, in the axis's unit; empty where no kernel
+            starts from them.
     """
 
     mean: float
@@ -87,6 +89,12 @@ class Sum(eqx.Module):
     def mode_names(self, available: Sequence[str]) -> tuple[str, ...]:
         """Every mode that any term reads, each once, derived ones included."""
         return tuple(dict.fromkeys(name for term in self.terms for name in term.mode_names(available)))
+
+    @property
+    def open_periods(self) -> int:
+        """How many periods its kernels have that start from the data."""
+        nodes = jax.tree.leaves(self.terms, is_leaf=lambda node: isinstance(node, AbstractKernel))
+        return sum(node.open_periods for node in nodes if isinstance(node, AbstractKernel))
 
 
 class Block(eqx.Module):

@@ -84,9 +84,7 @@ class Local(AbstractTerm):
         varying = [n for n in names if axis_of("Local", n, axes).size > 1]
         kernel = _on_each(self.kernel, varying or list(names[:1]))
         start = _SHARE * scale.variance
-        first, *others = (
-            kernel.bind(axes, available, FieldStart(f, start, dict(scale.periods)), True) for f in _FRACTIONS
-        )
+        first, *others = (kernel.bind(axes, available, FieldStart(f, start, scale.periods), True) for f in _FRACTIONS)
         neighbours = _NEIGHBOURS if self.neighbours is None else int(self.neighbours)
         return BoundLocal(first, tuple(available), neighbours, tuple(others))
 

@@ -252,6 +252,14 @@ def test_durations_of_any_kind(duration):
         Matern(1.5, lengthscale=duration).bind(AXIS, Start(LENGTHSCALES, VARIANCES, True))
 
 
+@pytest.mark.parametrize("duration", [np.timedelta64(250, "us"), datetime.timedelta(microseconds=250), "250us"])
+def test_short_durations(duration):
+    """Also those whose days take an exponent to write."""
+    days = Axis("t", "time", np.arange(9.0), "days", parse=in_days)
+    kernel = Matern(1.5, lengthscale=duration).bind(days, Start(LENGTHSCALES, VARIANCES, True))
+    np.testing.assert_allclose(kernel.lengthscale.value, 250e-6 / 86400, rtol=1e-4)
+
+
 def test_learning_starts_in_the_middle_of_a_prior():
     """At its median; where that is no length, at the default."""
     near = Matern(1.5, lengthscale=dist.LogNormal(np.log(3.0), 0.1), variance=dist.HalfCauchy(2.0))

@@ -83,7 +83,8 @@ def test_posterior_is_the_dense_gaussian(name, T, kind):
         means, covariances = oracle_all.marginal_means(R), oracle_all.marginal_covariances(R)
         # The sums over levels of a basis have the rounding errors of their largest part, which sharp data let grow; the
         # noise of some rounding errors that conditioning on neighbours adds is a hundredth of the sharp data's.
-        rounded_off = name.startswith(("basis", "cyclic", "nearest"))
+        # Rounding the sharp sites themselves moves the exact mean under the wide integrated walk by three tolerances.
+        rounded_off = name.startswith(("basis", "cyclic", "nearest", "markov-integrated-walk"))
         factor = 5 if rounded_off and kind == "sharp" and DTYPE == np.float32 else 1
         assert_close(result.mean, means[:T], factor)
         assert_close(result.cov, covariances[:T], factor)
