@@ -15,7 +15,10 @@ from probtensor.kernels.walks import IntegratedRandomWalk, Linear, RandomWalk
 from probtensor.labelled.fit import fit, impute
 from probtensor.labelled.posterior import Posterior
 from probtensor.labelled.tables import points, table
+from probtensor.likelihoods.counts import NegativeBinomial, Poisson
 from probtensor.likelihoods.gaussian import Gaussian
+from probtensor.likelihoods.student_t import StudentT
+from probtensor.likelihoods.trials import Bernoulli, Binomial
 from probtensor.priors.basis import Basis
 from probtensor.priors.categorical import Categorical, Constant
 from probtensor.priors.cyclic import Cyclic
@@ -33,6 +36,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Basis",
+    "Bernoulli",
+    "Binomial",
     "CP",
     "Categorical",
     "Climatology",
@@ -52,14 +57,17 @@ __all__ = [
     "MessagePassing",
     "ModelError",
     "Nearest",
+    "NegativeBinomial",
     "Offset",
     "Periodic",
+    "Poisson",
     "Posterior",
     "ProbtensorWarning",
     "RBF",
     "RandomWalk",
     "SpectralMixture",
     "Sphere",
+    "StudentT",
     "TensorTrain",
     "Tucker",
     "approximate",

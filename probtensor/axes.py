@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -99,6 +99,13 @@ class Axis:
         if number == 1:
             return np.array([np.sqrt(longest * shortest) if typical is None else typical])
         return np.geomspace(longest, shortest, number)
+
+
+def axis_of(reader: str, mode: str, axes: Mapping[str, Axis]) -> Axis:
+    """The axis of a mode that a reader, such as a term, names. Raises ModelError if there is none."""
+    if mode not in axes:
+        raise ModelError(f"{reader}: there is no mode {mode!r}; the modes are {', '.join(map(repr, axes)) or 'none'}")
+    return axes[mode]
 
 
 def join_names(names: Sequence[str]) -> str:

@@ -116,6 +116,18 @@ def resolutions(tree: Any) -> Any:
     return jax.tree.map(own, tree, is_leaf=is_parameter)
 
 
+def component(tree: Any, k: Array, rank: int) -> Any:
+    """The tree with the hyper-parameters of the k-th of R functions in the place of those that every one has."""
+
+    def pick(node: Any) -> Any:
+        if not is_parameter(node) or node.raw.shape[0] != rank:
+            return node
+        own = (jnp.take(node.raw, k)[None], jnp.take(node.centre, k)[None])
+        return eqx.tree_at(lambda p: (p.raw, p.centre), node, own)
+
+    return jax.tree.map(pick, tree, is_leaf=is_parameter)
+
+
 def number_of(declaration: Any, axis: Axis | None, name: str) -> float:
     """A declared number in the axis's unit. Raises ModelError unless it is finite and above zero."""
     if isinstance(declaration, datetime.timedelta | np.timedelta64):

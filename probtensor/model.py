@@ -9,30 +9,30 @@ import equinox as eqx
 
 from probtensor.axes import Axis
 from probtensor.errors import ModelError
-from probtensor.likelihoods.gaussian import BoundGaussian, Gaussian
+from probtensor.likelihoods.base import AbstractBoundLikelihood, AbstractLikelihood
 from probtensor.terms.base import AbstractBoundTerm, AbstractTerm, DataScale, Sum
 
 
 class BoundModel(eqx.Module):
-    """Terms and noise with numbers."""
+    """Terms and likelihood with numbers."""
 
     terms: tuple[AbstractBoundTerm, ...]
-    likelihood: BoundGaussian
+    likelihood: AbstractBoundLikelihood
 
 
-def bind(model: Sum, axes: Mapping[str, Axis], likelihood: Gaussian, scale: DataScale) -> BoundModel:
+def bind(model: Sum, axes: Mapping[str, Axis], likelihood: AbstractLikelihood, scale: DataScale) -> BoundModel:
     """The model with numbers in it.
 
     Args:
         model: a sum of terms.
         axes: every mode that the model reads.
-        likelihood: the declared noise.
+        likelihood: as it is declared.
         scale: mean and variance of the observed values, for default starts.
 
     Raises:
         ModelError: a term does not fit the axes.
     """
-    return BoundModel(tuple(_bind(t, axes, scale) for t in model.terms), likelihood.bind(scale.variance))
+    return BoundModel(tuple(_bind(t, axes, scale) for t in model.terms), likelihood.bind(axes, scale.variance))
 
 
 def _bind(term: AbstractTerm, axes: Mapping[str, Axis], scale: DataScale) -> AbstractBoundTerm:

@@ -88,7 +88,7 @@ def summary(facts: Mapping[str, Any]) -> str:
         extent = f"{_label(first)} to {_label(last)}" if size > 1 else f"{_label(first)}; a single level: Constant"
         lines.append(f"  mode         {name}: {size} levels, {kind}, {extent}")
     lines += [
-        f"  noise sd     {facts['noise_sd']:.4g}{unit}",
+        f"  likelihood   {_likelihood(facts['likelihood'], facts['parameters'], unit)}",
         f"  objective    {facts['objective'][-1]:.6g} nats after {len(facts['objective'])} sweeps",
         f"  stopped      {facts['reason']}",
         f"  power        {facts['power']:g} ({_meaning(facts['model'])})",
@@ -97,6 +97,14 @@ def summary(facts: Mapping[str, Any]) -> str:
     if len(facts["restarts"]) > 1:
         lines.append(f"  restarts     objectives {', '.join(f'{o:.6g}' for o in facts['restarts'])}; the best was kept")
     return "\n".join(lines + _choice(facts["choice"]))
+
+
+def _likelihood(likelihood: Any, parameters: Mapping[str, float], unit: str) -> str:
+    """Its name, what it reads and its numbers; the scale of normal noise in the data's unit."""
+    numbers = [f"{name} {value:.4g}{unit if name in ('sd', 'scale') else ''}" for name, value in parameters.items()]
+    options = {k: getattr(likelihood, k, None) for k in ("noise", "transform")}
+    said = [f"{k}={v!r}" for k, v in options.items() if v]
+    return ", ".join([f"{type(likelihood).__name__}({', '.join(said)})", *numbers])
 
 
 def _meaning(model: base.Sum) -> str:

@@ -10,15 +10,14 @@ power method of De Lathauwer, De Moor and Vandewalle 2000 with a smoother in pla
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from probtensor.compilation import compiled
-from probtensor.hyperparameters import Parameter, is_parameter
+from probtensor.hyperparameters import component, is_parameter
 from probtensor.observations.domain import Observations
 from probtensor.priors.base import AbstractModePrior, Belief
 from probtensor.terms.base import Block
@@ -90,18 +89,6 @@ def _raws(prior: AbstractModePrior, k: int) -> tuple[float, ...]:
     return tuple(float(raw[min(k, raw.shape[0] - 1)]) for raw in raws)
 
 
-def _alone(prior: AbstractModePrior, k: Array, rank: int) -> AbstractModePrior:
-    """The prior of the k-th of R functions."""
-
-    def pick(node: Any) -> Any:
-        if not isinstance(node, Parameter) or node.raw.shape[0] != rank:
-            return node
-        own = (jnp.take(node.raw, k)[None], jnp.take(node.centre, k)[None])
-        return eqx.tree_at(lambda p: (p.raw, p.centre), node, own)
-
-    return jax.tree.map(pick, prior, is_leaf=is_parameter)
-
-
 @compiled
 def _alternate(
     term: BoundCP, observations: Observations, residual: Array, clip: Array, precision: Array, key: Key
@@ -109,7 +96,7 @@ def _alternate(
     """Functions of every mode and gains of R starts."""
 
     def one(k: Array, key: Key) -> tuple[tuple[Array, ...], Array]:
-        blocks = tuple(Block(_alone(b.prior, k, term.rank), b.points) for b in term.blocks)
+        blocks = tuple(Block(component(b.prior, k, term.rank), b.points) for b in term.blocks)
         alone = BoundCP(1, term.names, term.constant, blocks)
         scales = [float(k > 0) for k in range(len(blocks))]
         beliefs = [_certain(b) for b in positive_starts(key, blocks, [1] * len(blocks), scales)]

@@ -8,10 +8,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from probtensor.engines.components import posterior_by_component
 from probtensor.hyperparameters import learned_mask, log_prior, resolutions
 from probtensor.priors.base import AbstractModePrior, Belief, Sites
 from probtensor.terms.base import Block
-from probtensor.typing import Array
+from probtensor.typing import Array, Float
 
 #: Steps of each hyper-parameter's logarithm, in units of its resolution: first, smallest and largest, and how they grow
 #: and shrink.
@@ -76,21 +77,35 @@ def _uphill(
     return _Proposal(learned, LearningState(steps, gradient))
 
 
-def update(block: Block, sites: Sites, state: LearningState, learn: Array) -> tuple[Block, Belief, LearningState]:
+def update(
+    block: Block,
+    sites: Sites,
+    state: LearningState,
+    learn: Array,
+    mean: Float[Array, "T R"],
+    by_component: bool = False,
+) -> tuple[Block, Belief, LearningState]:
     """The block's belief under its sites, after a step of its hyper-parameters that is kept only if it gains.
 
-    learn: whether to take the step in this sweep.
+    learn: whether to take the step in this sweep; mean: of the belief so far; by_component: whether the block's
+    functions are independent under its belief, each at its optimum given the others in turn.
     """
+
+    def posterior(prior: AbstractModePrior, sites: Sites) -> Belief:
+        if not by_component or mean.shape[1] == 1:
+            return prior.posterior(block.points, sites)
+        return posterior_by_component(prior, block.points, sites, mean)
+
     block = Block(block.prior.improve(block.points, sites), block.points)
     mask = learned_mask(block.prior)
     learned, held = eqx.partition(block.prior, mask)
     units = eqx.filter(resolutions(block.prior), mask)
     if not jax.tree.leaves(learned):
-        return block, block.posterior(sites), state
+        return block, posterior(block.prior, sites), state
 
     def evidence(learned: AbstractModePrior) -> tuple[Array, Belief]:
         prior = eqx.combine(learned, held)
-        belief = prior.posterior(block.points, sites)
+        belief = posterior(prior, sites)
         return belief.log_normaliser + log_prior(prior), belief
 
     def attempt(number: Array, best: _Best) -> _Best:

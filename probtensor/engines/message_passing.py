@@ -13,11 +13,11 @@ import numpy as np
 
 from probtensor.compilation import one_blas_thread
 from probtensor.engines.collapsed import fit as collapsed
-from probtensor.engines.sweep import State, start, sweeps
+from probtensor.engines.sweep import Rule, State, again, start, sweeps
 from probtensor.errors import ModelError
 from probtensor.model import BoundModel
 from probtensor.observations.domain import Observations
-from probtensor.typing import Key
+from probtensor.typing import Array, Key
 
 #: Sweeps in one compiled block; progress and the stopping rule are looked at between blocks.
 BLOCK = 5
@@ -26,6 +26,10 @@ BLOCK = 5
 _QUIET, _EVERY = 6, 2
 #: Sweeps that are always made: a start can stand still before its components find their shapes.
 _ALWAYS = 15
+#: Damping of conditional expectation propagation, that of the published functions.
+_DAMPING = 0.5
+#: Damped sites that gain only when they move by less than this share have got as far as they can.
+_SMALLEST = 1e-3
 #: What `MessagePassing.resolved` puts in the place of None.
 _MAX_SWEEPS, _POWER = 100, 1.0
 #: The same for the start of a model with a local term.
@@ -57,8 +61,16 @@ class MessagePassing:
     """Variational message passing: each block's belief in turn goes to its optimum given the others.
 
     Args:
-        rule: ``"vmp"``.
-        coupling: ``"joint"``: the R functions of a mode have one joint posterior.
+        rule: ``"vmp"``, variational message passing: every step raises the evidence lower bound. ``"cep"``, conditional
+            expectation propagation: messages match the moments of each observation's likelihood against what is
+            believed without it. The same for normal noise but for the damping; with other likelihoods it is better at
+            error bars, and its objective is only good for choosing among restarts.
+        coupling: ``"joint"``: the R functions of a mode have one joint posterior, at a cost of R^3 a level.
+            ``"component"``: they are independent under the posterior, for large ranks; a core stays joint.
+        damping: share of the old message in the new one, from 0 to below 1. None: 0, or 0.5 under ``"cep"``. Under
+            ``"vmp"`` with a likelihood that is not conjugate a sweep that loses is taken back and damped further.
+        sites: under ``"cep"``, ``"level"``: an entry's cavity is without the average message to its level, which takes
+            no memory; ``"entry"``: without its own.
         tol: stop when a sweep gains less than this many nats per observation (times the power).
         max_sweeps: never make more than this many. None: 100; fewer in the final fit of ``model="auto"`` to many
             observations, which goes on from its best candidate.
@@ -77,6 +89,8 @@ class MessagePassing:
 
     rule: str = "vmp"
     coupling: str = "joint"
+    damping: float | None = None
+    sites: str = "level"
     tol: float = 3e-4
     max_sweeps: int | None = None
     restarts: int = 1
@@ -86,8 +100,10 @@ class MessagePassing:
     def __post_init__(self) -> None:
         """Raises ModelError for a value that an option does not have."""
         checks = {
-            "rule must be 'vmp'": self.rule == "vmp",
-            "coupling must be 'joint'": self.coupling == "joint",
+            "rule must be 'vmp' or 'cep'": self.rule in ("vmp", "cep"),
+            "coupling must be 'joint' or 'component'": self.coupling in ("joint", "component"),
+            "damping must be at least 0 and below 1": self.damping is None or 0 <= self.damping < 1,
+            "sites must be 'level' or 'entry'": self.sites in ("level", "entry"),
             "tol must be at least zero": self.tol >= 0,
             "max_sweeps must be at least 1": self.max_sweeps is None or self.max_sweeps >= 1,
             "restarts must be at least 1": self.restarts >= 1,
@@ -134,15 +150,18 @@ class MessagePassing:
             ModelError: the objective is not finite.
         """
         engine = self.resolved_for(model)
-        power = jnp.asarray(engine.power, dtype=observations.values.dtype)
+        dtype = observations.values.dtype
+        power, most = jnp.asarray(engine.power, dtype), engine._most(model, dtype)
+        rule = Rule(self.rule == "cep", self.sites == "entry", self.coupling == "component")
         fits = []
         with one_blas_thread():
             for number, one in enumerate(jax.random.split(key, self.restarts)):
                 if number == 0 and init is not None:
-                    fits.append(engine._go_on(init._replace(power=power), observations, progress, fresh=False))
+                    state = again(init._replace(power=power, rule=rule), observations, most)
+                    fits.append(engine._go_on(state, observations, progress, fresh=False))
                     continue
                 begun = time.perf_counter()
-                state = jax.block_until_ready(start(model, power, observations, one))
+                state = jax.block_until_ready(start(model, power, observations, one, rule, most))
                 starting = time.perf_counter() - begun
                 fit = engine._go_on(state, observations, progress, fresh=True)
                 fits.append(fit._replace(compile_seconds=fit.compile_seconds + starting))
@@ -153,6 +172,13 @@ class MessagePassing:
             run_seconds=sum(f.run_seconds for f in fits),
         )
         return self._with_local(best, observations, key, gaps, progress) if collapsed.positions(model) else best
+
+    def _most(self, model: BoundModel, dtype: np.dtype) -> Array | None:
+        """How far sites move at most; None where they can go all the way."""
+        damping = self.damping if self.damping is not None else _DAMPING if self.rule == "cep" else 0.0
+        if self.rule == "vmp" and damping == 0 and model.likelihood.conjugate:
+            return None
+        return jnp.asarray(1 - damping, dtype)
 
     def _with_local(
         self, fit: Fit, observations: Observations, key: Key, gaps: np.ndarray | None, progress: Progress | None
@@ -179,7 +205,7 @@ class MessagePassing:
         laps, counts = [], []
         objective: list[float] = []
         enough = self.tol * self.power * observations.count
-        converged, gain = False, np.nan
+        converged, stuck, gain = False, False, np.nan
         while len(objective) < self.max_sweeps:
             begun, done = time.perf_counter(), len(objective)
             counts.append(min(BLOCK, self.max_sweeps - done))
@@ -187,19 +213,29 @@ class MessagePassing:
             learn = jnp.asarray((number >= quiet) & (number % _EVERY == 1))
             state, info = sweeps(state, observations, learn, jnp.asarray(counts[-1]))
             objective.extend(np.asarray(info.elbo, dtype=float)[: counts[-1]].tolist())
+            kept = float(np.mean(np.asarray(info.step)[: counts[-1]] > 0))
             laps.append(time.perf_counter() - begun)
             if not np.isfinite(objective[-1]):
                 raise ModelError(_not_finite(len(objective)))
             if progress is not None:
                 progress(len(objective), self.max_sweeps, objective[-1])
+            stuck = state.step is not None and float(state.step.now) < _SMALLEST
+            if stuck:
+                break
             if done >= always:
                 gain = (objective[-1] - objective[-BLOCK]) / (BLOCK - 1)
-                if gain < enough:
+                if (abs(gain) if state.rule.matching else gain) < enough and kept > 0.5:
                     converged = True
                     break
-        reason = _reason(converged, self.max_sweeps, gain, enough)
+        reason = _STUCK if stuck else _reason(converged, self.max_sweeps, gain, enough)
         compiling, running = _split(laps, counts)
         return Fit(state, np.array(objective), converged, reason, compiling, running)
+
+
+_STUCK = (
+    f"stopped where no sweep gained any more, even with steps of {_SMALLEST:g}; the best state is kept. Perhaps the "
+    "likelihood does not suit the data, or values differ by many orders of magnitude"
+)
 
 
 def _reason(converged: bool, most: int, gain: float, enough: float) -> str:

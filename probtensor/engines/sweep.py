@@ -1,7 +1,9 @@
-"""One sweep of variational message passing: every block of every term, then the noise."""
+"""One sweep of message passing: every block of every term, then the likelihood's own parameters."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import equinox as eqx
@@ -9,11 +11,13 @@ import jax
 import jax.numpy as jnp
 
 from probtensor.compilation import compiled
+from probtensor.engines import cavity
 from probtensor.engines.learning import LearningState, start_learning, update
 from probtensor.hyperparameters import log_prior
+from probtensor.likelihoods.base import Moments, Pseudo
 from probtensor.model import BoundModel
 from probtensor.observations.domain import Observations
-from probtensor.priors.base import Belief
+from probtensor.priors.base import Belief, Sites
 from probtensor.terms.base import AbstractBoundTerm
 from probtensor.typing import Array, Float, Int, Key
 
@@ -21,6 +25,33 @@ if TYPE_CHECKING:
     from probtensor.engines.collapsed.fit import Local
 
 Beliefs = tuple[tuple[Belief, ...], ...]
+#: How a damped step grows when it gains, and shrinks when it loses.
+_GROW, _SHRINK = 1.5, 0.5
+#: A loss of so many rounding errors of the objective is none.
+_ROUNDING = 100.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """Which program a sweep is.
+
+    Attributes:
+        matching: sites give cavity times likelihood its moments (conditional expectation propagation); otherwise they
+            follow the natural gradient of the evidence lower bound (variational message passing).
+        by_entry: of the former, whether every entry's own site is taken out of its cavity, or its level's average one.
+        by_component: the R functions of a block are independent under the posterior.
+    """
+
+    matching: bool = False
+    by_entry: bool = False
+    by_component: bool = False
+
+
+class Step(NamedTuple):
+    """How far sites move towards their new values: now, and at most."""
+
+    now: Float[Array, ""]
+    most: Float[Array, ""]
 
 
 class State(NamedTuple):
@@ -28,6 +59,9 @@ class State(NamedTuple):
 
     power: exponent of the likelihood, see `MessagePassing`.
     local: the fitted local part of a model with a `Local` term; the beliefs then only summarise its draws.
+    pseudo: what the likelihood makes of the observations at these beliefs; None where that is always the same.
+    step: of damped sites; None: they move all the way, and the objective never falls.
+    objective: of the last sweep, which a damped one must not lose.
     """
 
     model: BoundModel
@@ -35,26 +69,62 @@ class State(NamedTuple):
     beliefs: Beliefs
     learning: tuple[tuple[LearningState, ...], ...]
     local: Local | None = None
+    pseudo: Pseudo | None = None
+    step: Step | None = None
+    objective: Float[Array, ""] | None = None
+    rule: Rule = Rule()
 
 
 class Info(NamedTuple):
     """What a person reads of a sweep.
 
-    elbo: evidence lower bound plus the log prior of the learned hyper-parameters, in nats.
-    noise_variance: of an observation with weight 1.
+    elbo: evidence lower bound plus the log prior of the learned hyper-parameters, in nats, after the sweep.
+    step: of the sites; zero where the sweep lost and was taken back.
     """
 
     elbo: Float[Array, ""]
-    noise_variance: Float[Array, ""]
+    step: Float[Array, ""]
 
 
 @compiled
-def start(model: BoundModel, power: Float[Array, ""], observations: Observations, key: Key) -> State:
-    """Beliefs drawn from the priors."""
+def start(
+    model: BoundModel,
+    power: Float[Array, ""],
+    observations: Observations,
+    key: Key,
+    rule: Rule = Rule(),
+    most: Float[Array, ""] | None = None,
+) -> State:
+    """Beliefs drawn from the priors.
+
+    rule: of the sweeps; most: by how much sites move at most, None: all the way, which only suits a conjugate
+    likelihood.
+    """
     keys = jax.random.split(key, len(model.terms))
     beliefs = tuple(t.initial(k, observations.domain) for t, k in zip(model.terms, keys, strict=True))
     learning = tuple(tuple(start_learning(b.prior) for b in t.blocks) for t in model.terms)
-    return State(model, power, beliefs, learning)
+    return with_likelihood(State(model, power, beliefs, learning, rule=rule), observations, most, fresh=True)
+
+
+def with_likelihood(state: State, observations: Observations, most: Float[Array, ""] | None, fresh: bool) -> State:
+    """A state to start sweeps from on these observations.
+
+    fresh: whether its beliefs say nothing yet, so that the likelihood starts from the observations alone.
+    """
+    likelihood, dtype = state.model.likelihood, observations.values.dtype
+    pseudo = None
+    if likelihood.by_entry(observations):
+        found = moments(state.model.terms, state.beliefs, observations, by_entry=True)
+        pseudo = likelihood.start(observations) if fresh else likelihood.pseudo(observations, found)
+    if most is None:
+        return state._replace(pseudo=pseudo, step=None, objective=None)
+    return state._replace(pseudo=pseudo, step=Step(most, most), objective=jnp.asarray(-jnp.inf, dtype))
+
+
+@compiled
+def again(state: State, observations: Observations, most: Float[Array, ""] | None) -> State:
+    """A state to go on from, perhaps on other observations or with another power."""
+    return with_likelihood(state, observations, most, fresh=False)
 
 
 def term_mean(term: AbstractBoundTerm, beliefs: tuple[Belief, ...], observations: Observations) -> Array:
@@ -62,48 +132,106 @@ def term_mean(term: AbstractBoundTerm, beliefs: tuple[Belief, ...], observations
     return term.mean(term.training_marginals(beliefs, observations.domain), observations.domain)
 
 
-def _update_term(
-    term: AbstractBoundTerm,
-    beliefs: tuple[Belief, ...],
-    learning: tuple[LearningState, ...],
+def term_variance(term: AbstractBoundTerm, beliefs: tuple[Belief, ...], observations: Observations) -> Array:
+    """Variance of a term at every training entry."""
+    return term.variance(term.training_marginals(beliefs, observations.domain), observations.domain)
+
+
+def moments(
+    terms: Sequence[AbstractBoundTerm],
+    beliefs: Beliefs,
     observations: Observations,
-    residual: Array,
-    precision: Array,
-    learn: Array,
-) -> tuple[AbstractBoundTerm, tuple[Belief, ...], tuple[LearningState, ...]]:
-    beliefs_now, learning_now = list(beliefs), list(learning)
-    priors = [b.prior for b in term.blocks]
-    for k, block in enumerate(term.blocks):
-        sites = term.sites(k, beliefs_now, observations, residual).times(precision)
-        learned, beliefs_now[k], learning_now[k] = update(block, sites, learning_now[k], learn)
-        priors[k] = learned.prior
-    return term.with_priors(priors), tuple(beliefs_now), tuple(learning_now)
+    by_entry: bool,
+    means: Sequence[Array] | None = None,
+) -> Moments:
+    """Of the signal at the training entries; by_entry: as `AbstractBoundLikelihood.by_entry`; means: of each term."""
+    pairs = list(zip(terms, beliefs, strict=True))
+    mean = _sum([term_mean(t, b, observations) for t, b in pairs] if means is None else means)
+    mean = jnp.broadcast_to(mean, observations.values.shape)
+    if not by_entry:
+        return Moments(mean, total_variance=_sum([t.total_variance(b, observations) for t, b in pairs]))
+    variance = _sum([term_variance(t, b, observations) for t, b in pairs])
+    return Moments(mean, jnp.broadcast_to(variance, observations.values.shape))
+
+
+def _sum(parts: Sequence[Array]) -> Array:
+    return sum(parts[1:], start=parts[0])
+
+
+def _turn(state: State, observations: Observations, learn: Array) -> tuple[State, Float[Array, ""]]:
+    """Every block given the others, then the likelihood's parameters; and the objective."""
+    likelihood, rule = state.model.likelihood, state.rule
+    terms, beliefs, learning = list(state.model.terms), list(state.beliefs), list(state.learning)
+    means = [term_mean(t, b, observations) for t, b in zip(terms, beliefs, strict=True)]
+    pseudo = state.pseudo
+    if pseudo is None:
+        pseudo = likelihood.pseudo(observations, Moments(_sum(means)))
+    for j, term in enumerate(terms):
+        others = _sum([jnp.zeros((), observations.values.dtype), *(m for i, m in enumerate(means) if i != j)])
+        spread = None
+        if rule.matching and state.pseudo is not None:
+            pairs = [(t, b) for i, (t, b) in enumerate(zip(terms, beliefs, strict=True)) if i != j]
+            parts = [term_variance(t, b, observations) for t, b in pairs]
+            spread = _sum([jnp.zeros((), observations.values.dtype), *parts])
+        now, remembered, priors = list(beliefs[j]), list(learning[j]), [b.prior for b in term.blocks]
+        for k, block in enumerate(term.blocks):
+            if spread is not None:
+                mean, own = cavity.moments(term, k, now, observations, pseudo, state.power, rule.by_entry).each
+                pseudo = likelihood.matched(observations, Moments(mean + others, own + spread))
+            weights = state.power * observations.weights * pseudo.precision
+            working = eqx.tree_at(lambda o: o.weights, observations, weights)
+            sites = _moved(now[k].sites, term.sites(k, now, working, pseudo.target - others), state.step)
+            learned, now[k], remembered[k] = update(block, sites, remembered[k], learn, now[k].mean, rule.by_component)
+            priors[k] = learned.prior
+        terms[j], beliefs[j], learning[j] = term.with_priors(priors), tuple(now), tuple(remembered)
+        means[j] = term_mean(terms[j], beliefs[j], observations)
+    after = moments(terms, tuple(beliefs), observations, likelihood.by_entry(observations), means)
+    likelihood = likelihood.learn(observations, after)
+    elbo = state.power * likelihood.expected_log_likelihood(observations, after) + likelihood.log_prior()
+    elbo = elbo + log_prior(tuple(terms))
+    for belief in (b for own in beliefs for b in own):
+        elbo = elbo - belief.kl
+    if state.pseudo is not None:
+        pseudo = likelihood.pseudo(observations, after)
+    found = state._replace(
+        model=BoundModel(tuple(terms), likelihood),
+        beliefs=tuple(beliefs),
+        learning=tuple(learning),
+        pseudo=None if state.pseudo is None else pseudo,
+    )
+    return found, elbo
+
+
+def _moved(old: Sites, new: Sites, step: Step | None) -> Sites:
+    """Sites on their way from old to new ones, in natural parameters."""
+    if step is None:
+        return new
+    old = old.about(new.origin)
+    eta = old.eta + step.now * (new.eta - old.eta)
+    return Sites(eta, old.precision + step.now * (new.precision - old.precision), new.origin)
 
 
 def sweep(state: State, observations: Observations, learn: Array) -> tuple[State, Info]:
-    """Updates every block given the others, each to the exact optimum of the objective at the current noise.
+    """Updates every block given the others, each to the exact optimum of the objective at the current likelihood.
 
-    learn: whether kernel hyper-parameters take a step. The noise is learned in every sweep.
+    Damped sites only move towards it; a sweep that loses all the same is taken back, and the next moves less.
+
+    learn: whether kernel hyper-parameters take a step. The likelihood's are learned in every sweep.
     """
-    model, power, beliefs, learning, _ = state
-    terms, beliefs_now, learning_now = list(model.terms), list(beliefs), list(learning)
-    means = [term_mean(t, b, observations) for t, b in zip(terms, beliefs, strict=True)]
-    for j, term in enumerate(terms):
-        residual = observations.values - sum((m for i, m in enumerate(means) if i != j), start=0.0)
-        terms[j], beliefs_now[j], learning_now[j] = _update_term(
-            term, beliefs[j], learning[j], observations, residual, power * model.likelihood.precision, learn
-        )
-        means[j] = term_mean(terms[j], beliefs_now[j], observations)
-    residual = observations.values - sum(means[1:], start=means[0])
-    squares = jnp.sum(observations.weights * residual**2)
-    for term, belief in zip(terms, beliefs_now, strict=True):
-        squares = squares + term.total_variance(belief, observations)
-    likelihood = model.likelihood.learn(squares, observations.weights)
-    model = BoundModel(tuple(terms), likelihood)
-    elbo = power * likelihood.expected_log_likelihood(squares, observations.weights) + log_prior(model.terms)
-    for block_belief in (b for term_beliefs in beliefs_now for b in term_beliefs):
-        elbo = elbo - block_belief.kl
-    return State(model, power, tuple(beliefs_now), tuple(learning_now)), Info(elbo, likelihood.variance)
+    after, elbo = _turn(state, observations, learn)
+    if state.step is None or state.objective is None:
+        return after, Info(elbo, jnp.ones_like(elbo))
+    rounding = _ROUNDING * jnp.finfo(elbo.dtype).eps * jnp.abs(elbo)
+    gains = jnp.isfinite(elbo) & ((elbo >= state.objective - rounding) | state.rule.matching)
+    now, most = state.step
+    grown = jnp.minimum(now * (1.0 if state.rule.matching else _GROW), most)
+    after = after._replace(step=Step(grown, most), objective=elbo)
+    before = state._replace(step=Step(now * _SHRINK, most))
+    kept = jax.tree.map(
+        lambda new, old: jnp.where(gains, new, old), eqx.filter(after, eqx.is_array), eqx.filter(before, eqx.is_array)
+    )
+    found = eqx.combine(kept, after)
+    return found, Info(jnp.where(gains, elbo, state.objective), jnp.where(gains, now, 0.0))
 
 
 @compiled

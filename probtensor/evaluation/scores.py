@@ -15,8 +15,12 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from probtensor.errors import DataError, ModelError
+from probtensor.likelihoods.predictive import AbstractPredictive, Normal
 
-__all__ = ["coverage", "crps_gaussian", "interval_score", "mae", "nlpd_gaussian", "rmse", "score_gaussian"]
+#: Draws of a distribution that stand for it.
+_DRAWS = 256
+
+__all__ = ["coverage", "crps_gaussian", "interval_score", "mae", "nlpd_gaussian", "rmse", "score", "score_gaussian"]
 
 
 def rmse(mean: np.ndarray, y: np.ndarray) -> float:
@@ -82,6 +86,39 @@ def score_gaussian(mean: np.ndarray, sd: np.ndarray, y: np.ndarray) -> dict[str,
         "interval_score90": interval_score(mean, sd, y, 0.9),
         "n": np.size(y),
     }
+
+
+def score(law: AbstractPredictive, y: np.ndarray) -> dict[str, float]:
+    """All scores of one set of predictive distributions; keys, errors and units as `score_gaussian`.
+
+    CRPS of other than normal distributions is from 256 draws of each, with a standard error that the mean over entries
+    makes small; their intervals are between their quantiles, which for counts are whole numbers and cover more.
+
+    Args:
+        law: of a new observation at each entry.
+        y: what was observed, the same shape.
+    """
+    if isinstance(law, Normal):
+        return score_gaussian(law.mean, law.sd, y)
+    random = np.random.default_rng(0)
+    found = {"rmse": rmse(law.mean, y), "mae": mae(law.mean, y), "crps": _crps_of_draws(law.sampled(_DRAWS, random), y)}
+    found["nlpd"] = -float(np.mean(law.log_density(_checked("y", y))))
+    for level in (0.5, 0.9, 0.95):
+        low, high = law.quantile(0.5 - 0.5 * level), law.quantile(0.5 + 0.5 * level)
+        found[f"coverage{100 * level:.0f}"] = float(np.mean((low <= y) & (y <= high)))
+        if level == 0.9:
+            outside = np.maximum(low - y, 0.0) + np.maximum(y - high, 0.0)
+            found["interval_score90"] = float(np.mean(high - low + 2.0 / (1.0 - level) * outside))
+    return found | {"n": np.size(y)}
+
+
+def _crps_of_draws(draws: np.ndarray, y: np.ndarray) -> float:
+    """E|x - y| - E|x - x'| / 2 over the draws (n, ...), each pair of different ones once."""
+    n = len(draws)
+    ordered = np.sort(draws, axis=0)
+    ranks = (2 * np.arange(1, n + 1) - n - 1).reshape(-1, *[1] * y.ndim)
+    apart = np.sum(ranks * ordered, axis=0) / (n * (n - 1))
+    return float(np.mean(np.mean(np.abs(draws - y), axis=0) - apart))
 
 
 def _density(z: np.ndarray) -> np.ndarray:

@@ -48,6 +48,13 @@ def like(name: str, given: Any, data: xr.DataArray) -> xr.DataArray:
     return array.drop_vars(list(array.coords)).broadcast_like(data).transpose(*data.dims)
 
 
+def beside(name: str, given: Any, data: xr.DataArray) -> xr.DataArray:
+    """The same for what comes with each value: a number stands for all. Raises DataError as `like` does."""
+    if np.ndim(given) == 0 and not isinstance(given, xr.Dataset):
+        given = xr.DataArray(given)
+    return like(name, given, data).astype(float)
+
+
 def _in_order(name: str, array: xr.DataArray, data: xr.DataArray, dim: str) -> xr.DataArray:
     mine, theirs = array.indexes[dim], data.indexes[dim]
     if mine.equals(theirs):

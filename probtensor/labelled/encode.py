@@ -6,6 +6,7 @@ The same data in any disguise (dimension order, direction, row order) give the s
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ class Encoded:
         coordinates: mode name -> its labels, in the core's order of modes.
         values: grid: the sorted grid; points: (N,) in lexicographic order. NaN where missing.
         weights: same shape; 0 where missing.
+        known: what comes with each value for its likelihood, by name, same shape.
         index: (N, D) level of each point; None for a grid.
         template: the user's DataArray or points.
     """
@@ -41,6 +43,7 @@ class Encoded:
     weights: np.ndarray
     index: np.ndarray | None
     template: xr.DataArray | PointData
+    known: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -110,18 +113,26 @@ class Encoded:
                 joined[name] = parts
         return domain(places, parents, index, joined)
 
-    def observations(self, modes: tuple[str, ...]) -> Observations:
-        """The training data for the core."""
+    def observations(self, modes: tuple[str, ...], values: np.ndarray | None = None) -> Observations:
+        """The training data for the core; values: in the place of the data's own."""
         labels = {name: c.labels for name, c in self.coordinates.items()}
-        return observations(self.domain(modes, labels, self.index), self.values, self.weights)
+        where = self.domain(modes, labels, self.index)
+        return observations(where, self.values if values is None else values, self.weights, self.known)
+
+    def describe(self, at: tuple[int, ...]) -> str:
+        """An entry by its labels."""
+        levels = at if self.index is None else self.index[at[0]]
+        pairs = zip(self.coordinates.items(), levels, strict=True)
+        return ", ".join(f"{name}={coordinate.labels[level]}" for (name, coordinate), level in pairs)
 
 
-def encode(data: Any, weights: Any = None) -> Encoded:
+def encode(data: Any, weights: Any = None, known: Mapping[str, Any] | None = None) -> Encoded:
     """Data as arrays.
 
     Args:
         data: a DataArray or points; what is encoded already stays as it is.
         weights: like the data, or broadcasting to them; None = 1 everywhere.
+        known: name -> a number, or an array like the data or broadcasting to them.
 
     Raises:
         DataError: the data cannot be used; the text says what is wrong, where, and what to do.
@@ -136,9 +147,9 @@ def encode(data: Any, weights: Any = None) -> Encoded:
             'with a new dimension, ds.to_array("variable")'
         )
     if isinstance(data, xr.DataArray):
-        return _encode_grid(data, weights)
+        return _encode_grid(data, weights, known or {})
     if isinstance(data, PointData):
-        return _encode_points(data, weights)
+        return _encode_points(data, weights, known or {})
     raise DataError(
         f"data is a {type(data).__name__}; expected an xarray.DataArray, pt.table(df, value=..., coords=[...]) or "
         "pt.points({...}, values)"
@@ -180,7 +191,7 @@ def _check_weights(weights: np.ndarray, values: np.ndarray, describe: Any) -> No
         )
 
 
-def _encode_grid(data: xr.DataArray, weights: Any) -> Encoded:
+def _encode_grid(data: xr.DataArray, weights: Any, known: Mapping[str, Any]) -> Encoded:
     if data.ndim == 0:
         raise DataError("data has no dimension; a single number has no gaps to fill")
     if data.size == 0:
@@ -218,10 +229,11 @@ def _encode_grid(data: xr.DataArray, weights: Any) -> Encoded:
     if weights is not None:
         w = alignment.like("weights", weights, data).transpose(*names).to_numpy().astype(float)[box]
     _check_weights(w, values, describe)
-    return _finish(coords, values, w, None, data.copy(deep=True))
+    beside = {name: alignment.beside(name, own, data).transpose(*names).to_numpy()[box] for name, own in known.items()}
+    return _finish(coords, values, w, None, data.copy(deep=True), beside)
 
 
-def _encode_points(data: PointData, weights: Any) -> Encoded:
+def _encode_points(data: PointData, weights: Any, known: Mapping[str, Any]) -> Encoded:
     if data.values is None:
         raise DataError("these points have no values; pass them as pt.points({...}, values)")
     if data.size == 0:
@@ -230,28 +242,31 @@ def _encode_points(data: PointData, weights: Any) -> Encoded:
     _check_names(names)
     read = {name: coordinates.read(name, data.coords[name]) for name in names}
     index = np.stack([read[name][1] for name in names], axis=1)
-    w = np.ones(data.size)
+    rows, w = xr.DataArray(data.values, dims="row"), np.ones(data.size)
     if weights is not None:
-        w = (
-            alignment.like("weights", np.asarray(weights), xr.DataArray(data.values, dims="row"))
-            .to_numpy()
-            .astype(float)
-        )
+        w = alignment.like("weights", np.asarray(weights), rows).to_numpy().astype(float)
 
     def describe(at: tuple[int, ...]) -> str:
         return f"row {at[0]}"
 
     _check_values(data.values, describe)
     _check_weights(w, data.values, describe)
-    order = np.lexsort((w, data.values, *index.T[::-1]))
+    beside = {name: alignment.beside(name, np.asarray(own), rows).to_numpy() for name, own in known.items()}
+    order = np.lexsort((*beside.values(), w, data.values, *index.T[::-1]))
     coords = {name: read[name][0] for name in names}
-    return _finish(coords, data.values[order], w[order], index[order], data)
+    beside = {name: own[order] for name, own in beside.items()}
+    return _finish(coords, data.values[order], w[order], index[order], data, beside)
 
 
 def _finish(
-    coords: dict[str, Coordinate], values: np.ndarray, weights: np.ndarray, index: np.ndarray | None, template: Any
+    coords: dict[str, Coordinate],
+    values: np.ndarray,
+    weights: np.ndarray,
+    index: np.ndarray | None,
+    template: Any,
+    known: dict[str, np.ndarray],
 ) -> Encoded:
     weights = np.where(np.isfinite(values), weights, 0.0)
     if not (weights > 0).any():
         raise DataError("no entry is observed: every value is missing or has weight 0")
-    return Encoded(coords, values, weights, index, template)
+    return Encoded(coords, values, weights, index, template, known)

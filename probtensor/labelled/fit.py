@@ -13,17 +13,22 @@ import xarray as xr
 
 from probtensor.engines.collapsed import fit as collapsed
 from probtensor.engines.message_passing import MessagePassing, Progress
-from probtensor.errors import ModelError, warn
+from probtensor.errors import DataError, ModelError, warn
 from probtensor.labelled import arguments, filling
 from probtensor.labelled.encode import Encoded, encode
 from probtensor.labelled.posterior import Posterior
-from probtensor.likelihoods.gaussian import Gaussian
+from probtensor.likelihoods.base import AbstractLikelihood
+from probtensor.likelihoods.gaussian import ERRORS, Gaussian
 from probtensor.model import BoundModel, as_sum, bind
 from probtensor.observations.domain import Observations
 from probtensor.selection import automatic, rank
 from probtensor.selection.hold_out import hold_out
 from probtensor.terms.local import Local
 
+_LOCAL_IS_NORMAL = (
+    "a Local term is one with plain normal noise, and goes with pt.Gaussian(sd=...) alone: without noise=, transform= "
+    "or errors. Leave it out, or transform the values beforehand"
+)
 #: From fewer observations no gaps are made.
 _FEW = 50
 _LOG = logging.getLogger("probtensor")
@@ -33,8 +38,9 @@ def fit(
     data: Any,
     model: Any = "auto",
     *,
-    likelihood: Gaussian | None = None,
+    likelihood: AbstractLikelihood | None = None,
     weights: Any = None,
+    errors: Any = None,
     engine: MessagePassing | None = None,
     seed: int = 0,
     progress: Progress | bool | None = None,
@@ -46,8 +52,11 @@ def fit(
             ``pt.table(...)`` or ``pt.points(...)``.
         model: a sum of terms, or ``"auto"``: an offset and what earns its place beside it (a CP over all modes, main
             effects, a local term) on held-out gaps shaped like those of the data.
-        likelihood: the noise; ``pt.Gaussian()`` by default.
-        weights: how often each observation counts (variance sd^2 / w); 0 = not observed. Like the data.
+        likelihood: how observations are distributed around the model; ``pt.Gaussian()`` by default.
+        weights: how often each observation counts (variance sd^2 / w; otherwise its log likelihood times w); 0 = not
+            observed. Like the data.
+        errors: known standard errors of the observations, in the data's unit, beside the learned noise. Like the data,
+            or one number; under normal noise only.
         engine: how to fit; ``pt.MessagePassing()`` by default.
         seed: of every random draw.
         progress: True shows a bar on the terminal; a function is called with (sweeps done, sweeps at most, objective).
@@ -69,50 +78,76 @@ def fit(
     """
     likelihood = Gaussian() if likelihood is None else likelihood
     engine = MessagePassing() if engine is None else engine
-    if not isinstance(likelihood, Gaussian):
-        raise ModelError(f"likelihood={likelihood!r}: only pt.Gaussian(...) is available")
+    if not isinstance(likelihood, AbstractLikelihood):
+        raise ModelError(f"likelihood={likelihood!r}: expected a likelihood such as pt.Gaussian() or pt.Poisson()")
+    if errors is not None and not isinstance(likelihood, Gaussian):
+        raise ModelError(f"errors: known standard errors are of normal noise, and not of {type(likelihood).__name__}")
     if not isinstance(engine, MessagePassing):
         raise ModelError(f"engine={engine!r}: only pt.MessagePassing(...) is available")
     seed = arguments.whole("seed", seed, 0)
-    encoded = encode(data, weights)
+    encoded = encode(data, weights, likelihood.known | ({} if errors is None else {ERRORS: errors}))
+    _check_values(encoded, likelihood)
     with jax.enable_x64(True):
         return _fit(encoded, model, likelihood, engine, seed, progress)
 
 
 def _fit(
-    encoded: Encoded, model: Any, likelihood: Gaussian, engine: MessagePassing, seed: int, progress: Any
+    encoded: Encoded, model: Any, likelihood: AbstractLikelihood, engine: MessagePassing, seed: int, progress: Any
 ) -> Posterior:
+    """Models and ranks are chosen on the scale of the signal as if values were normal there."""
+    plain = isinstance(likelihood, Gaussian) and not (likelihood.noise or likelihood.transform or encoded.known)
+    chooser = likelihood if isinstance(likelihood, Gaussian) and plain else Gaussian()
+    latent = None if plain else likelihood.latent(encoded.values, encoded.known)
     choice: automatic.Choice | rank.Growth | None = None
     if isinstance(model, str):
         if model != "auto":
             raise ModelError(f"model={model!r}: expected 'auto' or terms such as pt.Offset() + pt.CP(rank=8)")
         model = automatic.Automatic()
     if isinstance(model, automatic.Automatic):
-        choice = _choose(encoded, likelihood, engine, seed, model.ranks)
+        choice = _choose(encoded, latent, chooser, engine, seed, model.ranks)
         model, engine = choice.model, choice.engine
     declared = as_sum(model)
     modes = declared.mode_names(tuple(encoded.coordinates))
+    modes = tuple(dict.fromkeys((*modes, *likelihood.mode_names())))
     if choice is None:
         _warn_of_unread(modes, encoded)
     axes = encoded.axes(modes)
-    observations = encoded.observations(modes)
+    observations = encoded.observations(modes, likelihood.transformed(encoded.values))
     for term in declared.terms:
         if isinstance(term, Local):
             term.check(int(encoded.seen.sum()))
-    scale = automatic.scale_of(observations, cycles=declared.open_periods > 0)
+            if not plain:
+                raise ModelError(_LOCAL_IS_NORMAL)
+    on_latent = observations if plain else encoded.observations(modes, latent)
+    scale = automatic.scale_of(on_latent, cycles=declared.open_periods > 0)
     if rank.is_open(declared):
         names = tuple(encoded.coordinates)
-        choice = rank.choose(declared, axes, names, observations, likelihood, engine, scale, seed, _LOG.info)
+        choice = rank.choose(declared, axes, names, on_latent, chooser, engine, scale, seed, _LOG.info)
         declared = choice.model
     bound = bind(declared, axes, likelihood, scale)
     engine = engine.resolved_for(bound)
     with _progress(progress) as report:
-        init = None if choice is None else choice.start
+        init = choice.start if choice is not None and plain else None
         gaps = _gaps(bound, encoded, observations, seed)
         result = engine.run(bound, observations, jax.random.key(seed), report, init, gaps)
     if not result.converged:
         _LOG.info("fit %s", result.reason)
-    return Posterior(encoded, declared, engine, result, observations, modes, choice, seed)
+    return Posterior(encoded, declared, likelihood, engine, result, observations, modes, choice, seed)
+
+
+def _check_values(encoded: Encoded, likelihood: AbstractLikelihood) -> None:
+    """Raises DataError for observed values that the likelihood cannot have given."""
+    values = np.where(encoded.seen, encoded.values, np.nan)
+    with np.errstate(invalid="ignore"):
+        for where, text in likelihood.objections(values, encoded.known):
+            bad = np.argwhere(where & encoded.seen)
+            if len(bad):
+                at = tuple(int(i) for i in bad[0])
+                beside = "".join(f", {name} {own[at]:g}" for name, own in encoded.known.items())
+                raise DataError(
+                    f"{type(likelihood).__name__}: {text}; {len(bad)} of {int(encoded.seen.sum())} observations are "
+                    f"not so (first: {encoded.values[at]:g}{beside} at {encoded.describe(at)})"
+                )
 
 
 def _gaps(bound: BoundModel, encoded: Encoded, observations: Observations, seed: int) -> np.ndarray | None:
@@ -123,13 +158,20 @@ def _gaps(bound: BoundModel, encoded: Encoded, observations: Observations, seed:
 
 
 def _choose(
-    encoded: Encoded, likelihood: Gaussian, engine: MessagePassing, seed: int, ranks: tuple[int, ...] | None
+    encoded: Encoded,
+    latent: np.ndarray | None,
+    likelihood: Gaussian,
+    engine: MessagePassing,
+    seed: int,
+    ranks: tuple[int, ...] | None,
 ) -> automatic.Choice:
+    """latent: values on the scale of the signal, where no local term is tried; None: the data's own."""
     base = {name: c.axis() for name, c in encoded.coordinates.items()}
     months = [f"{n}.month" for n, a in base.items() if automatic.has_seasons(a) and _has_calendar(encoded, n)]
     modes = (*months[:1], *automatic.surfaces(base)[:1])
-    axes, observations = encoded.axes(modes), encoded.observations(modes)
-    return automatic.choose(axes, observations, likelihood, engine, seed, lambda text: _LOG.info(text), ranks)
+    axes, observations = encoded.axes(modes), encoded.observations(modes, latent)
+    local = latent is None
+    return automatic.choose(axes, observations, likelihood, engine, seed, lambda text: _LOG.info(text), ranks, local)
 
 
 def _has_calendar(encoded: Encoded, name: str) -> bool:

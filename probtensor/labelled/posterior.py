@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import xarray as xr
-from scipy.stats import norm
 
 from probtensor import arrays
 from probtensor.engines.message_passing import Fit, MessagePassing
 from probtensor.errors import ModelError
-from probtensor.labelled import arguments, filling, reading, scoring
+from probtensor.evaluation.scores import score
+from probtensor.labelled import arguments, filling, predictions, reading, scoring
 from probtensor.labelled.domains import refuse_outside
 from probtensor.labelled.encode import Encoded
 from probtensor.labelled.places import Places, places, training_places
+from probtensor.likelihoods.base import AbstractLikelihood
+from probtensor.likelihoods.gaussian import BoundGaussian
+from probtensor.likelihoods.predictive import AbstractPredictive
 from probtensor.observations.domain import Observations
 from probtensor.selection.automatic import Choice
 from probtensor.selection.rank import Growth
@@ -32,6 +36,7 @@ class Posterior:
 
     Attributes:
         model: the terms, as written or as chosen.
+        likelihood: as declared.
         engine: how it was fitted.
         choice: what ``model="auto"`` or ``rank="auto"`` tried and chose; None for a model with all its ranks.
     """
@@ -40,6 +45,7 @@ class Posterior:
         self,
         encoded: Encoded,
         model: Sum,
+        likelihood: AbstractLikelihood,
         engine: MessagePassing,
         result: Fit,
         observations: Observations,
@@ -48,12 +54,14 @@ class Posterior:
         seed: int,
     ) -> None:
         """Made by `probtensor.fit`."""
-        self.model, self.engine, self.choice, self.seed = model, engine, choice, seed
+        self.model, self.likelihood, self.engine, self.choice, self.seed = model, likelihood, engine, choice, seed
         self._encoded, self._result, self._observations, self._modes = encoded, result, observations, modes
 
     @property
     def objective(self) -> xr.DataArray:
         """(sweep,) evidence lower bound with the log prior of the hyper-parameters, in nats; never decreasing.
+
+        Under ``rule="cep"`` it may fall, and only serves to choose among restarts.
 
         With a local term: log density of the data and of the drawn functions, which goes up and down.
         """
@@ -64,8 +72,20 @@ class Posterior:
 
     @property
     def noise_sd(self) -> float:
-        """Standard deviation of the noise of an observation with weight 1, in data units."""
-        return float(np.sqrt(self._result.state.model.likelihood.variance))
+        """Standard deviation of the noise of an observation with weight 1, in data units.
+
+        That which those of levels are drawn to, where they have their own; under a transform on its scale.
+
+        Raises:
+            ModelError: the likelihood is not normal, and its spread depends on what is expected.
+        """
+        likelihood = self._result.state.model.likelihood
+        if not isinstance(likelihood, BoundGaussian):
+            raise ModelError(
+                f"{type(self.likelihood).__name__} has no noise_sd: its parameters are in hyperparameters(), and "
+                "the sd of an observation is predict(...)['sd']"
+            )
+        return float(np.sqrt(likelihood.variance))
 
     @property
     def compile_seconds(self) -> float:
@@ -91,34 +111,42 @@ class Posterior:
                 ``pt.points`` or a DataFrame (answer along ``observation``). Extra coordinates are ignored.
             quantiles: probabilities in (0, 1) to give predictive quantiles for.
             terms: position of a term, or several: only what these contribute.
-            scale: ``"response"`` or ``"latent"``; the same under normal noise.
+            scale: ``"response"``: of observations, in the data's unit; of counts and trials with the one exposure or
+                number of trials that the likelihood was given for all, or 1. ``"latent"``: of the signal itself (of
+                counts the logarithm of a rate, of trials log odds), on which scale terms add up.
 
         Returns:
             Dataset with ``mean``, ``sd``, ``signal_sd`` and, if asked for, ``quantiles`` (dim ``quantile``).
 
         Raises:
             DataError: a coordinate that the model reads is absent, or of another kind.
-            ModelError: there is no such term or scale, or a coordinate is outside the domain of a mode's prior.
+            ModelError: there is no such term or scale, terms are asked for on a scale where they do not add up, or a
+                coordinate is outside the domain of a mode's prior.
         """
         if scale not in ("response", "latent"):
             raise ModelError(f"scale={scale!r}: expected 'response' or 'latent'")
         chosen = arguments.positions(terms, len(self.model.terms))
+        if terms is not None and scale == "response" and not self.likelihood.additive:
+            raise ModelError(
+                f"terms={terms!r}: under {type(self.likelihood).__name__} terms do not add up on the scale of the "
+                'data; ask for scale="latent"'
+            )
         with jax.enable_x64(True):
             where = places(self._encoded, self._modes, at)
             refuse_outside(self._result.state.model, self._encoded, where.domain, chosen)
             signal = arrays.predict(self._result.state, where.domain, chosen)
-        return self._predictions(where, signal, quantiles)
+            if scale == "latent":
+                return predictions.dataset(predictions.of_signal(signal), where, quantiles, {})
+            found = self._predictive(where, signal, predictions.known_everywhere(self.likelihood))
+        return predictions.dataset(found, where, quantiles, self._units())
 
-    def _predictions(self, where: Places, signal: arrays.Prediction, quantiles: Sequence[float] | None) -> xr.Dataset:
-        variance = np.asarray(signal.variance)
-        found = {"mean": np.asarray(signal.mean), "sd": np.sqrt(variance + self.noise_sd**2)}
-        out = xr.Dataset({k: where.label(v) for k, v in (found | {"signal_sd": np.sqrt(variance)}).items()})
-        units = {k: v for k, v in self._attrs().items() if k == "units"}
-        if quantiles is not None:
-            out["quantiles"] = _normal_quantiles(out["mean"], out["sd"], quantiles)
-        for variable in out.data_vars.values():
-            variable.attrs.update(units)
-        return out
+    def _predictive(
+        self, where: Places, signal: arrays.Prediction, known: Mapping[str, np.ndarray]
+    ) -> AbstractPredictive:
+        return predictions.predictive(self._result.state.model.likelihood, where, signal, known)
+
+    def _units(self) -> dict[str, Any]:
+        return {k: v for k, v in self._attrs().items() if k == "units"}
 
     def _attrs(self) -> dict[str, Any]:
         template = self._encoded.template
@@ -148,7 +176,8 @@ class Posterior:
         mask = filling.fill_mask(template, observed, wanted)
         with jax.enable_x64(True):
             signal = arrays.fitted(self._result.state, self._observations.domain)
-        found = self._predictions(grid, signal, quantiles)
+            law = self._predictive(grid, signal, self._encoded.known)
+        found = predictions.dataset(law, grid, quantiles, self._units())
         predicted = {str(k): filling.on_template(v, template) for k, v in found.data_vars.items()}
         draws = None
         if samples is not None:
@@ -156,13 +185,13 @@ class Posterior:
         return filling.assemble(self._encoded, mask.to_numpy(), observed, predicted, draws)
 
     def sample(self, n: int, at: Any = None, seed: int = 0, observation_noise: bool = False) -> xr.DataArray:
-        """Joint draws of the signal: every draw is one function, used at all coordinates.
+        """Joint draws of what is expected: every draw is one function, used at all coordinates.
 
         Args:
             n: number of draws.
             at: as in `predict`; None: the data's own coordinates.
             seed: of the draws.
-            observation_noise: add the noise of an observation with weight 1.
+            observation_noise: draw observations with weight 1, and not what is expected of them.
 
         Returns:
             DataArray with dims ``sample``, then those of ``at`` or of the data in their order.
@@ -179,9 +208,12 @@ class Posterior:
                 where = places(self._encoded, self._modes, at)
                 every = tuple(range(len(self.model.terms)))
                 refuse_outside(self._result.state.model, self._encoded, where.domain, every)
-            values = np.asarray(arrays.sample(self._result.state, where.domain, first, n))
-            if observation_noise:
-                values = values + self.noise_sd * np.asarray(jax.random.normal(second, values.shape))
+            signal = np.asarray(arrays.sample(self._result.state, where.domain, first, n))
+            known = predictions.known_everywhere(self.likelihood) if at is not None else self._encoded.known
+            nothing = jnp.zeros(where.domain.shape)
+            law = self._predictive(where, arrays.Prediction(nothing, nothing), known)
+        random = np.random.default_rng(np.asarray(jax.random.key_data(second)))
+        values = law.draw(signal, random) if observation_noise else law.expected(signal)
         drawn = where.label(values, ("sample",)).rename(self._encoded.name).assign_attrs(self._attrs())
         if at is None and isinstance(self._encoded.template, xr.DataArray):
             drawn = drawn.transpose("sample", *(d for d in self._encoded.template.dims if d in drawn.dims))
@@ -247,8 +279,13 @@ class Posterior:
         truth, at = scoring.truth_and_places(held_out)
         if not allow_training:
             scoring.refuse_training(self._encoded, at, truth)
-        found = self.predict(at)
-        return scoring.score(found, truth)
+        with jax.enable_x64(True):
+            where = places(self._encoded, self._modes, at)
+            every = tuple(range(len(self.model.terms)))
+            refuse_outside(self._result.state.model, self._encoded, where.domain, every)
+            signal = arrays.predict(self._result.state, where.domain, every)
+            law = self._predictive(where, signal, predictions.known_at(self.likelihood, self._encoded, at))
+        return score(law, truth)
 
     def summary(self) -> str:
         """Model, data, noise, convergence and time, in plain text."""
@@ -265,7 +302,8 @@ class Posterior:
             "modes": {n: (len(c.labels), c.kind, c.labels[0], c.labels[-1]) for n, c in encoded.coordinates.items()},
             "observed": int(encoded.seen.sum()),
             "entries": int(encoded.seen.size),
-            "noise_sd": self.noise_sd,
+            "likelihood": self.likelihood,
+            "parameters": predictions.parameters(result.state.model.likelihood),
             "objective": result.objective,
             "reason": result.reason,
             "converged": result.converged,
@@ -286,9 +324,3 @@ class Posterior:
     def __repr__(self) -> str:
         """The summary."""
         return self.summary()
-
-
-def _normal_quantiles(mean: xr.DataArray, sd: xr.DataArray, quantiles: Sequence[float]) -> xr.DataArray:
-    levels = arguments.probabilities(quantiles)
-    z = xr.DataArray(norm.ppf(levels), {"quantile": levels}, ["quantile"])
-    return z * sd + mean

@@ -19,6 +19,8 @@ from probtensor.kernels.combinations import Product, Sum
 from probtensor.kernels.field import AbstractFieldKernel, FieldSum, On
 from probtensor.kernels.periodic import Periodic
 from probtensor.labelled.encode import Encoded
+from probtensor.likelihoods.base import AbstractBoundLikelihood
+from probtensor.likelihoods.gaussian import BoundGaussian
 from probtensor.priors.base import Belief
 from probtensor.priors.categorical import Categorical
 from probtensor.terms import gauges
@@ -186,9 +188,21 @@ def hyperparameters(state: State, units: dict[str, str], data_unit: str) -> pd.D
             continue
         for mode, block in zip(block_names(term), term.blocks, strict=True):
             rows += _rows(block.prior, j, mode, units.get(mode, ""), variance_unit)
-    noise = state.model.likelihood.sd
-    rows.append(_row("noise", "", 0, "sd", float(noise.value[0]), data_unit, noise.learned))
+    rows += _rows_of_likelihood(state.model.likelihood, data_unit)
     return pd.DataFrame(rows)
+
+
+def _rows_of_likelihood(likelihood: AbstractBoundLikelihood, data_unit: str) -> list[dict[str, Any]]:
+    """Of its parameters, and of the noise of each level that has its own, numbered from 1."""
+    rows = []
+    for name, own in likelihood.parameters().items():
+        unit = data_unit if name in ("sd", "scale") else ""
+        rows.append(_row("noise", "", 0, name, float(own.value[0]), unit, own.learned))
+    if isinstance(likelihood, BoundGaussian) and likelihood.groups is not None and likelihood.own is not None:
+        mode = " x ".join(likelihood.groups.names)
+        values = np.asarray(likelihood.own.value)
+        rows += [_row("noise", mode, k + 1, "sd", float(v), data_unit, True) for k, v in enumerate(values)]
+    return rows
 
 
 def block_names(term: Any) -> tuple[str, ...]:

@@ -9,7 +9,6 @@ import numpy as np
 import xarray as xr
 
 from probtensor.errors import DataError
-from probtensor.evaluation.scores import score_gaussian
 from probtensor.labelled.encode import Encoded
 from probtensor.labelled.tables import PointData, points
 
@@ -67,8 +66,3 @@ def _rows(levels: np.ndarray, values: np.ndarray) -> Iterator[tuple[float, ...]]
     with np.errstate(over="ignore"):
         rounded = values.astype(np.float32)
     return zip(*levels.T.tolist(), rounded.tolist(), strict=True)
-
-
-def score(found: xr.Dataset, truth: np.ndarray) -> dict[str, float]:
-    """Scores of predictions along ``observation``."""
-    return score_gaussian(found["mean"].to_numpy(), found["sd"].to_numpy(), truth)

@@ -1,34 +1,106 @@
-"""Normal noise with a learned standard deviation."""
+"""Normal noise: one learned standard deviation, or one for each level of some modes."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
 from probtensor import hyperparameters
+from probtensor.axes import Axis
 from probtensor.errors import ModelError
 from probtensor.hyperparameters import Declaration, Parameter
+from probtensor.likelihoods.base import (
+    AbstractBoundLikelihood,
+    AbstractLikelihood,
+    Moments,
+    Objection,
+    Pseudo,
+    misfit_of,
+    names_of,
+)
+from probtensor.likelihoods.predictive import AbstractPredictive, Normal
+from probtensor.likelihoods.transforms import TRANSFORMS
+from probtensor.observations.domain import Domain, Observations
+from probtensor.observations.groups import Groups
 from probtensor.typing import Array, Float
 
 #: Noise standard deviation at the start of learning, in units of the data's.
 _START = 0.3
 #: The noise is never learned below this, in units of the data's standard deviation.
 FLOOR = 1e-4
+#: A level's own noise variance is drawn towards the common one as if by so many observations.
+_SHRINK = 4.0
+#: What the known standard errors of observations are called.
+ERRORS = "errors"
 
 
-class Gaussian(eqx.Module):
+class Gaussian(AbstractLikelihood):
     """y = f + e with e normal, variance sd^2 / weight.
 
     Args:
         sd: noise standard deviation in data units; learned by default, a number is a start, ``pt.fixed(0.1)`` holds it.
             It is learned at the objective's optimum, without a prior.
+        noise: a mode's name or several: one standard deviation for each of its levels (each combination, for several),
+            drawn to a common one as if by 4 observations. A level that the data do not have gets the common one.
+        transform: ``"log"`` or ``"sqrt"``, for data above zero (for ``"sqrt"``, from zero): the logarithm or the square
+            root of the values is modelled, ``sd`` is on its scale, and predictions are back on that of the data.
+
+    Raises:
+        ModelError: there is no such transform, or a mode is named twice.
     """
 
     sd: Declaration = None
+    noise: Any = eqx.field(static=True, converter=names_of, default=None)
+    transform: str | None = eqx.field(static=True, default=None)
 
-    def bind(self, variance: float) -> BoundGaussian:
-        """A number for the noise, from the variance of the data. Raises ModelError if that is not above zero."""
+    def __check_init__(self) -> None:
+        """Raises ModelError for an unknown transform or a repeated mode."""
+        if self.transform is not None and self.transform not in TRANSFORMS:
+            raise ModelError(f"Gaussian(transform={self.transform!r}): expected 'log', 'sqrt' or None")
+        if len(set(self.noise)) < len(self.noise):
+            raise ModelError(f"Gaussian(noise={self.noise!r}): name each mode once")
+
+    @property
+    def additive(self) -> bool:
+        """Unless the data are transformed."""
+        return self.transform is None
+
+    @property
+    def known(self) -> dict[str, Any]:
+        """Nothing; standard errors are an argument of `probtensor.fit`."""
+        return {}
+
+    def mode_names(self) -> tuple[str, ...]:
+        """Those of ``noise``."""
+        return self.noise
+
+    def objections(self, values: Float[np.ndarray, "..."], known: Mapping[str, np.ndarray]) -> list[Objection]:
+        """Values that the transform does not take, errors that are none."""
+        found = []
+        if self.transform is not None:
+            where = TRANSFORMS[self.transform].impossible(values)
+            least = "zero or above" if TRANSFORMS[self.transform].zero else "above zero"
+            found.append(Objection(where, f"transform={self.transform!r} takes values {least} only"))
+        if ERRORS in known:
+            errors = known[ERRORS]
+            bad = np.isfinite(values) & ~(np.isfinite(errors) & (errors >= 0))
+            found.append(Objection(bad, "errors of observed values must be finite and zero or above"))
+        return found
+
+    def latent(self, values: Float[np.ndarray, "..."], known: Mapping[str, np.ndarray]) -> Float[np.ndarray, "..."]:
+        """The values, transformed."""
+        return self.transformed(values)
+
+    def transformed(self, values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+        """The values, transformed."""
+        return values if self.transform is None else TRANSFORMS[self.transform].forward(values)
+
+    def bind(self, axes: Mapping[str, Axis], variance: float) -> BoundGaussian:
+        """Numbers for the noise."""
         if hasattr(self.sd, "log_prob"):
             raise ModelError("Gaussian(sd=...): a prior distribution for the noise is not available; give a number")
         if not (np.isfinite(variance) and variance > 0):
@@ -37,40 +109,138 @@ class Gaussian(eqx.Module):
                 "constant data a positive variance (DataScale)"
             )
         scale = float(np.sqrt(variance))
-        return BoundGaussian(
-            hyperparameters.bind(self.sd, np.array([_START * scale]), "sd"), jnp.asarray(FLOOR * scale)
-        )
+        sd, floor = hyperparameters.bind(self.sd, np.array([_START * scale]), "sd"), jnp.asarray(FLOOR * scale)
+        if not self.noise:
+            return BoundGaussian(sd, floor, self.transform)
+        groups = Groups.over("Gaussian(noise=...)", self.noise, axes)
+        own = hyperparameters.bind(self.sd, np.full(groups.number, float(sd.value[0])), "sd")
+        return BoundGaussian(sd, floor, self.transform, groups, own)
 
 
-class BoundGaussian(eqx.Module):
-    """Normal noise with a number for its standard deviation."""
+class BoundGaussian(AbstractBoundLikelihood):
+    """Normal noise with numbers.
+
+    Attributes:
+        sd: (1,) standard deviation; with groups that which they are drawn to.
+        floor: below which it is not learned.
+        transform: of the values, see `Gaussian`.
+        groups: whose levels have standard deviations of their own, and own: (G,) these; None: nothing has.
+    """
 
     sd: Parameter
     floor: Float[Array, ""]
+    transform: str | None = eqx.field(static=True, default=None)
+    groups: Groups | None = None
+    own: Parameter | None = None
+    conjugate: ClassVar[bool] = True
 
     @property
     def precision(self) -> Float[Array, ""]:
         """1 / sd^2, of an observation with weight 1."""
-        return 1 / self.sd.value[0] ** 2
+        return 1 / self.variance
 
     @property
     def variance(self) -> Float[Array, ""]:
         """sd^2, of an observation with weight 1."""
         return self.sd.value[0] ** 2
 
-    def expected_log_likelihood(self, squares: Float[Array, ""], weights: Float[Array, "..."]) -> Float[Array, ""]:
-        """E[log p(y | f)] in nats, from squares = sum of w E[(y - f)^2]."""
-        seen = weights > 0
-        log_weights = jnp.where(seen, jnp.log(jnp.where(seen, weights, 1.0)), 0.0)
-        count = jnp.sum(seen).astype(squares.dtype)
-        constant = count * jnp.log(2 * jnp.pi * self.variance)
-        return 0.5 * (jnp.sum(log_weights) - constant - squares * self.precision)
+    def by_entry(self, observations: Observations) -> bool:
+        """Only where levels have noise of their own or observations known errors."""
+        return self.groups is not None or ERRORS in observations.known
 
-    def learn(self, squares: Float[Array, ""], weights: Float[Array, "..."]) -> BoundGaussian:
-        """The sd at the objective's exact optimum, not below the floor; unchanged if held or without observations."""
+    def noise_at(self, domain: Domain) -> Float[Array, "..."]:
+        """Noise variance of a new observation at every entry of a domain; one number where it is the same."""
+        if self.groups is None or self.own is None:
+            return self.variance
+        group = self.groups.of(domain)
+        return jnp.where(group >= 0, self.own.value[group] ** 2, self.variance)
+
+    def start(self, observations: Observations) -> Pseudo:
+        """The observations themselves."""
+        return self._pseudo(observations)
+
+    def pseudo(self, observations: Observations, moments: Moments) -> Pseudo:
+        """The observations themselves."""
+        return self._pseudo(observations)
+
+    def matched(self, observations: Observations, cavity: Moments) -> Pseudo:
+        """The observations themselves."""
+        return self._pseudo(observations)
+
+    def _pseudo(self, observations: Observations) -> Pseudo:
+        if ERRORS not in observations.known:
+            return Pseudo(observations.values, 1 / self.noise_at(observations.domain))
+        return Pseudo(observations.values, 1 / (_counted(observations) * self._noise(observations)[1]))
+
+    def _noise(self, observations: Observations) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+        """Variance of the learned noise of each observation; and with its known error."""
+        learned = self.noise_at(observations.domain) / _counted(observations)
+        return learned, learned + observations.known[ERRORS] ** 2 if ERRORS in observations.known else learned
+
+    def expected_log_likelihood(self, observations: Observations, moments: Moments) -> Float[Array, ""]:
+        """Exact."""
+        seen = observations.weights > 0
+        count = jnp.sum(seen).astype(moments.mean.dtype)
+        if not self.by_entry(observations):
+            constant = count * jnp.log(2 * jnp.pi * self.variance)
+            misfit = _total_misfit(observations, moments) * self.precision
+            return 0.5 * (jnp.sum(jnp.log(_counted(observations))) - constant - misfit)
+        noise = self._noise(observations)[1]
+        each = jnp.log(2 * jnp.pi * noise) + misfit_of(observations, moments) / noise
+        return -0.5 * jnp.sum(jnp.where(seen, each, 0.0))
+
+    def learn(self, observations: Observations, moments: Moments) -> BoundGaussian:
+        """The sd at the objective's exact optimum, not below the floor; unchanged if held or without observations.
+
+        Beside known errors one step of expectation maximisation over what of each residual is not error.
+        """
         if not self.sd.learned:
             return self
-        count = jnp.sum(weights > 0).astype(squares.dtype)
-        optimum = jnp.maximum(jnp.sqrt(squares / jnp.maximum(count, 1.0)), self.floor)
-        raw = jnp.where(count > 0, jnp.log(optimum), self.sd.raw[0])[None]
-        return eqx.tree_at(lambda g: g.sd.raw, self, raw)
+        seen = observations.weights > 0
+        count = jnp.sum(seen).astype(moments.mean.dtype)
+        if not self.by_entry(observations):
+            return self._with(_total_misfit(observations, moments) / jnp.maximum(count, 1.0), count > 0)
+        learned, noise = self._noise(observations)
+        share = learned / noise
+        residual = share**2 * misfit_of(observations, moments) + (1 - share) * learned
+        squares = jnp.where(seen, _counted(observations) * residual, 0.0)
+        if self.groups is None or self.own is None:
+            return self._with(jnp.sum(squares) / jnp.maximum(count, 1.0), count > 0)
+        sums = self.groups.sums(squares, observations.domain)
+        counts = self.groups.sums(seen.astype(squares.dtype), observations.domain)
+        own = jnp.maximum((sums + _SHRINK * self.variance) / (counts + _SHRINK), self.floor**2)
+        found = eqx.tree_at(lambda g: g.own.raw, self, 0.5 * jnp.log(own))
+        return found._with(1 / jnp.mean(1 / own), count > 0)
+
+    def _with(self, variance: Float[Array, ""], known: Array) -> BoundGaussian:
+        optimum = jnp.log(jnp.maximum(jnp.sqrt(variance), self.floor))
+        return eqx.tree_at(lambda g: g.sd.raw, self, jnp.where(known, optimum, self.sd.raw[0])[None])
+
+    def log_prior(self) -> Float[Array, ""]:
+        """That levels' variances are like the common one: inverse gamma, as from so many observations of it."""
+        if self.own is None or not self.own.learned:
+            return jnp.zeros((), self.floor.dtype)
+        ratio = self.variance / self.own.value**2
+        return -0.5 * _SHRINK * jnp.sum(ratio - jnp.log(ratio))
+
+    def parameters(self) -> dict[str, Parameter]:
+        """The standard deviation."""
+        return {"sd": self.sd}
+
+    def predictive(
+        self, mean: np.ndarray, variance: np.ndarray, domain: Domain, known: Mapping[str, np.ndarray]
+    ) -> AbstractPredictive:
+        """Normal, or what the transform makes of it."""
+        make = Normal if self.transform is None else TRANSFORMS[self.transform].back
+        return make(mean, variance, np.asarray(self.noise_at(domain)))
+
+
+def _counted(observations: Observations) -> Float[Array, "..."]:
+    """Weights, 1 where there is no observation."""
+    return jnp.where(observations.weights > 0, observations.weights, 1.0)
+
+
+def _total_misfit(observations: Observations, moments: Moments) -> Float[Array, ""]:
+    """Sum of weight times E[(y - f)^2]."""
+    assert moments.total_variance is not None
+    return jnp.sum(observations.weights * (observations.values - moments.mean) ** 2) + moments.total_variance

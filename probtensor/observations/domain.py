@@ -61,11 +61,14 @@ class Observations(eqx.Module):
         domain: where.
         values: (…) data values, 0 where the weight is 0.
         weights: (…) >= 0.
+        known: what else is known of each entry, such as the trials of a proportion: name -> (…), 1 where the
+            weight is 0.
     """
 
     domain: Domain
     values: Float[Array, "..."]
     weights: Float[Array, "..."]
+    known: dict[str, Float[Array, "..."]] = eqx.field(default_factory=dict)
 
     @property
     def count(self) -> int:
@@ -124,7 +127,11 @@ def domain(
     return Domain(layout, {n: jnp.asarray(p) for n, p in everything.items()}, tuple(position.items()))
 
 
-def observations(where: Domain, values: np.ndarray, weights: np.ndarray) -> Observations:
-    """Observations with the values of unobserved entries blanked."""
+def observations(
+    where: Domain, values: np.ndarray, weights: np.ndarray, known: Mapping[str, np.ndarray] | None = None
+) -> Observations:
+    """Observations with whatever stands at unobserved entries blanked."""
     seen = weights > 0
-    return Observations(where, jnp.asarray(np.where(seen, values, 0.0)), jnp.asarray(np.where(seen, weights, 0.0)))
+    blanked, counted = jnp.asarray(np.where(seen, values, 0.0)), jnp.asarray(np.where(seen, weights, 0.0))
+    beside = {name: jnp.asarray(np.where(seen, own, 1.0)) for name, own in (known or {}).items()}
+    return Observations(where, blanked, counted, beside)

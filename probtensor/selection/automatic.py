@@ -24,7 +24,7 @@ from probtensor.engines.sweep import State
 from probtensor.errors import DataError, ModelError
 from probtensor.kernels.matern import Matern
 from probtensor.kernels.metric import latitude_longitude
-from probtensor.likelihoods.gaussian import Gaussian
+from probtensor.likelihoods.gaussian import BoundGaussian, Gaussian
 from probtensor.model import as_sum, bind
 from probtensor.observations import spectrum, variogram
 from probtensor.observations.domain import Observations
@@ -104,6 +104,7 @@ def choose(
     seed: int,
     note: Callable[[str], None] = lambda text: None,
     ranks: tuple[int, ...] | None = None,
+    local_terms: bool = True,
 ) -> Choice:
     """Chooses the terms, their rank and the power.
 
@@ -116,6 +117,7 @@ def choose(
         note: is told what is being tried.
         ranks: tried in turn, from low to high, and nothing but a CP; None: those of `RANKS` that the data can bear, and
             local terms.
+        local_terms: whether those are tried.
     """
     base = [name for name, axis in axes.items() if not (axis.parent or axis.parts)]
     varying = [name for name in base if axes[name].size > 1]
@@ -136,7 +138,7 @@ def choose(
     if len(varying) == 1:
         ranks = (1,)  # one function of one coordinate: more components would be the same again
     best = judge.low_rank(ranks)
-    if _LOCAL_FEWEST <= count <= _LOCAL_MOST:
+    if local_terms and _LOCAL_FEWEST <= count <= _LOCAL_MOST:
         best = judge.with_local(best)
     return judge.choice(best, protocol)
 
@@ -241,6 +243,7 @@ class _Judge:
         state = self._engine.resolved().run(bound, self._inner, jax.random.key(self._seed)).state
         residual = np.asarray(self._inner.values - arrays.fitted(state, self._inner.domain).mean)
         noise = state.model.likelihood
+        assert isinstance(noise, BoundGaussian)
         with one_blas_thread():
             return local.propose(self._axes, self._inner, residual, noise, gaps, self._note)
 

@@ -22,7 +22,7 @@ from probtensor.engines.message_passing import MessagePassing
 from probtensor.engines.resizing import Decomposition, Functions
 from probtensor.engines.sweep import State, start, term_mean
 from probtensor.errors import ModelError
-from probtensor.likelihoods.gaussian import Gaussian
+from probtensor.likelihoods.gaussian import BoundGaussian, Gaussian
 from probtensor.model import BoundModel, bind
 from probtensor.observations.domain import Observations
 from probtensor.priors.categorical import Categorical
@@ -189,7 +189,7 @@ class Problem:
                 terms.append(resizing.switched(self.bound(j, capacity[j]), functions[j], capacity[j])[0])
             else:
                 terms.append(self._bind(term))
-        model = BoundModel(tuple(terms), self.likelihood.bind(self.scale.variance))
+        model = BoundModel(tuple(terms), self.likelihood.bind(self.axes, self.scale.variance))
         inner = self.inner
         state = start(model, jnp.asarray(self.engine.power, inner.values.dtype), inner, self.key)
         return self.fitted(functions, capacity, state)
@@ -250,6 +250,7 @@ class Problem:
         inner, state = self.inner, trial.state
         means = [term_mean(t, b, inner) for t, b in zip(state.model.terms, state.beliefs, strict=True)]
         residual = jnp.where(inner.weights > 0, inner.values - sum(means), 0.0)
+        assert isinstance(state.model.likelihood, BoundGaussian)
         noise_sd = float(np.sqrt(state.model.likelihood.variance))
         # Each of the starts may have the whole variance, and a mean that no offset has taken off.
         square = float(jnp.sum(inner.weights * residual**2) / jnp.sum(inner.weights))

@@ -10,6 +10,7 @@ import numpy as np
 from probtensor import arrays
 from probtensor.engines.sweep import State
 from probtensor.evaluation import scores
+from probtensor.likelihoods.gaussian import BoundGaussian
 from probtensor.observations.domain import Observations
 
 
@@ -34,6 +35,7 @@ def score(state: State, observations: Observations, held: np.ndarray) -> Score:
     else:  # a local term costs by the place
         signal = arrays.fitted(state, observations.domain.at(np.flatnonzero(held)))
         mean, variance = np.asarray(signal.mean), np.asarray(signal.variance)
+    assert isinstance(state.model.likelihood, BoundGaussian)
     noise = float(state.model.likelihood.variance) / np.asarray(observations.weights)[held]
     truth = np.asarray(observations.values)[held]
     return Score(scores.crps_gaussian(mean, np.sqrt(variance + noise), truth), scores.rmse(mean, truth))

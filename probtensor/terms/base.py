@@ -42,13 +42,6 @@ class DataScale(NamedTuple):
         return Start(scales, variances, carries_variance, self.periods.get(axis.name, ()))
 
 
-def axis_of(term: str, mode: str, axes: Mapping[str, Axis]) -> Axis:
-    """The axis of a mode that a term names. Raises ModelError if there is none."""
-    if mode not in axes:
-        raise ModelError(f"{term}: there is no mode {mode!r}; the modes are {', '.join(map(repr, axes)) or 'none'}")
-    return axes[mode]
-
-
 def absent(reader: str, name: str, available: Iterable[str]) -> ModelError:
     """The refusal of a mode that the data do not have. reader: who reads it, such as ``"CP names mode"``."""
     return ModelError(f"{reader} {name!r}, which the data do not have; they have {', '.join(available)}")
@@ -151,6 +144,10 @@ class AbstractBoundTerm(eqx.Module):
     @abc.abstractmethod
     def total_variance(self, beliefs: Sequence[Belief], observations: Observations) -> Float[Array, ""]:
         """Sum over observations of weight times variance."""
+
+    @abc.abstractmethod
+    def counts(self, block: int, observations: Observations) -> Float[Array, "T"]:
+        """The sum of the weights of the observations that reach each level of a block."""
 
     @abc.abstractmethod
     def sites(

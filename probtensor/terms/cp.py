@@ -155,6 +155,11 @@ class BoundCP(AbstractBoundTerm):
             total = total + jnp.sum(domain.layout.contract(observations.weights, others, place, levels) * own)
         return total
 
+    def counts(self, block: int, observations: Observations) -> Float[Array, "T"]:
+        """Summed over the other modes."""
+        domain, levels = observations.domain, self.factors[block].points.shape[0]
+        return domain.layout.contract(observations.weights, {}, domain.place(self.names[block]), levels)[:, 0]
+
     def sites(
         self, block: int, beliefs: Sequence[Belief], observations: Observations, residual: Float[Array, "..."]
     ) -> Sites:

@@ -8,13 +8,13 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from probtensor.axes import Axis
+from probtensor.axes import Axis, axis_of
 from probtensor.errors import ModelError
 from probtensor.kernels.base import AbstractKernel
 from probtensor.kernels.field import AbstractFieldKernel, FieldStart
 from probtensor.observations.domain import Domain, Observations
 from probtensor.priors.base import AbstractModePrior, Belief, Marginals, Sites
-from probtensor.terms.base import AbstractBoundTerm, AbstractTerm, Block, DataScale, absent, axis_of
+from probtensor.terms.base import AbstractBoundTerm, AbstractTerm, Block, DataScale, absent
 from probtensor.typing import Array, Float, Key
 
 #: What ``neighbours=None`` means, where there are so many observations.
@@ -150,6 +150,10 @@ class BoundLocal(AbstractBoundTerm):
     def total_variance(self, beliefs: Sequence[Belief], observations: Observations) -> Float[Array, ""]:
         """Zero: counted as noise."""
         return jnp.zeros((), observations.values.dtype)
+
+    def counts(self, block: int, observations: Observations) -> Float[Array, "T"]:
+        """There is no block to have any."""
+        raise IndexError("a local term has no blocks")
 
     def sites(
         self, block: int, beliefs: Sequence[Belief], observations: Observations, residual: Float[Array, "..."]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from probtensor.axes import JOIN, Axis, join_names
+from probtensor.axes import JOIN, Axis, axis_of, join_names
 from probtensor.errors import ModelError
 from probtensor.kernels.base import AbstractKernel, Start
 from probtensor.kernels.matern import Matern
@@ -18,7 +18,7 @@ from probtensor.priors.categorical import Categorical, Constant
 from probtensor.priors.dense import Dense
 from probtensor.priors.markov import Markov
 from probtensor.priors.sphere import is_small
-from probtensor.terms.base import absent, axis_of, refuse_repeats
+from probtensor.terms.base import absent, refuse_repeats
 
 #: Pairs of a mode's name (or ``...`` for every other mode) and its declared prior; None: every mode by default.
 Declared: TypeAlias = tuple[tuple[Any, Any], ...] | None

@@ -96,6 +96,14 @@ class AbstractNetwork(AbstractBoundTerm):
         totals = [domain.layout.contract_network(weights, part, "", None) for part in parts]
         return sum(totals[1:], start=totals[0])
 
+    def counts(self, block: int, observations: Observations) -> Float[Array, "T"]:
+        """Summed over the other modes; every observation reaches a core."""
+        mode, domain = self.mode_of(block), observations.domain
+        if mode is None:
+            return jnp.sum(observations.weights)[None]
+        levels = self.blocks[block].points.shape[0]
+        return domain.layout.contract(observations.weights, {}, domain.place(mode), levels)[:, 0]
+
     def sites(
         self, block: int, beliefs: Sequence[Belief], observations: Observations, residual: Float[Array, "..."]
     ) -> Sites:

@@ -13,9 +13,10 @@ from probtensor import hyperparameters
 from probtensor.axes import Axis
 from probtensor.hyperparameters import Declaration
 from probtensor.observations.domain import Domain, Observations
+from probtensor.observations.groups import Groups
 from probtensor.priors.base import AbstractModePrior, Belief, Marginals, Sites, empty_sites
 from probtensor.priors.categorical import Categorical
-from probtensor.terms.base import AbstractBoundTerm, AbstractTerm, Block, DataScale, axis_of, refuse_repeats
+from probtensor.terms.base import AbstractBoundTerm, AbstractTerm, Block, DataScale, refuse_repeats
 from probtensor.typing import Array, Float, Int, Key
 
 
@@ -52,14 +53,12 @@ class Offset(AbstractTerm):
 
     def bind(self, axes: Mapping[str, Axis], scale: DataScale) -> BoundOffset:
         """Levels are numbered by the distinct coordinates of the training data."""
-        vocabulary = tuple(np.unique(axis_of("Offset", name, axes).points) for name in self.over)
+        groups = Groups.over("Offset", self.over, axes)
         # One level cannot tell the spread of levels, so a lone constant's is held at that of the data.
         variance = hyperparameters.bind(self.variance, np.array([scale.variance]), "variance", held=not self.over)
         mean = jnp.asarray(np.array([scale.mean]))
-        groups = int(np.prod([len(v) for v in vocabulary])) if vocabulary else 1
         prior = Categorical(variance=variance, mean=mean)
-        block = Block(prior, jnp.asarray(np.arange(groups, dtype=float)))
-        return BoundOffset(self.over, tuple(jnp.asarray(v) for v in vocabulary), block)
+        return BoundOffset(groups, Block(prior, jnp.asarray(np.arange(groups.number, dtype=float))))
 
 
 class Climatology(AbstractTerm):
@@ -95,9 +94,13 @@ class Climatology(AbstractTerm):
 class BoundOffset(AbstractBoundTerm):
     """A table of levels: one block whose points are the numbers of the levels' combinations."""
 
-    over: tuple[str, ...] = eqx.field(static=True)
-    vocabulary: tuple[Float[Array, "V"], ...]
+    groups: Groups
     table: Block
+
+    @property
+    def over(self) -> tuple[str, ...]:
+        """The modes whose levels it has."""
+        return self.groups.names
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -114,11 +117,6 @@ class BoundOffset(AbstractBoundTerm):
         assert isinstance(prior, Categorical) and prior.mean is not None
         return prior.mean
 
-    def _groups(self, domain: Domain) -> Int[Array, "..."]:
-        places = [domain.base(name) for name in self.over]
-        codes = [_codes(domain.points[n], v) for n, v in zip(self.over, self.vocabulary, strict=True)]
-        return domain.layout.combine(places, codes, [v.shape[0] for v in self.vocabulary])
-
     def initial(self, key: Key, domain: Domain) -> tuple[Belief, ...]:
         """The prior."""
         sites = empty_sites(self.table.points.shape[0], 1, self.table.points.dtype)
@@ -126,7 +124,7 @@ class BoundOffset(AbstractBoundTerm):
 
     def block_points(self, domain: Domain) -> tuple[Float[Array, "M"], ...]:
         """Group numbers of the domain's entries; levels never seen, which have the prior, count down from -1."""
-        groups = self._groups(domain)
+        groups = self.groups.of(domain)
         if self.over:
             groups = jnp.where(groups < 0, -1 - self._combinations(domain), groups)
         return (groups.ravel().astype(self.table.points.dtype),)
@@ -143,12 +141,12 @@ class BoundOffset(AbstractBoundTerm):
 
     def training_marginals(self, beliefs: Sequence[Belief], domain: Domain) -> tuple[Marginals, ...]:
         """The table's rows of the training entries."""
-        groups = self._groups(domain).ravel()
+        groups = self.groups.of(domain).ravel()
         return (Marginals(beliefs[0].mean[groups], beliefs[0].cov[groups]),)
 
     def at_entries(self, values: Sequence[Float[Array, "T R"]], domain: Domain) -> tuple[Float[Array, "M R"], ...]:
         """The table's rows of the training entries."""
-        return (values[0][self._groups(domain).ravel()],)
+        return (values[0][self.groups.of(domain).ravel()],)
 
     def mean(self, marginals: Sequence[Marginals], domain: Domain) -> Float[Array, "..."]:
         """The table's means, expanded."""
@@ -163,30 +161,26 @@ class BoundOffset(AbstractBoundTerm):
         return self._expand(values[0][:, 0], domain)
 
     def _expand(self, values: Float[Array, "M"], domain: Domain) -> Float[Array, "..."]:
-        return jnp.broadcast_to(values.reshape(self._groups(domain).shape), domain.shape)
+        return jnp.broadcast_to(values.reshape(self.groups.of(domain).shape), domain.shape)
 
     def total_variance(self, beliefs: Sequence[Belief], observations: Observations) -> Float[Array, ""]:
         """Summed level by level."""
-        return jnp.sum(self._sum(observations.weights, observations.domain) * beliefs[0].cov[:, 0, 0])
+        return jnp.sum(self.counts(0, observations) * beliefs[0].cov[:, 0, 0])
 
-    def _sum(self, values: Float[Array, "..."], domain: Domain) -> Float[Array, "G"]:
-        return domain.layout.sum_groups(values, self._groups(domain), self.table.points.shape[0])
+    def counts(self, block: int, observations: Observations) -> Float[Array, "T"]:
+        """Summed level by level."""
+        return self.groups.sums(observations.weights, observations.domain)
 
     def sites(
         self, block: int, beliefs: Sequence[Belief], observations: Observations, residual: Float[Array, "..."]
     ) -> Sites:
         """Sums of weights and weighted residuals of each level, about the levels' common mean."""
         weights, domain, origin = observations.weights, observations.domain, self._common_mean
-        precision = self._sum(weights, domain)
-        return Sites(self._sum(weights * (residual - origin[0]), domain)[:, None], precision[:, None, None], origin)
+        precision = self.groups.sums(weights, domain)
+        eta = self.groups.sums(weights * (residual - origin[0]), domain)
+        return Sites(eta[:, None], precision[:, None, None], origin)
 
 
 def _ranks(values: Array) -> Int[Array, "..."]:
     """For each value its position among the distinct ones."""
     return jnp.unique(values, return_inverse=True, size=values.size)[1].reshape(values.shape)
-
-
-def _codes(values: Float[Array, "T"], vocabulary: Float[Array, "V"]) -> Int[Array, "T"]:
-    """Position of each value in the sorted vocabulary, -1 where it is not in it."""
-    position = jnp.clip(jnp.searchsorted(vocabulary, values), 0, vocabulary.shape[0] - 1)
-    return jnp.where(vocabulary[position] == values, position, -1)

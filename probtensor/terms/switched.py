@@ -75,6 +75,10 @@ class Switched(AbstractBoundTerm):
         """Of the functions that are on."""
         return self.term.total_variance(self._on(beliefs), observations)
 
+    def counts(self, block: int, observations: Observations) -> Float[Array, "T"]:
+        """The term's own."""
+        return self.term.counts(block, observations)
+
     def sites(
         self, block: int, beliefs: Sequence[Belief], observations: Observations, residual: Float[Array, "..."]
     ) -> Sites:

@@ -18,6 +18,7 @@ from probtensor.engines.collapsed.signal import Signal, Terms, Values
 from probtensor.engines.sweep import Beliefs
 from probtensor.hyperparameters import Parameter
 from probtensor.kernels.field import AbstractFieldKernel, FieldSum
+from probtensor.likelihoods.gaussian import BoundGaussian
 from probtensor.model import BoundModel
 from probtensor.observations.domain import Observations
 from probtensor.terms.local import BoundLocal
@@ -121,6 +122,7 @@ def fit(
     ranks = tuple(tuple(int(b.mean.shape[1]) for b in part) for part in beliefs)
     signal = Signal(model.terms, ranks, observations.domain, data.rows)
     white = signal.whitened(beliefs, _TO_START)
+    assert isinstance(model.likelihood, BoundGaussian)
     sd, floor = model.likelihood.sd, float(model.likelihood.floor)
 
     starts = [summed(list(kernels)) for kernels in zip(*([t.kernel, *t.starts] for t in locals_), strict=True)]

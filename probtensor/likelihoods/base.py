@@ -1,0 +1,160 @@
+"""The contract of likelihoods and engines: observations seen as Gaussian ones of the signal.
+
+A likelihood says how values are distributed around the signal f. Engines only see Gaussian pseudo-observations of f,
+one an entry: a target and a precision. Those of a belief with moments m and v of f are
+
+    precision = -2 d/dv E[log p(y | f)],        target = m + (d/dm E[log p(y | f)]) / precision,
+
+which turns a step of message passing into a step along the natural gradient of the evidence lower bound.
+
+Source: Khan and Lin 2017, Conjugate-computation variational inference, AISTATS, equations 9 and 10.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import equinox as eqx
+import numpy as np
+
+from probtensor.axes import Axis
+from probtensor.hyperparameters import Parameter
+from probtensor.likelihoods.predictive import AbstractPredictive
+from probtensor.observations.domain import Domain, Observations
+from probtensor.typing import Array, Float
+
+
+class Moments(NamedTuple):
+    """Of the signal under a belief: its mean at every entry, and its variance there or summed.
+
+    variance: at every entry; None where the likelihood does not read it. total_variance: the sum over observations of
+    weight times variance, None where it is given by entry.
+    """
+
+    mean: Float[Array, "..."]
+    variance: Float[Array, "..."] | None = None
+    total_variance: Float[Array, ""] | None = None
+
+    @property
+    def each(self) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+        """Mean and variance at every entry."""
+        assert self.variance is not None
+        return self.mean, self.variance
+
+
+class Pseudo(NamedTuple):
+    """Gaussian pseudo-observations of the signal: at every entry, or one precision for all.
+
+    precision: of an observation with weight 1; above zero.
+    """
+
+    target: Float[Array, "..."]
+    precision: Float[Array, "..."]
+
+
+#: What is known of each entry beside its value, such as the trials of a proportion: name -> (...) array.
+Known = Mapping[str, Array]
+
+
+class Objection(NamedTuple):
+    """Why values cannot come from a likelihood: where (a mask of the values), and the text of what is wrong."""
+
+    where: np.ndarray
+    text: str
+
+
+class AbstractLikelihood(eqx.Module):
+    """A likelihood as the user writes it."""
+
+    @property
+    @abc.abstractmethod
+    def additive(self) -> bool:
+        """Whether terms add up on the scale of the data."""
+
+    @property
+    @abc.abstractmethod
+    def known(self) -> dict[str, Any]:
+        """What comes with the data, by name, as the user gives it: a number, or an array like the data."""
+
+    @abc.abstractmethod
+    def mode_names(self) -> tuple[str, ...]:
+        """The modes that it reads itself."""
+
+    @abc.abstractmethod
+    def objections(self, values: Float[np.ndarray, "..."], known: Mapping[str, np.ndarray]) -> list[Objection]:
+        """What is wrong with values and what comes with them, entry by entry; values are finite or NaN."""
+
+    @abc.abstractmethod
+    def latent(self, values: Float[np.ndarray, "..."], known: Mapping[str, np.ndarray]) -> Float[np.ndarray, "..."]:
+        """Values on the scale of the signal, roughly: what defaults are read off. NaN stays NaN."""
+
+    @abc.abstractmethod
+    def transformed(self, values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+        """Values as `AbstractBoundLikelihood` reads them."""
+
+    @abc.abstractmethod
+    def bind(self, axes: Mapping[str, Axis], variance: float) -> AbstractBoundLikelihood:
+        """Numbers for its parameters; variance: of the data on the scale of the signal.
+
+        Raises ModelError if a number or a mode does not do.
+        """
+
+
+class AbstractBoundLikelihood(eqx.Module):
+    """A likelihood with numbers for its parameters."""
+
+    #: Whether the posterior given the pseudo-observations is the best belief, so that full steps never lose.
+    conjugate: ClassVar[bool]
+
+    @abc.abstractmethod
+    def by_entry(self, observations: Observations) -> bool:
+        """Whether it reads the signal's variance entry by entry, and not only its sum; the same for the same names."""
+
+    @abc.abstractmethod
+    def start(self, observations: Observations) -> Pseudo:
+        """Pseudo-observations before there is a belief."""
+
+    @abc.abstractmethod
+    def pseudo(self, observations: Observations, moments: Moments) -> Pseudo:
+        """Pseudo-observations along the natural gradient at a belief; only ``moments`` by entry are read, if any."""
+
+    @abc.abstractmethod
+    def matched(self, observations: Observations, cavity: Moments) -> Pseudo:
+        """Pseudo-observations that give cavity times likelihood its first two moments (expectation propagation)."""
+
+    @abc.abstractmethod
+    def expected_log_likelihood(self, observations: Observations, moments: Moments) -> Float[Array, ""]:
+        """Sum over observations of weight times E[log p(y | f)] in nats, or a lower bound of it."""
+
+    @abc.abstractmethod
+    def learn(self, observations: Observations, moments: Moments) -> AbstractBoundLikelihood:
+        """Its learned parameters better, or as good: never lowers `expected_log_likelihood` plus `log_prior`."""
+
+    @abc.abstractmethod
+    def log_prior(self) -> Float[Array, ""]:
+        """Log density of the prior of its learned parameters, up to a constant."""
+
+    @abc.abstractmethod
+    def parameters(self) -> dict[str, Parameter]:
+        """Its parameters by name."""
+
+    @abc.abstractmethod
+    def predictive(
+        self, mean: np.ndarray, variance: np.ndarray, domain: Domain, known: Mapping[str, np.ndarray]
+    ) -> AbstractPredictive:
+        """The distribution of new observations of weight 1 on a domain, from the signal's moments there."""
+
+
+def misfit_of(observations: Observations, moments: Moments) -> Float[Array, "..."]:
+    """E[(y - f)^2] at every entry."""
+    mean, variance = moments.each
+    return (observations.values - mean) ** 2 + variance
+
+
+def names_of(over: str | Sequence[str] | None) -> tuple[str, ...]:
+    """One name, several, or none."""
+    if over is None:
+        return ()
+    return (over,) if isinstance(over, str) else tuple(over)

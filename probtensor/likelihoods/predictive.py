@@ -1,0 +1,180 @@
+"""Distributions of new observations: means, quantiles, densities and draws on the data's own scale, in NumPy.
+
+The signal f is normal with the moments of the posterior; an observation is drawn given f.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+
+import numpy as np
+from scipy.special import ndtr, ndtri
+
+from probtensor.typing import Float
+
+#: A normal signal is represented by so many equally spaced values within so many standard deviations.
+_NODES, _REACH = 65, 5.0
+#: Numbers on the way through a mixture at a time, at most.
+_CHUNK = 2**22
+#: Halvings of a bracket.
+_HALVINGS = 60
+
+
+class AbstractPredictive(abc.ABC):
+    """The distribution of new observations, entry by entry."""
+
+    @property
+    @abc.abstractmethod
+    def mean(self) -> Float[np.ndarray, "..."]:
+        """Expected values."""
+
+    @property
+    @abc.abstractmethod
+    def sd(self) -> Float[np.ndarray, "..."]:
+        """Standard deviations."""
+
+    @property
+    @abc.abstractmethod
+    def signal_sd(self) -> Float[np.ndarray, "..."]:
+        """Standard deviations of the expected value given the signal: what of `sd` more data would remove."""
+
+    @abc.abstractmethod
+    def quantile(self, level: float) -> Float[np.ndarray, "..."]:
+        """Quantiles of one level in (0, 1); of counts whole numbers."""
+
+    @abc.abstractmethod
+    def log_density(self, values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+        """Log density or log probability of values, in nats."""
+
+    @abc.abstractmethod
+    def distribution(self, values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+        """Probability of at most these values."""
+
+    @abc.abstractmethod
+    def expected(self, signal: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n ..."]:
+        """Expected values given draws of the signal."""
+
+    @property
+    @abc.abstractmethod
+    def signal(self) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]:
+        """Mean and variance of the signal."""
+
+    def sampled(self, n: int, random: np.random.Generator) -> Float[np.ndarray, "n ..."]:
+        """n observations at each entry, independent of those at others."""
+        mean, variance = self.signal
+        return self.draw(mean + np.sqrt(variance) * random.standard_normal((n, *np.shape(mean))), random)
+
+    @abc.abstractmethod
+    def draw(self, signal: Float[np.ndarray, "n ..."], random: np.random.Generator) -> Float[np.ndarray, "n ..."]:
+        """One observation for each draw of the signal."""
+
+
+class Normal(AbstractPredictive):
+    """Normal noise around a normal signal.
+
+    noise: (...) variances of new observations around the signal.
+    """
+
+    def __init__(
+        self, mean: Float[np.ndarray, "..."], variance: Float[np.ndarray, "..."], noise: Float[np.ndarray, "..."]
+    ) -> None:
+        self._mean, self._variance, self._noise = mean, variance, noise
+
+    @property
+    def signal(self) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]:
+        """As given."""
+        return self._mean, self._variance
+
+    @property
+    def mean(self) -> Float[np.ndarray, "..."]:
+        """The signal's."""
+        return self._mean
+
+    @property
+    def sd(self) -> Float[np.ndarray, "..."]:
+        """Of signal and noise."""
+        return np.sqrt(self._variance + self._noise)
+
+    @property
+    def signal_sd(self) -> Float[np.ndarray, "..."]:
+        """Of the signal."""
+        return np.sqrt(self._variance)
+
+    def quantile(self, level: float) -> Float[np.ndarray, "..."]:
+        """Of a normal distribution."""
+        return self._mean + ndtri(level) * self.sd
+
+    def log_density(self, values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+        """Of a normal distribution."""
+        z = (values - self._mean) / self.sd
+        return -0.5 * z**2 - np.log(self.sd) - 0.5 * np.log(2 * np.pi)
+
+    def distribution(self, values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+        """Of a normal distribution."""
+        return ndtr((values - self._mean) / self.sd)
+
+    def expected(self, signal: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n ..."]:
+        """The signal."""
+        return signal
+
+    def draw(self, signal: Float[np.ndarray, "n ..."], random: np.random.Generator) -> Float[np.ndarray, "n ..."]:
+        """Signal and noise."""
+        return signal + np.sqrt(self._noise) * random.standard_normal(signal.shape)
+
+
+def over_signal(
+    function: Callable[..., np.ndarray],
+    mean: Float[np.ndarray, "..."],
+    variance: Float[np.ndarray, "..."],
+    *others: Float[np.ndarray, "..."],
+) -> Float[np.ndarray, "..."]:
+    """E[function(f, others)] entry by entry for a normal f, by the trapezoidal rule.
+
+    function: of signals (k, nodes) and (k, 1) of each of the other arrays, for k entries at a time.
+    """
+    nodes = np.linspace(-_REACH, _REACH, _NODES)
+    weights = np.exp(-0.5 * nodes**2)
+    weights /= weights.sum()
+    shape = np.broadcast_shapes(*(np.shape(x) for x in (mean, variance, *others)))
+    m, s, *rest = (np.broadcast_to(x, shape).ravel() for x in (mean, np.sqrt(variance), *others))
+    out = np.empty(m.size)
+    step = _CHUNK // _NODES
+    for start in range(0, m.size, step):
+        at = slice(start, start + step)
+        signals = m[at, None] + s[at, None] * nodes
+        out[at] = function(signals, *(x[at, None] for x in rest)) @ weights
+    return out.reshape(shape)
+
+
+def whole_quantile(
+    distribution: Callable[[np.ndarray], np.ndarray], level: float, guess: Float[np.ndarray, "..."]
+) -> Float[np.ndarray, "..."]:
+    """The least whole number at which a distribution on 0, 1, 2, ... reaches a level; the search starts at a guess."""
+    low, high = np.full(np.shape(guess), -1.0), np.ceil(np.maximum(guess, 1.0))
+    while (short := distribution(high) < level).any():
+        low, high = np.where(short, high, low), np.where(short, 2 * high + 1, high)
+    while (open_ := high - low > 1).any():
+        middle = np.floor(0.5 * (low + high))
+        reached = distribution(middle) >= level
+        low, high = np.where(open_ & ~reached, middle, low), np.where(open_ & reached, middle, high)
+    return high
+
+
+def real_quantile(
+    distribution: Callable[[np.ndarray], np.ndarray],
+    level: float,
+    centre: Float[np.ndarray, "..."],
+    scale: Float[np.ndarray, "..."],
+) -> Float[np.ndarray, "..."]:
+    """Where a continuous distribution reaches a level: a bracket that grows from the centre by the scale, halved."""
+    low, high = centre - scale, centre + scale
+    while (above := distribution(low) > level).any():
+        low = np.where(above, centre - 2 * (centre - low), low)
+    while (below := distribution(high) < level).any():
+        high = np.where(below, centre + 2 * (high - centre), high)
+    for _ in range(_HALVINGS):
+        middle = 0.5 * (low + high)
+        reached = distribution(middle) >= level
+        low, high = np.where(reached, low, middle), np.where(reached, middle, high)
+    return 0.5 * (low + high)

@@ -1,0 +1,150 @@
+"""Data modelled on another scale: what is normal is a function of the values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import ndtr, ndtri
+from scipy.stats import ncx2
+
+from probtensor.likelihoods.predictive import AbstractPredictive
+from probtensor.typing import Float
+
+
+class LogNormal(AbstractPredictive):
+    """exp(f + e) with a normal signal f and normal noise e; arguments as `predictive.Normal`."""
+
+    def __init__(
+        self, mean: Float[np.ndarray, "..."], variance: Float[np.ndarray, "..."], noise: Float[np.ndarray, "..."]
+    ) -> None:
+        self._mean, self._variance, self._noise = mean, variance, noise
+
+    @property
+    def signal(self) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]:
+        """As given."""
+        return self._mean, self._variance
+
+    @property
+    def mean(self) -> Float[np.ndarray, "..."]:
+        """exp(m + s^2 / 2), the variances of signal and noise included."""
+        return np.exp(self._mean + 0.5 * (self._variance + self._noise))
+
+    @property
+    def sd(self) -> Float[np.ndarray, "..."]:
+        """Of the log-normal distribution."""
+        return self.mean * np.sqrt(np.expm1(self._variance + self._noise))
+
+    @property
+    def signal_sd(self) -> Float[np.ndarray, "..."]:
+        """Of exp(f + noise variance / 2)."""
+        return self.mean * np.sqrt(np.expm1(self._variance))
+
+    def quantile(self, level: float) -> Float[np.ndarray, "..."]:
+        """The exponential of the normal one."""
+        return np.exp(self._mean + ndtri(level) * np.sqrt(self._variance + self._noise))
+
+    def _standardised(self, values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+        with np.errstate(divide="ignore"):
+            return (np.log(np.maximum(values, 0.0)) - self._mean) / np.sqrt(self._variance + self._noise)
+
+    def log_density(self, values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+        """Minus infinity for values that are not above zero."""
+        z, sd = self._standardised(values), np.sqrt(self._variance + self._noise)
+        with np.errstate(divide="ignore"):
+            own = -0.5 * z**2 - np.log(sd * np.maximum(values, 0.0)) - 0.5 * np.log(2 * np.pi)
+        return np.where(values > 0, own, -np.inf)
+
+    def distribution(self, values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+        """Of the logarithm."""
+        return ndtr(self._standardised(values))
+
+    def expected(self, signal: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n ..."]:
+        """exp(f + noise variance / 2)."""
+        return np.exp(signal + 0.5 * self._noise)
+
+    def draw(self, signal: Float[np.ndarray, "n ..."], random: np.random.Generator) -> Float[np.ndarray, "n ..."]:
+        """The exponential of signal and noise."""
+        return np.exp(signal + np.sqrt(self._noise) * random.standard_normal(signal.shape))
+
+
+class SquaredNormal(AbstractPredictive):
+    """(f + e)^2 with a normal signal f and normal noise e: a scaled noncentral chi-square of one degree of freedom.
+
+    Arguments as `predictive.Normal`.
+    """
+
+    def __init__(
+        self, mean: Float[np.ndarray, "..."], variance: Float[np.ndarray, "..."], noise: Float[np.ndarray, "..."]
+    ) -> None:
+        self._mean, self._variance, self._noise = mean, variance, noise
+
+    @property
+    def signal(self) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]:
+        """As given."""
+        return self._mean, self._variance
+
+    @property
+    def _total(self) -> Float[np.ndarray, "..."]:
+        return self._variance + self._noise
+
+    @property
+    def mean(self) -> Float[np.ndarray, "..."]:
+        """m^2 plus the variances of signal and noise."""
+        return self._mean**2 + self._total
+
+    @property
+    def sd(self) -> Float[np.ndarray, "..."]:
+        """Root of 2 s^4 + 4 m^2 s^2."""
+        return np.sqrt(2 * self._total**2 + 4 * self._mean**2 * self._total)
+
+    @property
+    def signal_sd(self) -> Float[np.ndarray, "..."]:
+        """Of f^2 + noise variance."""
+        return np.sqrt(2 * self._variance**2 + 4 * self._mean**2 * self._variance)
+
+    def quantile(self, level: float) -> Float[np.ndarray, "..."]:
+        """Of the noncentral chi-square."""
+        return self._total * ncx2.ppf(level, 1, self._mean**2 / self._total)
+
+    def log_density(self, values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+        """Both roots together; minus infinity for values that are not above zero."""
+        sd = np.sqrt(self._total)
+        with np.errstate(divide="ignore"):
+            root = np.sqrt(np.maximum(values, 0.0))
+            both = np.logaddexp(-0.5 * ((root - self._mean) / sd) ** 2, -0.5 * ((root + self._mean) / sd) ** 2)
+            own = both - np.log(2 * root * sd) - 0.5 * np.log(2 * np.pi)
+        return np.where(values > 0, own, -np.inf)
+
+    def distribution(self, values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+        """The normal one between the two roots."""
+        root, sd = np.sqrt(np.maximum(values, 0.0)), np.sqrt(self._total)
+        return ndtr((root - self._mean) / sd) - ndtr((-root - self._mean) / sd)
+
+    def expected(self, signal: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n ..."]:
+        """f^2 + noise variance."""
+        return signal**2 + self._noise
+
+    def draw(self, signal: Float[np.ndarray, "n ..."], random: np.random.Generator) -> Float[np.ndarray, "n ..."]:
+        """The square of signal and noise."""
+        return (signal + np.sqrt(self._noise) * random.standard_normal(signal.shape)) ** 2
+
+
+class Transform(NamedTuple):
+    """A scale for positive data.
+
+    forward: from the data's scale; back: the distribution of new observations, from mean and variance of the signal and
+    variance of the noise; zero: whether zero has an image.
+    """
+
+    forward: Callable[[np.ndarray], np.ndarray]
+    back: Callable[[np.ndarray, np.ndarray, np.ndarray], AbstractPredictive]
+    zero: bool
+
+    def impossible(self, values: Float[np.ndarray, "..."]) -> np.ndarray:
+        """True at values without an image."""
+        return values < 0 if self.zero else values <= 0
+
+
+TRANSFORMS = {"log": Transform(np.log, LogNormal, False), "sqrt": Transform(np.sqrt, SquaredNormal, True)}

@@ -1,0 +1,252 @@
+"""Yes or no, and how often of a number of trials: a probability that is the logistic function of the signal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import gammaln
+from scipy.special import bdtr, expit
+from scipy.special import gammaln as host_gammaln
+
+from probtensor.axes import Axis
+from probtensor.hyperparameters import Parameter
+from probtensor.likelihoods import concave
+from probtensor.likelihoods.base import AbstractBoundLikelihood, AbstractLikelihood, Moments, Objection, Pseudo
+from probtensor.likelihoods.expectations import Slopes
+from probtensor.likelihoods.predictive import AbstractPredictive, over_signal, whole_quantile
+from probtensor.observations.domain import Domain, Observations
+from probtensor.typing import Array, Float
+
+#: What the argument is called that comes with the data.
+TRIALS = "trials"
+#: Added to successes and failures before their log odds are taken, for starts and defaults.
+_HALF = 0.5
+
+
+def _log_odds(successes: Any, trials: Any) -> Any:
+    module = jnp if isinstance(successes, jax.Array) else np
+    return module.log((successes + _HALF) / (trials - successes + _HALF))
+
+
+class Bernoulli(AbstractLikelihood):
+    """Yes (1) or no (0): the probability of 1 is 1 / (1 + exp(-f))."""
+
+    @property
+    def additive(self) -> bool:
+        """No."""
+        return False
+
+    @property
+    def known(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def mode_names(self) -> tuple[str, ...]:
+        """None."""
+        return ()
+
+    def objections(self, values: Float[np.ndarray, "..."], known: Mapping[str, np.ndarray]) -> list[Objection]:
+        """Anything but 0 and 1."""
+        return [Objection(np.isfinite(values) & (values != 0) & (values != 1), "labels must be 0 or 1")]
+
+    def latent(self, values: Float[np.ndarray, "..."], known: Mapping[str, np.ndarray]) -> Float[np.ndarray, "..."]:
+        """Log odds of label plus one half."""
+        return _log_odds(values, 1.0)
+
+    def transformed(self, values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+        """As they are."""
+        return values
+
+    def bind(self, axes: Mapping[str, Axis], variance: float) -> BoundTrials:
+        """There is nothing to learn."""
+        return BoundTrials()
+
+
+class Binomial(AbstractLikelihood):
+    """How many of a number of trials succeed; the probability of each is 1 / (1 + exp(-f)).
+
+    Args:
+        trials: a whole number from 1, a DataArray that broadcasts to the data, or an array of their shape. Predictions
+            away from the data's grid are of this number, or of 1 where it varies.
+    """
+
+    trials: Any
+
+    @property
+    def additive(self) -> bool:
+        """No."""
+        return False
+
+    @property
+    def known(self) -> dict[str, Any]:
+        """The trials."""
+        return {TRIALS: self.trials}
+
+    def mode_names(self) -> tuple[str, ...]:
+        """None."""
+        return ()
+
+    def objections(self, values: Float[np.ndarray, "..."], known: Mapping[str, np.ndarray]) -> list[Objection]:
+        """Trials that are none; successes that are negative, fractional or more than the trials."""
+        trials, seen = known[TRIALS], np.isfinite(values)
+        return [
+            Objection(seen & ~(np.isfinite(trials) & (trials >= 1)), "trials of observed values must be 1 or more"),
+            Objection(seen & (trials != np.round(trials)), "trials must be whole numbers"),
+            Objection(values < 0, "successes must be zero or above"),
+            Objection(seen & (values != np.round(values)), "successes must be whole numbers"),
+            Objection(values > trials, "there are more successes than trials"),
+        ]
+
+    def latent(self, values: Float[np.ndarray, "..."], known: Mapping[str, np.ndarray]) -> Float[np.ndarray, "..."]:
+        """Log odds of successes and failures, each plus one half."""
+        return _log_odds(values, known[TRIALS])
+
+    def transformed(self, values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+        """As they are."""
+        return values
+
+    def bind(self, axes: Mapping[str, Axis], variance: float) -> BoundTrials:
+        """There is nothing to learn."""
+        return BoundTrials()
+
+
+class BoundTrials(AbstractBoundLikelihood):
+    """Successes of trials; one trial unless the observations know of more."""
+
+    conjugate: ClassVar[bool] = False
+
+    def by_entry(self, observations: Observations) -> bool:
+        """Always."""
+        return True
+
+    def start(self, observations: Observations) -> Pseudo:
+        """Of a signal that fits every share of successes, one half added on both sides."""
+        trials = _trials(observations)
+        share = (observations.values + _HALF) / (trials + 2 * _HALF)
+        return Pseudo(_log_odds(observations.values, trials), trials * share * (1 - share))
+
+    def pseudo(self, observations: Observations, moments: Moments) -> Pseudo:
+        """By quadrature."""
+        return concave.along_gradient(_Given(observations.values, _trials(observations)), moments)
+
+    def matched(self, observations: Observations, cavity: Moments) -> Pseudo:
+        """By quadrature."""
+        return concave.matching(_Given(observations.values, _trials(observations)), cavity)
+
+    def expected_log_likelihood(self, observations: Observations, moments: Moments) -> Float[Array, ""]:
+        """By quadrature."""
+        y, trials = observations.values, _trials(observations)
+        constant = gammaln(trials + 1) - gammaln(y + 1) - gammaln(trials - y + 1)
+        each = concave.expected(_Given(y, trials).log_density, moments)
+        return jnp.sum(observations.weights * (each + constant))
+
+    def learn(self, observations: Observations, moments: Moments) -> BoundTrials:
+        """There is nothing to learn."""
+        return self
+
+    def log_prior(self) -> Float[Array, ""]:
+        """Zero."""
+        return jnp.zeros(())
+
+    def parameters(self) -> dict[str, Parameter]:
+        """None."""
+        return {}
+
+    def predictive(
+        self, mean: np.ndarray, variance: np.ndarray, domain: Domain, known: Mapping[str, np.ndarray]
+    ) -> AbstractPredictive:
+        """Successes at a logistic-normal probability."""
+        return _Predictive(mean, variance, known.get(TRIALS, np.ones(())))
+
+
+def _trials(observations: Observations) -> Float[Array, "..."]:
+    return observations.known.get(TRIALS, jnp.ones((), observations.values.dtype))
+
+
+class _Given(NamedTuple):
+    """See `concave.Concave`."""
+
+    successes: Float[Array, "..."]
+    trials: Float[Array, "..."]
+
+    def log_density(self, f: Float[Array, "..."]) -> Float[Array, "..."]:
+        """But for the number of orders."""
+        return self.successes * f - self.trials * jax.nn.softplus(f)
+
+    def slopes(self, f: Float[Array, "..."]) -> Slopes:
+        """Of the logarithm."""
+        p = jax.nn.sigmoid(f)
+        return Slopes(self.successes - self.trials * p, -self.trials * p * (1 - p))
+
+
+class _Predictive(AbstractPredictive):
+    """Successes at a logistic-normal probability."""
+
+    def __init__(
+        self, mean: Float[np.ndarray, "..."], variance: Float[np.ndarray, "..."], trials: Float[np.ndarray, "..."]
+    ) -> None:
+        self._mean, self._variance, self._trials = mean, variance, trials
+
+    @property
+    def signal(self) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]:
+        """As given."""
+        return self._mean, self._variance
+
+    def _probability(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and variance of the probability of a success."""
+        mean = over_signal(lambda f: expit(f), self._mean, self._variance)
+        return mean, over_signal(lambda f, m: (expit(f) - m) ** 2, self._mean, self._variance, mean)
+
+    @property
+    def mean(self) -> Float[np.ndarray, "..."]:
+        """Trials times the probability."""
+        return self._trials * self._probability()[0]
+
+    @property
+    def signal_sd(self) -> Float[np.ndarray, "..."]:
+        """Of trials times the probability."""
+        return self._trials * np.sqrt(self._probability()[1])
+
+    @property
+    def sd(self) -> Float[np.ndarray, "..."]:
+        """By the law of total variance."""
+        p, spread = self._probability()
+        return np.sqrt(self._trials * (p * (1 - p) - spread) + self._trials**2 * spread)
+
+    def quantile(self, level: float) -> Float[np.ndarray, "..."]:
+        """Whole numbers."""
+        return whole_quantile(self.distribution, level, self.mean)
+
+    def log_density(self, values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+        """Log probability; minus infinity for what cannot be."""
+        possible = (values >= 0) & (values <= self._trials) & (values == np.floor(values))
+
+        def probability(f: np.ndarray, y: np.ndarray, n: np.ndarray) -> np.ndarray:
+            orders = host_gammaln(n + 1) - host_gammaln(y + 1) - host_gammaln(n - y + 1)
+            return np.exp(orders + y * f - n * np.logaddexp(0.0, f))
+
+        at = np.where(possible, values, 0.0)
+        with np.errstate(divide="ignore"):
+            found = np.log(over_signal(probability, self._mean, self._variance, at, self._trials))
+        return np.where(possible, found, -np.inf)
+
+    def distribution(self, values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+        """Probability of at most these values."""
+
+        def under(f: np.ndarray, y: np.ndarray, n: np.ndarray) -> np.ndarray:
+            at = np.clip(np.floor(y), 0, n)
+            return np.where(y < 0, 0.0, np.where(at >= n, 1.0, bdtr(np.minimum(at, n), n.astype(int), expit(f))))
+
+        return over_signal(under, self._mean, self._variance, values, self._trials)
+
+    def expected(self, signal: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n ..."]:
+        """Trials times the probability."""
+        return self._trials * expit(signal)
+
+    def draw(self, signal: Float[np.ndarray, "n ..."], random: np.random.Generator) -> Float[np.ndarray, "n ..."]:
+        """Successes."""
+        return random.binomial(np.asarray(self._trials, int), expit(signal)).astype(float)
