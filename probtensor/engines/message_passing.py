@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from probtensor.compilation import one_blas_thread
+from probtensor.engines.base import AbstractEngine, Fit, Progress
 from probtensor.engines.collapsed import fit as collapsed
 from probtensor.engines.sweep import Rule, State, again, start, sweeps
 from probtensor.errors import ModelError
@@ -36,28 +35,8 @@ _MAX_SWEEPS, _POWER = 100, 1.0
 _START_SWEEPS, _START_POWER = 40, 0.1
 
 
-class Fit(NamedTuple):
-    """What an engine returns.
-
-    state: the final model and beliefs; objective: (sweeps,) in nats; converged; reason: why it stopped, in words;
-    compile_seconds: estimate, the excess of the first block; run_seconds: the rest; restarts: final objective of each.
-    """
-
-    state: State
-    objective: np.ndarray
-    converged: bool
-    reason: str
-    compile_seconds: float
-    run_seconds: float
-    restarts: tuple[float, ...] = ()
-
-
-#: Called after every block with (sweeps done, sweeps at most, objective).
-Progress = Callable[[int, int, float], None]
-
-
 @dataclasses.dataclass(frozen=True)
-class MessagePassing:
+class MessagePassing(AbstractEngine):
     """Variational message passing: each block's belief in turn goes to its optimum given the others.
 
     Args:
@@ -136,19 +115,7 @@ class MessagePassing:
         init: State | None = None,
         gaps: np.ndarray | None = None,
     ) -> Fit:
-        """Fits the model, keeping the best of the restarts.
-
-        Args:
-            model: terms and noise with numbers.
-            observations: the data.
-            key: of the random starts.
-            progress: called after every block of sweeps.
-            init: a state to go on from (same model, perhaps other data or another power) in place of the first start.
-            gaps: with a local term, entries that could be missing together, shaped like the data.
-
-        Raises:
-            ModelError: the objective is not finite.
-        """
+        """Fits the model, keeping the best of the restarts; ``init`` is in the place of the first start."""
         engine = self.resolved_for(model)
         dtype = observations.values.dtype
         power, most = jnp.asarray(engine.power, dtype), engine._most(model, dtype)

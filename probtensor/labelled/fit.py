@@ -11,8 +11,9 @@ import jax
 import numpy as np
 import xarray as xr
 
+from probtensor.engines.base import AbstractEngine, Progress
 from probtensor.engines.collapsed import fit as collapsed
-from probtensor.engines.message_passing import MessagePassing, Progress
+from probtensor.engines.message_passing import MessagePassing
 from probtensor.errors import DataError, ModelError, warn
 from probtensor.labelled import arguments, filling
 from probtensor.labelled.encode import Encoded, encode
@@ -41,7 +42,7 @@ def fit(
     likelihood: AbstractLikelihood | None = None,
     weights: Any = None,
     errors: Any = None,
-    engine: MessagePassing | None = None,
+    engine: AbstractEngine | None = None,
     seed: int = 0,
     progress: Progress | bool | None = None,
 ) -> Posterior:
@@ -82,8 +83,8 @@ def fit(
         raise ModelError(f"likelihood={likelihood!r}: expected a likelihood such as pt.Gaussian() or pt.Poisson()")
     if errors is not None and not isinstance(likelihood, Gaussian):
         raise ModelError(f"errors: known standard errors are of normal noise, and not of {type(likelihood).__name__}")
-    if not isinstance(engine, MessagePassing):
-        raise ModelError(f"engine={engine!r}: only pt.MessagePassing(...) is available")
+    if not isinstance(engine, AbstractEngine):
+        raise ModelError(f"engine={engine!r}: expected an engine such as pt.MessagePassing()")
     seed = arguments.whole("seed", seed, 0)
     encoded = encode(data, weights, likelihood.known | ({} if errors is None else {ERRORS: errors}))
     _check_values(encoded, likelihood)
@@ -92,9 +93,10 @@ def fit(
 
 
 def _fit(
-    encoded: Encoded, model: Any, likelihood: AbstractLikelihood, engine: MessagePassing, seed: int, progress: Any
+    encoded: Encoded, model: Any, likelihood: AbstractLikelihood, engine: AbstractEngine, seed: int, progress: Any
 ) -> Posterior:
-    """Models and ranks are chosen on the scale of the signal as if values were normal there."""
+    """Models and ranks are chosen by message passing on the scale of the signal, as if values were normal there."""
+    passing = engine if isinstance(engine, MessagePassing) else MessagePassing()
     plain = isinstance(likelihood, Gaussian) and not (likelihood.noise or likelihood.transform or encoded.known)
     chooser = likelihood if isinstance(likelihood, Gaussian) and plain else Gaussian()
     latent = None if plain else likelihood.latent(encoded.values, encoded.known)
@@ -104,8 +106,10 @@ def _fit(
             raise ModelError(f"model={model!r}: expected 'auto' or terms such as pt.Offset() + pt.CP(rank=8)")
         model = automatic.Automatic()
     if isinstance(model, automatic.Automatic):
-        choice = _choose(encoded, latent, chooser, engine, seed, model.ranks)
-        model, engine = choice.model, choice.engine
+        choice = _choose(encoded, latent, chooser, passing, seed, model.ranks)
+        model = choice.model
+        if passing is engine:
+            engine = choice.engine
     declared = as_sum(model)
     modes = declared.mode_names(tuple(encoded.coordinates))
     modes = tuple(dict.fromkeys((*modes, *likelihood.mode_names())))
@@ -122,7 +126,7 @@ def _fit(
     scale = automatic.scale_of(on_latent, cycles=declared.open_periods > 0)
     if rank.is_open(declared):
         names = tuple(encoded.coordinates)
-        choice = rank.choose(declared, axes, names, on_latent, chooser, engine, scale, seed, _LOG.info)
+        choice = rank.choose(declared, axes, names, on_latent, chooser, passing, scale, seed, _LOG.info)
         declared = choice.model
     bound = bind(declared, axes, likelihood, scale)
     engine = engine.resolved_for(bound)

@@ -12,7 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from probtensor import arrays
-from probtensor.engines.message_passing import Fit, MessagePassing
+from probtensor.engines.base import AbstractEngine, Fit
 from probtensor.errors import ModelError
 from probtensor.evaluation.scores import score
 from probtensor.labelled import arguments, filling, predictions, reading, scoring
@@ -46,7 +46,7 @@ class Posterior:
         encoded: Encoded,
         model: Sum,
         likelihood: AbstractLikelihood,
-        engine: MessagePassing,
+        engine: AbstractEngine,
         result: Fit,
         observations: Observations,
         modes: tuple[str, ...],
@@ -307,7 +307,7 @@ class Posterior:
             "objective": result.objective,
             "reason": result.reason,
             "converged": result.converged,
-            "power": self.engine.power,
+            "power": float(result.state.power),
             "restarts": result.restarts,
             "compile_seconds": self.compile_seconds,
             "run_seconds": self.run_seconds,

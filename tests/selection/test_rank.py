@@ -8,7 +8,7 @@ import xarray as xr
 
 import probtensor as pt
 from probtensor.axes import Axis
-from probtensor.engines.message_passing import Fit
+from probtensor.engines.base import Fit
 from probtensor.engines.sweep import State
 from probtensor.errors import ModelError
 from probtensor.evaluation import scores

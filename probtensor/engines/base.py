@@ -1,0 +1,68 @@
+"""The contract of engines: a model with numbers and data in, a fitted state out."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+from typing import NamedTuple, Self
+
+import numpy as np
+
+from probtensor.engines.sweep import State
+from probtensor.model import BoundModel
+from probtensor.observations.domain import Observations
+from probtensor.typing import Key
+
+#: Called now and then with (steps done, steps at most, objective).
+Progress = Callable[[int, int, float], None]
+
+
+class Fit(NamedTuple):
+    """What an engine returns.
+
+    state: the final model and beliefs; objective: (steps,) in nats; converged; reason: why it stopped, in words;
+    compile_seconds: estimate, the excess of the first block; run_seconds: the rest; restarts: final objective of each.
+    """
+
+    state: State
+    objective: np.ndarray
+    converged: bool
+    reason: str
+    compile_seconds: float
+    run_seconds: float
+    restarts: tuple[float, ...] = ()
+
+
+class AbstractEngine(abc.ABC):
+    """A way of fitting; its options are a frozen dataclass."""
+
+    @abc.abstractmethod
+    def resolved_for(self, model: BoundModel) -> Self:
+        """The same engine with numbers that suit the model wherever its own are None.
+
+        Raises ModelError if it cannot fit such a model: a term or a likelihood that it does not support.
+        """
+
+    @abc.abstractmethod
+    def run(
+        self,
+        model: BoundModel,
+        observations: Observations,
+        key: Key,
+        progress: Progress | None = None,
+        init: State | None = None,
+        gaps: np.ndarray | None = None,
+    ) -> Fit:
+        """Fits the model.
+
+        Args:
+            model: terms and likelihood with numbers.
+            observations: the data.
+            key: of everything random.
+            progress: told now and then how far it is.
+            init: a state to go on from (same model, perhaps other data or another power).
+            gaps: with a local term, entries that could be missing together, shaped like the data.
+
+        Raises:
+            ModelError: the objective is not finite.
+        """
