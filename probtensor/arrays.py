@@ -14,14 +14,16 @@ import jax.numpy as jnp
 from probtensor.compilation import compiled, one_blas_thread, padded
 from probtensor.engines.collapsed import prediction
 from probtensor.engines.placing import placed
-from probtensor.engines.sweep import State
-from probtensor.observations.domain import Domain
+from probtensor.engines.sweep import State, moments
+from probtensor.observations.domain import Domain, Observations
 from probtensor.priors.base import AbstractModePrior, Belief, Marginals
 from probtensor.terms.base import AbstractBoundTerm
 from probtensor.typing import Array, Float, Int, Key
 
 #: Of functions at coordinates without data, in predictions from draws.
 _SEED = 0
+#: An entry's share of what is known of its signal, at most: products can seem to owe it more than all.
+_MOST_OF_ITSELF = 0.99
 #: Points without data are smoothed in multiples of this number, and of their own number but for so many leading bits.
 _FEWEST, _DIGITS = 16, 3
 
@@ -119,6 +121,23 @@ def _fitted(state: State, domain: Domain) -> Prediction:
     pairs = zip(state.model.terms, state.beliefs, strict=True)
     marginals = {j: t.training_marginals(b, domain) for j, (t, b) in enumerate(pairs)}
     return _combine(state, marginals, domain)
+
+
+@compiled
+def leave_one_out(state: State, observations: Observations) -> Prediction:
+    """The signal at every training entry as it is believed to be without what was observed there.
+
+    The entry's pseudo-observation is taken out of the signal's marginal, which is exact for a Gaussian process and
+    keeps hyper-parameters and, in products, the other functions as they are.
+
+    Source: Rasmussen and Williams 2006, Gaussian processes for machine learning, equations 5.10 to 5.12.
+    """
+    found = moments(state.model.terms, state.beliefs, observations, by_entry=True)
+    pseudo = state.pseudo or state.model.likelihood.pseudo(observations, found)
+    mean, variance = found.each
+    precision = state.power * observations.weights * pseudo.precision
+    wider = variance / (1 - jnp.minimum(precision * variance, _MOST_OF_ITSELF))
+    return Prediction(mean + wider * precision * (mean - pseudo.target), wider)
 
 
 def sample(state: State, domain: Domain, key: Key, n: int) -> Float[Array, "n ..."]:

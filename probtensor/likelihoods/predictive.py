@@ -79,7 +79,7 @@ class Normal(AbstractPredictive):
     def __init__(
         self, mean: Float[np.ndarray, "..."], variance: Float[np.ndarray, "..."], noise: Float[np.ndarray, "..."]
     ) -> None:
-        self._mean, self._variance, self._noise = mean, variance, noise
+        self._mean, self._variance, self.noise = mean, variance, noise
 
     @property
     def signal(self) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]:
@@ -94,7 +94,7 @@ class Normal(AbstractPredictive):
     @property
     def sd(self) -> Float[np.ndarray, "..."]:
         """Of signal and noise."""
-        return np.sqrt(self._variance + self._noise)
+        return np.sqrt(self._variance + self.noise)
 
     @property
     def signal_sd(self) -> Float[np.ndarray, "..."]:
@@ -120,7 +120,7 @@ class Normal(AbstractPredictive):
 
     def draw(self, signal: Float[np.ndarray, "n ..."], random: np.random.Generator) -> Float[np.ndarray, "n ..."]:
         """Signal and noise."""
-        return signal + np.sqrt(self._noise) * random.standard_normal(signal.shape)
+        return signal + np.sqrt(self.noise) * random.standard_normal(signal.shape)
 
 
 def over_signal(

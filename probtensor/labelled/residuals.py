@@ -1,0 +1,40 @@
+"""What observations deviate by, as they stand and each left out."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import xarray as xr
+
+from probtensor import arrays
+from probtensor.engines.sweep import State
+from probtensor.errors import ModelError
+from probtensor.labelled import predictions
+from probtensor.labelled.encode import Encoded
+from probtensor.labelled.places import training_places
+from probtensor.likelihoods.gaussian import ERRORS
+from probtensor.likelihoods.predictive import AbstractPredictive, Normal
+from probtensor.observations.domain import Observations
+
+
+def residuals(state: State, encoded: Encoded, observations: Observations) -> xr.Dataset:
+    """See `Posterior.residuals`; on the core's order of modes and levels."""
+    if state.local is not None:
+        raise ModelError("residuals: a Local term has no leave-one-out form; hold observations out and score them")
+    grid, out = training_places(encoded, observations.domain), xr.Dataset()
+    with jax.enable_x64(True):
+        signals = {"": arrays.fitted(state, observations.domain), "loo_": arrays.leave_one_out(state, observations)}
+        for prefix, signal in signals.items():
+            law = predictions.predictive(state.model.likelihood, grid, signal, encoded.known)
+            residual = np.where(encoded.seen, encoded.values - law.mean, np.nan)
+            out[f"{prefix}residual"] = grid.label(residual)
+            out[f"{prefix}standardised"] = grid.label(residual / _sd(law, encoded))
+    return out
+
+
+def _sd(law: AbstractPredictive, encoded: Encoded) -> np.ndarray:
+    """Of an observation; under normal noise with its own weight and known error."""
+    if not isinstance(law, Normal):
+        return law.sd
+    weights = np.where(encoded.seen, encoded.weights, 1.0)
+    return np.sqrt(law.signal[1] + law.noise / weights + encoded.known.get(ERRORS, np.zeros(())) ** 2)
