@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from probtensor.compilation import compiled, one_blas_thread, padded
+from probtensor.compilation import compiled, one_blas_thread, padded, shared_size
 from probtensor.engines.collapsed import prediction
 from probtensor.engines.placing import placed
 from probtensor.engines.sweep import State, moments
@@ -24,8 +24,6 @@ from probtensor.typing import Array, Float, Int, Key
 _SEED = 0
 #: An entry's share of what is known of its signal, at most: products can seem to owe it more than all.
 _MOST_OF_ITSELF = 0.99
-#: Points without data are smoothed in multiples of this number, and of their own number but for so many leading bits.
-_FEWEST, _DIGITS = 16, 3
 
 
 class Prediction(NamedTuple):
@@ -74,18 +72,12 @@ def _asked(term: AbstractBoundTerm, beliefs: Sequence[Belief], domain: Domain) -
     out = []
     for block, belief, found in zip(term.blocks, beliefs, placed(term, domain), strict=True):
         others = (
-            _elsewhere(block.prior, belief, jnp.asarray(padded(found.others, _shared_size(len(found.others)))))
+            _elsewhere(block.prior, belief, jnp.asarray(padded(found.others, shared_size(len(found.others)))))
             if len(found.others)
             else None
         )
         out.append(_Asked(jnp.asarray(found.levels), others))
     return tuple(out)
-
-
-def _shared_size(number: int) -> int:
-    """A size for all numbers of points that are close to each other, so that they share a program."""
-    step = max(_FEWEST, 1 << max(number.bit_length() - _DIGITS, 0))
-    return -(-number // step) * step
 
 
 @compiled

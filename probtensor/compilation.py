@@ -21,6 +21,9 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 #:   expensive passes double the compile time and gain nothing.
 _OPTIONS = {"xla_cpu_multi_thread_eigen": False, "xla_backend_optimization_level": 1}
 
+#: Numbers of points are rounded up to multiples of the first, and to so many leading bits.
+_FEWEST, _DIGITS = 16, 3
+
 
 def compiled(function: _Function) -> _Function:
     """Compiles a function once for each shape and static structure; arrays are traced, everything else is static."""
@@ -47,6 +50,12 @@ def _program(
         return function(*fixed, *others)
 
     return jax.jit(run, compiler_options=_OPTIONS)
+
+
+def shared_size(number: int) -> int:
+    """A size for all numbers of points that are close to each other, so that they share a program."""
+    step = max(_FEWEST, 1 << max(number.bit_length() - _DIGITS, 0))
+    return -(-number // step) * step
 
 
 def padded(array: np.ndarray, size: int) -> np.ndarray:

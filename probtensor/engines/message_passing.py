@@ -124,7 +124,8 @@ class MessagePassing(AbstractEngine):
         with one_blas_thread():
             for number, one in enumerate(jax.random.split(key, self.restarts)):
                 if number == 0 and init is not None:
-                    state = again(init._replace(power=power, rule=rule), observations, most)
+                    held = dataclasses.replace(rule, held=init.rule.held)
+                    state = again(init._replace(power=power, rule=held), observations, most)
                     fits.append(engine._go_on(state, observations, progress, fresh=False))
                     continue
                 begun = time.perf_counter()
@@ -177,7 +178,7 @@ class MessagePassing(AbstractEngine):
             begun, done = time.perf_counter(), len(objective)
             counts.append(min(BLOCK, self.max_sweeps - done))
             number = np.arange(done, done + BLOCK)
-            learn = jnp.asarray((number >= quiet) & (number % _EVERY == 1))
+            learn = jnp.asarray((number >= quiet) & (number % _EVERY == 1) & (not state.rule.held))
             state, info = sweeps(state, observations, learn, jnp.asarray(counts[-1]))
             objective.extend(np.asarray(info.elbo, dtype=float)[: counts[-1]].tolist())
             kept = float(np.mean(np.asarray(info.step)[: counts[-1]] > 0))

@@ -40,11 +40,13 @@ class Rule:
             follow the natural gradient of the evidence lower bound (variational message passing).
         by_entry: of the former, whether every entry's own site is taken out of its cavity, or its level's average one.
         by_component: the R functions of a block are independent under the posterior.
+        held: all hyper-parameters stay as they are, those of the likelihood included.
     """
 
     matching: bool = False
     by_entry: bool = False
     by_component: bool = False
+    held: bool = False
 
 
 class Step(NamedTuple):
@@ -62,6 +64,7 @@ class State(NamedTuple):
     pseudo: what the likelihood makes of the observations at these beliefs; None where that is always the same.
     step: of damped sites; None: they move all the way, and the objective never falls.
     objective: of the last sweep, which a damped one must not lose.
+    base: for each block, sites of observations that were absorbed before, in the place of these; None: there are none.
     """
 
     model: BoundModel
@@ -73,6 +76,7 @@ class State(NamedTuple):
     step: Step | None = None
     objective: Float[Array, ""] | None = None
     rule: Rule = Rule()
+    base: tuple[tuple[Sites, ...], ...] | None = None
 
 
 class Info(NamedTuple):
@@ -180,17 +184,24 @@ def _turn(state: State, observations: Observations, learn: Array) -> tuple[State
                 pseudo = likelihood.matched(observations, Moments(mean + others, own + spread))
             weights = state.power * observations.weights * pseudo.precision
             working = eqx.tree_at(lambda o: o.weights, observations, weights)
-            sites = _moved(now[k].sites, term.sites(k, now, working, pseudo.target - others), state.step)
+            sites = term.sites(k, now, working, pseudo.target - others)
+            sites = _moved(now[k].sites, sites if state.base is None else _both(sites, state.base[j][k]), state.step)
             learned, now[k], remembered[k] = update(block, sites, remembered[k], learn, now[k].mean, rule.by_component)
             priors[k] = learned.prior
         terms[j], beliefs[j], learning[j] = term.with_priors(priors), tuple(now), tuple(remembered)
         means[j] = term_mean(terms[j], beliefs[j], observations)
     after = moments(terms, tuple(beliefs), observations, likelihood.by_entry(observations), means)
-    likelihood = likelihood.learn(observations, after)
+    if not rule.held:
+        likelihood = likelihood.learn(observations, after)
     elbo = state.power * likelihood.expected_log_likelihood(observations, after) + likelihood.log_prior()
     elbo = elbo + log_prior(tuple(terms))
     for belief in (b for own in beliefs for b in own):
         elbo = elbo - belief.kl
+    if state.base is not None:
+        for belief, sites in zip(
+            (b for own in beliefs for b in own), (s for own in state.base for s in own), strict=True
+        ):
+            elbo = elbo + _said(belief, sites)
     if state.pseudo is not None:
         pseudo = likelihood.pseudo(observations, after)
     found = state._replace(
@@ -200,6 +211,19 @@ def _turn(state: State, observations: Observations, learn: Array) -> tuple[State
         pseudo=None if state.pseudo is None else pseudo,
     )
     return found, elbo
+
+
+def _both(one: Sites, other: Sites) -> Sites:
+    """The product of two sites, about the first's origin."""
+    other = other.about(one.origin)
+    return Sites(one.eta + other.eta, one.precision + other.precision, one.origin)
+
+
+def _said(belief: Belief, sites: Sites) -> Float[Array, ""]:
+    """E[log sites] under a belief, up to a constant."""
+    sites = sites.about(None)
+    linear = jnp.sum(sites.eta * belief.mean)
+    return linear - 0.5 * jnp.sum(sites.precision * belief.marginals.second_moment())
 
 
 def _moved(old: Sites, new: Sites, step: Step | None) -> Sites:

@@ -34,6 +34,8 @@ class Coordinate:
         labels: (T,) distinct labels in ascending order, of one kind (see `probtensor.labelled.labels`).
         unit: of the numbers: the coordinate's ``units``, ``"days"`` on a time axis, or empty.
         calendar: how labels become numbers: ``"number"``, ``"datetime"``, ``"timedelta"``, ``"cftime"``, ``"label"``.
+        first: the label that times count from; None: the first.
+        vocabulary: names in the order of their numbers; None: the labels.
     """
 
     name: str
@@ -41,9 +43,21 @@ class Coordinate:
     labels: np.ndarray
     unit: str
     calendar: str
+    first: Any = None
+    vocabulary: np.ndarray | None = None
+
+    @property
+    def origin(self) -> Any:
+        """The label that times count from."""
+        return self.labels[0] if self.first is None else self.first
+
+    @property
+    def names(self) -> np.ndarray:
+        """Labels in the order of their numbers, of categories."""
+        return self.labels if self.vocabulary is None else self.vocabulary
 
     def numbers(self, labels: np.ndarray) -> np.ndarray:
-        """Labels as numbers in ``unit``. Times count from the first training label, subtracted before any rounding.
+        """Labels as numbers in ``unit``. Times count from `origin`, which is subtracted before any rounding.
 
         Raises:
             DataError: the labels are of another kind, or missing.
@@ -56,19 +70,21 @@ class Coordinate:
         Rounding is that of 32 bits, and at most a quarter of the smallest step between levels.
         """
         levels, wanted = self.numbers(self.labels), self.numbers(labels)
-        above = np.clip(np.searchsorted(levels, wanted), 0, len(levels) - 1)
+        order = np.argsort(levels, kind="stable")
+        ascending = levels[order]
+        above = np.clip(np.searchsorted(ascending, wanted), 0, len(levels) - 1)
         below = np.maximum(above - 1, 0)
-        nearest = np.where(wanted - levels[below] < levels[above] - wanted, below, above)
+        nearest = order[np.where(wanted - ascending[below] < ascending[above] - wanted, below, above)]
         rounding = 4 * float(np.finfo(np.float32).eps) * np.abs(levels).max()
-        tolerance = min(rounding, np.diff(levels).min(initial=np.inf) / 4)
+        tolerance = min(rounding, np.diff(ascending).min(initial=np.inf) / 4)
         return nearest, np.abs(levels[nearest] - wanted) <= tolerance
 
     def shown(self, number: float) -> str:
         """The label of a number in ``unit``, as text."""
         if self.calendar == "datetime":
-            return str(pd.Timestamp(self.labels[0]) + pd.Timedelta(days=number).round("s")).removesuffix(" 00:00:00")
+            return str(pd.Timestamp(self.origin) + pd.Timedelta(days=number).round("s")).removesuffix(" 00:00:00")
         if self.calendar == "cftime":
-            return str(self.labels[0] + datetime.timedelta(days=round(number, 6)))
+            return str(self.origin + datetime.timedelta(days=round(number, 6)))
         return f"{number:.10g}" + (" days" if self.calendar == "timedelta" else "")
 
     def _place(self, label: Any) -> float:
@@ -128,14 +144,14 @@ def _times(coordinate: Coordinate, labels: np.ndarray) -> np.ndarray:
     if coordinate.calendar == "timedelta":
         return times / _DAY
     # Whole days apart from the rest: a difference in nanoseconds wraps around after 292 years.
-    origin = coordinate.labels[0]
+    origin = coordinate.origin
     day, first = times.astype("datetime64[D]"), origin.astype("datetime64[D]")
     return (day - first) / _DAY + ((times - day) / _DAY - (origin - first) / _DAY)
 
 
 def _cftimes(coordinate: Coordinate, labels: np.ndarray) -> np.ndarray:
     try:
-        return np.array([(t - coordinate.labels[0]).total_seconds() / 86400 for t in labels], dtype=float)
+        return np.array([(t - coordinate.origin).total_seconds() / 86400 for t in labels], dtype=float)
     except (TypeError, AttributeError) as error:
         calendar = getattr(coordinate.labels[0], "calendar", "")
         raise DataError(_wrong_kind(coordinate, labels, f"cftime dates of the {calendar} calendar")) from error
@@ -148,19 +164,19 @@ def _real(coordinate: Coordinate, labels: np.ndarray) -> np.ndarray:
 
 
 def _codes(coordinate: Coordinate, labels: np.ndarray) -> np.ndarray:
-    """Position among the training labels; labels never seen get numbers of their own behind the last.
+    """Position among the known names; labels never seen get numbers of their own behind the last.
 
     A label of a kind that training never had is a mistake rather than a new name: 3 is not "3".
     """
-    trained = kinds(coordinate.labels)
+    trained = kinds(coordinate.names)
     for kind, i in kinds(labels).items():
         if kind not in trained:
             raise DataError(
                 f"coordinate {coordinate.name!r} holds {' and '.join(trained)} in the training data, such as "
-                f"{coordinate.labels.tolist()[0]!r}; got {labels.tolist()[i]!r} at index {i}, of another kind "
+                f"{coordinate.names.tolist()[0]!r}; got {labels.tolist()[i]!r} at index {i}, of another kind "
                 f"({kind}). Write it as in the data"
             )
-    known = {label: k for k, label in enumerate(coordinate.labels.tolist())}
+    known = {label: k for k, label in enumerate(coordinate.names.tolist())}
     for label in labels.tolist():
         known.setdefault(label, len(known))
     return np.array([known[label] for label in labels.tolist()], dtype=float)
@@ -199,6 +215,31 @@ def read(name: str, labels: np.ndarray, unit: str = "") -> tuple[Coordinate, np.
         distinct, position = np.unique(labels, return_inverse=True)
     unit = "days" if calendar in ("datetime", "timedelta", "cftime") else ("" if calendar == "label" else unit)
     return Coordinate(name, kind, distinct, unit, calendar), position
+
+
+def merge(old: Coordinate, new: Coordinate) -> tuple[Coordinate, Coordinate]:
+    """A coordinate with the labels of both, numbered as the old one; and the new one numbered so.
+
+    Raises:
+        DataError: they are of different kinds.
+    """
+    if new.calendar != old.calendar:
+        raise DataError(
+            f"coordinate {old.name!r} was {old.kind} ({old.calendar}s such as {old.labels[0]}) in the data before, and "
+            f"holds {new.calendar}s such as {new.labels[0]} now; write it as before"
+        )
+    if old.calendar == "label":
+        _codes(old, new.labels)  # refuses labels of another kind
+        before = set(old.names.tolist())
+        more = [label for label in new.labels.tolist() if label not in before]
+        every = np.empty(len(old.names) + len(more), dtype=object)
+        every[:] = [*old.names.tolist(), *more]
+        return dataclasses.replace(old, labels=every), dataclasses.replace(new, vocabulary=every)
+    own = dataclasses.replace(new, first=old.origin, unit=old.unit)
+    labels = np.concatenate([old.labels, new.labels])
+    labels = labels[np.argsort(np.concatenate([old.numbers(old.labels), own.numbers(new.labels)]), kind="stable")]
+    keep = np.concatenate([[True], labels[1:] != labels[:-1]])
+    return dataclasses.replace(old, labels=labels[keep], first=old.origin), own
 
 
 def _classify(labels: np.ndarray) -> tuple[str, str]:

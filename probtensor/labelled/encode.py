@@ -34,6 +34,7 @@ class Encoded:
         values: grid: the sorted grid; points: (N,) in lexicographic order. NaN where missing.
         weights: same shape; 0 where missing.
         known: what comes with each value for its likelihood, by name, same shape.
+        absorbed: the coordinates with all labels that a posterior knows, where earlier data had others; else None.
         index: (N, D) level of each point; None for a grid.
         template: the user's DataArray or points.
     """
@@ -44,6 +45,12 @@ class Encoded:
     index: np.ndarray | None
     template: xr.DataArray | PointData
     known: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    absorbed: dict[str, Coordinate] | None = None
+
+    @property
+    def levels(self) -> dict[str, Coordinate]:
+        """The coordinates with all labels that a posterior knows."""
+        return self.coordinates if self.absorbed is None else self.absorbed
 
     @property
     def name(self) -> str:

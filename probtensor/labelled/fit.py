@@ -14,12 +14,13 @@ import xarray as xr
 from probtensor.engines.base import AbstractEngine, Progress
 from probtensor.engines.collapsed import fit as collapsed
 from probtensor.engines.message_passing import MessagePassing
-from probtensor.errors import DataError, ModelError, warn
+from probtensor.errors import ModelError, warn
 from probtensor.labelled import arguments, filling
+from probtensor.labelled.checking import encode_for
 from probtensor.labelled.encode import Encoded, encode
 from probtensor.labelled.posterior import Posterior
 from probtensor.likelihoods.base import AbstractLikelihood
-from probtensor.likelihoods.gaussian import ERRORS, Gaussian
+from probtensor.likelihoods.gaussian import Gaussian
 from probtensor.model import BoundModel, as_sum, bind
 from probtensor.observations.domain import Observations
 from probtensor.selection import automatic, rank
@@ -81,13 +82,10 @@ def fit(
     engine = MessagePassing() if engine is None else engine
     if not isinstance(likelihood, AbstractLikelihood):
         raise ModelError(f"likelihood={likelihood!r}: expected a likelihood such as pt.Gaussian() or pt.Poisson()")
-    if errors is not None and not isinstance(likelihood, Gaussian):
-        raise ModelError(f"errors: known standard errors are of normal noise, and not of {type(likelihood).__name__}")
     if not isinstance(engine, AbstractEngine):
         raise ModelError(f"engine={engine!r}: expected an engine such as pt.MessagePassing()")
     seed = arguments.whole("seed", seed, 0)
-    encoded = encode(data, weights, likelihood.known | ({} if errors is None else {ERRORS: errors}))
-    _check_values(encoded, likelihood)
+    encoded = encode_for(likelihood, data, weights, errors)
     with jax.enable_x64(True):
         return _fit(encoded, model, likelihood, engine, seed, progress)
 
@@ -137,21 +135,6 @@ def _fit(
     if not result.converged:
         _LOG.info("fit %s", result.reason)
     return Posterior(encoded, declared, likelihood, engine, result, observations, modes, choice, seed)
-
-
-def _check_values(encoded: Encoded, likelihood: AbstractLikelihood) -> None:
-    """Raises DataError for observed values that the likelihood cannot have given."""
-    values = np.where(encoded.seen, encoded.values, np.nan)
-    with np.errstate(invalid="ignore"):
-        for where, text in likelihood.objections(values, encoded.known):
-            bad = np.argwhere(where & encoded.seen)
-            if len(bad):
-                at = tuple(int(i) for i in bad[0])
-                beside = "".join(f", {name} {own[at]:g}" for name, own in encoded.known.items())
-                raise DataError(
-                    f"{type(likelihood).__name__}: {text}; {len(bad)} of {int(encoded.seen.sum())} observations are "
-                    f"not so (first: {encoded.values[at]:g}{beside} at {encoded.describe(at)})"
-                )
 
 
 def _gaps(bound: BoundModel, encoded: Encoded, observations: Observations, seed: int) -> np.ndarray | None:
@@ -229,7 +212,6 @@ def impute(
         DataError: the data, ``where`` or ``quantiles`` cannot be used.
         ModelError: the model does not fit the data, they are a table, or ``samples`` is no number of draws.
     """
-    encoded = encode(data, fit_arguments.pop("weights", None))
-    filling.check(encoded, where, quantiles, samples)
-    post = fit(encoded, model, **fit_arguments)
+    filling.check(encode(data), where, quantiles, samples)
+    post = fit(data, model, **fit_arguments)
     return post.impute(where=where, quantiles=quantiles, samples=samples)

@@ -25,17 +25,20 @@ class Places:
         dims: of the answer, in the user's order.
         coords: of the answer.
         order: how the domain's axes are transposed to ``dims``.
+        shape: of the axes that values on the domain have; None: its own. A list of entries may stand for a grid.
     """
 
     domain: Domain
     dims: tuple[str, ...]
     coords: dict[str, Any]
     order: tuple[int, ...]
+    shape: tuple[int, ...] | None = None
 
     def label(self, values: np.ndarray, leading: tuple[str, ...] = ()) -> xr.DataArray:
         """Values on the domain (behind any leading dimensions) as a DataArray in the user's order."""
-        values = np.asarray(values)
-        lead = len(leading)
+        values, lead = np.asarray(values), len(leading)
+        if self.shape is not None:
+            values = values.reshape(*values.shape[:lead], *self.shape)
         shape = values.shape[:lead] + tuple(n for k, n in enumerate(values.shape[lead:]) if k in self.order)
         kept = sorted(self.order)
         ranks = tuple(kept.index(k) + lead for k in self.order)
@@ -141,4 +144,5 @@ def training_places(encoded: Encoded, domain: Domain) -> Places:
         coords = {n: (("observation",), v) for n, v in labels.items()}
         return Places(domain, ("observation",), coords, (0,))
     coords = {n: ((n,), c.labels) for n, c in encoded.coordinates.items()}
-    return Places(domain, tuple(encoded.coordinates), coords, tuple(range(len(encoded.coordinates))))
+    names = tuple(encoded.coordinates)
+    return Places(domain, names, coords, tuple(range(len(names))), encoded.values.shape)

@@ -13,9 +13,12 @@ import xarray as xr
 
 from probtensor import arrays
 from probtensor.engines.base import AbstractEngine, Fit
+from probtensor.engines.message_passing import MessagePassing
+from probtensor.engines.streaming import absorb
 from probtensor.errors import ModelError
 from probtensor.evaluation.scores import score
-from probtensor.labelled import aggregating, arguments, filling, predictions, reading, residuals, scoring
+from probtensor.labelled import aggregating, arguments, filling, predictions, reading, residuals, scoring, streaming
+from probtensor.labelled.checking import encode_for
 from probtensor.labelled.domains import refuse_outside
 from probtensor.labelled.encode import Encoded
 from probtensor.labelled.places import Places, places, training_places
@@ -279,6 +282,58 @@ class Posterior:
             found[name].attrs.update(self._units())
         return xr.Dataset({name: self._in_order(own) for name, own in found.data_vars.items()})
 
+    def update(
+        self,
+        new_data: Any,
+        forget: float | None = None,
+        *,
+        weights: Any = None,
+        errors: Any = None,
+        likelihood: AbstractLikelihood | None = None,
+    ) -> Posterior:
+        """The posterior after new observations, without the old ones; hyper-parameters stay as they are.
+
+        Its own data are then the new ones: `impute`, `residuals` and `score` speak of them, `predict`, `factors` and
+        `aggregate(at=...)` of everything that was absorbed. The cost of an update does not grow with the observations
+        absorbed before. Old observations are not revisited: where new ones change what others' functions are, a new
+        fit of all says it better.
+
+        Args:
+            new_data: like the data of `fit`, with the same modes; coordinates may be new ones.
+            forget: the share of what the posterior knows from observations that is forgotten first, from 0 to below 1.
+            weights: of the new observations.
+            errors: of the new observations.
+            likelihood: the same kind as before, with the exposure or the trials of the new data where these are arrays.
+
+        Raises:
+            DataError: the data cannot be used, or have other modes than before.
+            ModelError: the model or its engine cannot absorb data: a Local term, `Nearest` with new levels, NUTS.
+        """
+        share = 0.0 if forget is None else float(forget)
+        if not 0 <= share < 1:
+            raise ModelError(f"forget={forget!r}: expected a share from 0 to below 1")
+        likelihood = self.likelihood if likelihood is None else likelihood
+        if type(likelihood) is not type(self.likelihood):
+            raise ModelError(f"update: the likelihood was {type(self.likelihood).__name__}, and stays such")
+        engine = self.engine if isinstance(self.engine, MessagePassing) else MessagePassing()
+        new = encode_for(likelihood, new_data, weights, errors)
+        with jax.enable_x64(True):
+            found = streaming.batch(self._encoded, new, self._modes, likelihood.transformed(new.values))
+            every = tuple(range(len(self.model.terms)))
+            refuse_outside(self._result.state.model, found.encoded, found.observations.domain, every)
+            result = absorb(self._result.state, found.axes, found.observations, engine, share)
+        return Posterior(
+            found.encoded,
+            self.model,
+            likelihood,
+            self.engine,
+            result,
+            found.observations,
+            self._modes,
+            self.choice,
+            self.seed,
+        )
+
     def factors(self, term: int | None = None, gauge: str = "canonical") -> xr.Dataset:
         """The functions of a term: for each mode ``{mode}_mean`` and ``{mode}_sd``.
 
@@ -359,7 +414,7 @@ class Posterior:
             "model": self.model,
             "name": encoded.name,
             "units": self._attrs().get("units", ""),
-            "modes": {n: (len(c.labels), c.kind, c.labels[0], c.labels[-1]) for n, c in encoded.coordinates.items()},
+            "modes": {n: (len(c.labels), c.kind, c.labels[0], c.labels[-1]) for n, c in encoded.levels.items()},
             "observed": int(encoded.seen.sum()),
             "entries": int(encoded.seen.size),
             "likelihood": self.likelihood,

@@ -23,6 +23,7 @@ def predictive(
 ) -> AbstractPredictive:
     """The distribution of new observations at some places, from the signal there."""
     mean, variance = (np.asarray(part, dtype=float) for part in signal)
+    known = {name: own if own.ndim == 0 else own.reshape(mean.shape) for name, own in known.items()}
     return likelihood.predictive(mean, variance, where.domain, known)
 
 

@@ -156,7 +156,7 @@ def _levels(encoded: Encoded, name: str) -> _Levels:
 
 def _labels(encoded: Encoded, name: str) -> np.ndarray:
     parent, attribute = encoded.split(name)
-    coordinate = encoded.coordinates[parent]
+    coordinate = encoded.levels[parent]
     return coordinate.derive(attribute, coordinate.labels) if attribute else coordinate.labels
 
 

@@ -26,7 +26,8 @@ def residuals(state: State, encoded: Encoded, observations: Observations) -> xr.
         signals = {"": arrays.fitted(state, observations.domain), "loo_": arrays.leave_one_out(state, observations)}
         for prefix, signal in signals.items():
             law = predictions.predictive(state.model.likelihood, grid, signal, encoded.known)
-            residual = np.where(encoded.seen, encoded.values - law.mean, np.nan)
+            seen, values = (own.reshape(law.mean.shape) for own in (encoded.seen, encoded.values))
+            residual = np.where(seen, values - law.mean, np.nan)
             out[f"{prefix}residual"] = grid.label(residual)
             out[f"{prefix}standardised"] = grid.label(residual / _sd(law, encoded))
     return out
@@ -36,5 +37,6 @@ def _sd(law: AbstractPredictive, encoded: Encoded) -> np.ndarray:
     """Of an observation; under normal noise with its own weight and known error."""
     if not isinstance(law, Normal):
         return law.sd
-    weights = np.where(encoded.seen, encoded.weights, 1.0)
-    return np.sqrt(law.signal[1] + law.noise / weights + encoded.known.get(ERRORS, np.zeros(())) ** 2)
+    weights = np.where(encoded.seen, encoded.weights, 1.0).reshape(law.mean.shape)
+    errors = encoded.known[ERRORS].reshape(law.mean.shape) if ERRORS in encoded.known else 0.0
+    return np.sqrt(law.signal[1] + law.noise / weights + errors**2)

@@ -35,6 +35,16 @@ class Groups(eqx.Module):
         """How many there are."""
         return int(np.prod([v.shape[0] for v in self.vocabulary])) if self.vocabulary else 1
 
+    def among(self, others: Groups) -> Int[np.ndarray, "G"]:
+        """The place of each group among those of the same modes with more levels."""
+        codes = [
+            np.asarray(_codes(mine, theirs)) for mine, theirs in zip(self.vocabulary, others.vocabulary, strict=True)
+        ]
+        if not codes:
+            return np.zeros(1, dtype=int)
+        every = np.meshgrid(*codes, indexing="ij")
+        return np.ravel_multi_index([c.ravel() for c in every], [len(v) for v in others.vocabulary])
+
     def of(self, domain: Domain) -> Int[Array, "..."]:
         """The group of each entry, broadcasting to the domain; -1 for one with a level that no group has."""
         places = [domain.base(name) for name in self.names]

@@ -87,6 +87,10 @@ class BoundCP(AbstractBoundTerm):
         blocks = tuple(Block(prior, block.points) for prior, block in zip(priors, self.factors, strict=True))
         return BoundCP(self.rank, self.names, self.constant, blocks)
 
+    def mode_of(self, block: int) -> str:
+        """The mode whose functions a block holds."""
+        return self.names[block]
+
     def letters(self, block: int) -> str:
         """One for the components, which all blocks share."""
         return "a"

@@ -1,0 +1,173 @@
+"""Absorbing new observations into a fitted state without the old ones: what these said is in the sites.
+
+The sites of old observations are a Gaussian factor of each block, and the new ones are fitted by message passing under
+prior times factor. Coordinates that are new become levels of which the factor says nothing. Hyper-parameters stay.
+
+Source: Broderick et al. 2013, Streaming variational Bayes, section 2 (the posterior as the next prior), mode by mode.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from probtensor.axes import Axis
+from probtensor.compilation import compiled, one_blas_thread, padded, shared_size
+from probtensor.engines.base import Fit
+from probtensor.engines.message_passing import MessagePassing
+from probtensor.engines.sweep import Beliefs, State
+from probtensor.errors import ModelError
+from probtensor.model import BoundModel
+from probtensor.observations.domain import Domain, Observations
+from probtensor.observations.groups import Groups
+from probtensor.observations.layout import Points
+from probtensor.observations.levels import find
+from probtensor.priors.base import Belief, Sites, empty_sites
+from probtensor.priors.nearest import Nearest
+from probtensor.terms.base import AbstractBoundTerm
+from probtensor.terms.cp import BoundCP
+from probtensor.terms.local import BoundLocal
+from probtensor.terms.network import AbstractNetwork
+from probtensor.terms.offset import BoundOffset
+from probtensor.typing import Int
+
+
+def absorb(
+    state: State, axes: Mapping[str, Axis], observations: Observations, engine: MessagePassing, forget: float
+) -> Fit:
+    """The state after new observations.
+
+    Cost that of sweeps over the new observations and of smoothing all levels; how many observations were absorbed
+    before does not matter. Numbers of observations and of levels are padded, so that updates of like size share their
+    programs.
+
+    Args:
+        state: of a fit by message passing or stochastic inference.
+        axes: every mode that the model reads, with old and new levels.
+        observations: the new ones, as a list, on a domain of these levels.
+        engine: whose tolerance and bound on sweeps count.
+        forget: the share of what the old observations say that is forgotten, from 0 to below 1.
+
+    Raises:
+        ModelError: a term cannot take new levels.
+    """
+    observations = _with_old_joint_levels(state, axes, observations)
+    sizes = {name: len(points) for name, points in observations.domain.points.items()}
+    where = _padded(observations)
+    pairs = zip(state.model.terms, state.beliefs, strict=True)
+    grown = [_grown(term, beliefs, axes, where.domain) for term, beliefs in pairs]
+    keep = jnp.asarray(1 - forget, where.values.dtype)
+    terms, base = tuple(g[0] for g in grown), tuple(tuple(s.times(keep) for s in g[1]) for g in grown)
+    model, rule = BoundModel(terms, state.model.likelihood), state.rule
+    with one_blas_thread():
+        held = dataclasses.replace(rule, held=True)
+        init = state._replace(model=model, beliefs=_beliefs(terms, base), base=base, rule=held)
+        fit = engine.run(model, where, jax.random.key(0), init=init)
+    kept = [_cut(t, b, sizes) for t, b in zip(fit.state.model.terms, fit.state.beliefs, strict=True)]
+    model = BoundModel(tuple(t for t, _ in kept), state.model.likelihood)
+    after = fit.state._replace(model=model, beliefs=tuple(b for _, b in kept), base=None, rule=rule, pseudo=None)
+    return fit._replace(state=after)
+
+
+def _with_old_joint_levels(state: State, axes: Mapping[str, Axis], observations: Observations) -> Observations:
+    """Joined modes with the levels of the state beside those of the observations: all combinations if it had all."""
+    domain, layout = observations.domain, observations.domain.layout
+    assert isinstance(layout, Points)
+    points, index = dict(domain.points), np.array(layout.index)
+    for term in state.model.terms:
+        for name, block in zip(_modes(term), term.blocks, strict=True):
+            if name is None or points[name].ndim < 2:
+                continue
+            old, new = np.asarray(block.points), np.asarray(points[name])
+            columns = [np.unique(column) for column in old.T]
+            every = np.unique(np.concatenate([old, new]), axis=0)
+            if len(old) == np.prod([len(c) for c in columns]):
+                parts = [np.unique(axes[part.name].points) for part in axes[name].parts]
+                every = np.stack([x.ravel() for x in np.meshgrid(*parts, indexing="ij")], axis=1)
+            place = domain.place(name)
+            assert isinstance(place, int)
+            index[:, place] = find(every, new).levels[index[:, place]]
+            points[name] = jnp.asarray(every)
+    where = Domain(Points(jnp.asarray(index)), points, domain.position)
+    return eqx.tree_at(lambda o: o.domain, observations, where)
+
+
+def _modes(term: AbstractBoundTerm) -> tuple[str | None, ...]:
+    """The mode of each block; none for the core of a Tucker, and for offsets and local terms, which are no factors."""
+    if not isinstance(term, BoundCP | AbstractNetwork):
+        return (None,) * len(term.blocks)
+    return tuple(term.mode_of(k) for k in range(len(term.blocks)))
+
+
+def _padded(observations: Observations) -> Observations:
+    """Sizes that close ones share: levels are repeated, and observations added that say nothing."""
+    domain, layout = observations.domain, observations.domain.layout
+    assert isinstance(layout, Points)
+    n = shared_size(len(layout.index))
+    points = {name: jnp.asarray(padded(np.asarray(p), shared_size(len(p)))) for name, p in domain.points.items()}
+    where = Domain(Points(jnp.asarray(padded(np.asarray(layout.index), n))), points, domain.position)
+    extra = n - len(layout.index)
+    known = {name: jnp.pad(own, (0, extra), constant_values=1.0) for name, own in observations.known.items()}
+    return Observations(
+        where, jnp.pad(observations.values, (0, extra)), jnp.pad(observations.weights, (0, extra)), known
+    )
+
+
+@compiled
+def _beliefs(terms: tuple[AbstractBoundTerm, ...], base: tuple[tuple[Sites, ...], ...]) -> Beliefs:
+    pairs = zip(terms, base, strict=True)
+    return tuple(tuple(b.posterior(s) for b, s in zip(t.blocks, own, strict=True)) for t, own in pairs)
+
+
+def _grown(
+    term: AbstractBoundTerm, beliefs: tuple[Belief, ...], axes: Mapping[str, Axis], domain: Domain
+) -> tuple[AbstractBoundTerm, tuple[Sites, ...]]:
+    """A term over old and new levels, and what its blocks' old sites say there."""
+    if isinstance(term, BoundLocal):
+        raise ModelError("update: a Local term needs all observations; fit it again with the old and the new ones")
+    if isinstance(term, BoundOffset):
+        groups = Groups.over("Offset", term.over, axes)
+        numbers = jnp.arange(groups.number, dtype=term.table.points.dtype)
+        larger = eqx.tree_at(lambda t: (t.groups, t.table.points), term, (groups, numbers))
+        return larger, (_moved(beliefs[0], term.groups.among(groups), groups.number),)
+    points, sites = list(term.block_points(domain)), []
+    for block, belief, new in zip(term.blocks, beliefs, points, strict=True):
+        places = find(np.asarray(new), np.asarray(block.points)).levels
+        if isinstance(block.prior, Nearest) and len(np.unique(np.asarray(new), axis=0)) > len(block.points):
+            raise ModelError("update: Nearest is bound to the levels that it was fitted at; fit again for new ones")
+        sites.append(_moved(belief, places, new.shape[0]))
+    return eqx.tree_at(lambda t: [b.points for b in t.blocks], term, points), tuple(sites)
+
+
+def _moved(belief: Belief, places: Int[np.ndarray, "T"], number: int) -> Sites:
+    """A belief's sites at their places among more levels, where the others say nothing."""
+    old = belief.sites
+    empty = empty_sites(number, old.eta.shape[1], old.eta.dtype)
+    return Sites(empty.eta.at[places].add(old.eta), empty.precision.at[places].add(old.precision), old.origin)
+
+
+def _cut(
+    term: AbstractBoundTerm, beliefs: tuple[Belief, ...], sizes: Mapping[str, int]
+) -> tuple[AbstractBoundTerm, tuple[Belief, ...]]:
+    """A term and its beliefs without the levels that only pad."""
+    if isinstance(term, BoundOffset):
+        return term, beliefs
+    numbers = [
+        b.points.shape[0] if name is None else sizes[name] for name, b in zip(_modes(term), beliefs, strict=True)
+    ]
+    cut = [
+        b._replace(
+            mean=b.mean[:n],
+            cov=b.cov[:n],
+            points=b.points[:n],
+            sites=Sites(b.sites.eta[:n], b.sites.precision[:n], b.sites.origin),
+        )
+        for b, n in zip(beliefs, numbers, strict=True)
+    ]
+    points = [b.points for b in cut]
+    return eqx.tree_at(lambda t: [b.points for b in t.blocks], term, points), tuple(cut)
