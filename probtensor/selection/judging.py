@@ -24,7 +24,8 @@ class Score(NamedTuple):
 def without(observations: Observations, held: np.ndarray) -> Observations:
     """The observations that are not held out."""
     weights = jnp.where(jnp.asarray(held), 0.0, observations.weights)
-    return Observations(observations.domain, jnp.where(weights > 0, observations.values, 0.0), weights)
+    values = jnp.where(weights > 0, observations.values, 0.0)
+    return Observations(observations.domain, values, weights, observations.known)
 
 
 def score(state: State, observations: Observations, held: np.ndarray) -> Score:

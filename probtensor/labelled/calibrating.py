@@ -1,0 +1,81 @@
+"""Held-out predictions of a posterior's own model, to calibrate it with."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from probtensor import arrays
+from probtensor.engines.base import AbstractEngine
+from probtensor.engines.sweep import State
+from probtensor.errors import DataError
+from probtensor.evaluation.calibration import gap_numbers
+from probtensor.labelled.encode import Encoded
+from probtensor.observations.domain import Domain, Observations
+from probtensor.selection.hold_out import hold_out
+from probtensor.selection.judging import without
+
+#: So many gaps are wanted, from so many fits at most: with n gaps a margin of 1 / n is added to every coverage.
+_ENOUGH, _FITS = 30, 6
+
+
+class HeldOut(NamedTuple):
+    """What was hidden from fits: where, the signal there, values, what is known of them, and their gaps' numbers.
+
+    rows: of the entries among the domain's.
+    """
+
+    domain: Domain
+    signal: arrays.Prediction
+    values: np.ndarray
+    known: dict[str, np.ndarray]
+    gaps: np.ndarray
+    rows: np.ndarray
+
+
+def held_out(state: State, engine: AbstractEngine, encoded: Encoded, observations: Observations, seed: int) -> HeldOut:
+    """Gaps shaped like those of the data, hidden from fits that start from the posterior's hyper-parameters.
+
+    Fits are repeated with other gaps until there are enough of them.
+
+    Raises DataError if the posterior does not have all the data that it knows of.
+    """
+    if encoded.absorbed is not None:
+        raise DataError("calibrate: the posterior has only its newest data; give held_out= data that it never saw")
+    found: list[HeldOut] = []
+    while len(found) < _FITS and sum(len(np.unique(one.gaps)) for one in found) < _ENOUGH:
+        found.append(_once(state, engine, encoded, observations, seed + len(found)))
+    return _together(observations.domain, found)
+
+
+def _together(domain: Domain, parts: list[HeldOut]) -> HeldOut:
+    rows = np.concatenate([one.rows for one in parts])
+    mean, variance = (jnp.concatenate(part) for part in zip(*(one.signal for one in parts), strict=True))
+    known = {name: np.concatenate([one.known[name] for one in parts]) for name in parts[0].known}
+    gaps = np.concatenate([one.gaps + k * (int(np.prod(domain.shape)) + 1) for k, one in enumerate(parts)])
+    return HeldOut(
+        domain.at(rows),
+        arrays.Prediction(mean, variance),
+        np.concatenate([one.values for one in parts]),
+        known,
+        gaps,
+        rows,
+    )
+
+
+def _once(state: State, engine: AbstractEngine, encoded: Encoded, observations: Observations, seed: int) -> HeldOut:
+    names = tuple(encoded.coordinates)
+    mask = np.asarray(hold_out(names, observations, seed).mask)
+    inner = without(observations, mask)
+    state = engine.run(state.model, inner, jax.random.key(seed)).state
+    rows = np.flatnonzero(mask)
+    domain = observations.domain.at(rows)
+    if encoded.index is None:
+        gaps = gap_numbers(mask)
+    else:
+        gaps = np.unique(encoded.index[rows], axis=0, return_inverse=True)[1].ravel()
+    known = {name: own.ravel()[rows] for name, own in encoded.known.items()}
+    return HeldOut(domain, arrays.fitted(state, domain), encoded.values.ravel()[rows], known, gaps, rows)
