@@ -61,8 +61,11 @@ def moments(state, layout, where):
 @pytest.mark.parametrize("shift", [0.0, 300.0])
 @pytest.mark.parametrize(
     ("model", "learn", "sd"),
-    [(MODEL, HELD, fixed(SD)), (MODEL, LEARNED, None), (SHARED, LEARNED, None)],
-    ids=["held", "learned", "learned, shared part"],
+    [
+        pytest.param(MODEL, HELD, fixed(SD), id="held", marks=pytest.mark.slow),
+        pytest.param(MODEL, LEARNED, None, id="learned"),
+        pytest.param(SHARED, LEARNED, None, id="learned, shared part", marks=pytest.mark.slow),
+    ],
 )
 def test_objective_never_falls(model, learn, sd, shift):
     """Over 24 sweeps from three starts, up to rounding errors of its largest value, near zero or far from it."""
@@ -80,7 +83,10 @@ def test_objective_never_falls(model, learn, sd, shift):
         assert elbo[-1] > elbo[0]
 
 
-@pytest.mark.parametrize(("layout", "model"), [*((layout, MODEL) for layout in LAYOUTS), ("grid", SHARED)])
+@pytest.mark.parametrize(
+    ("layout", "model"),
+    [*((layout, MODEL) for layout in LAYOUTS), pytest.param("grid", SHARED, marks=pytest.mark.slow)],
+)
 def test_objective_is_the_bound_from_scratch(layout, model):
     """Each block's q is its dense prior times its sites; divergences by dense Gaussians, likelihood by a loop."""
     values, weights = data()

@@ -49,6 +49,7 @@ def smooth():
     return data, truth, pt.fit(data, pt.Offset() + pt.CP(1, modes=modes), engine=pt.MessagePassing(max_sweeps=60))
 
 
+@pytest.mark.slow
 def test_polynomials_fill_gaps(smooth):
     """Noise of 0.01 on 30 lines of 25 values, 24 weights."""
     data, truth, post = smooth

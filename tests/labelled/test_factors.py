@@ -63,6 +63,7 @@ def test_questions(post):
         fit(field()[0], pt.Tucker(2, modes=["depth", "time"]))
 
 
+@pytest.mark.slow
 def test_a_train_with_labels():
     data, truth = field()
     post = fit(data, pt.Offset() + pt.TensorTrain((2, 1), modes=["lat", "time", "station"]), seed=1)

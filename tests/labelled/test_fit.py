@@ -276,7 +276,13 @@ def test_coordinates_are_not_rounded_on_the_way_to_a_prediction():
     np.testing.assert_allclose(draws, np.tile(np.repeat(10.0 * np.arange(6), 5), (2, 1)), atol=0.5)
 
 
-@pytest.mark.parametrize("model", [pt.Offset() + pt.CP(1), pt.Offset() + pt.Local(pt.Matern(1 / 2), neighbours=2)])
+@pytest.mark.parametrize(
+    "model",
+    [
+        pt.Offset() + pt.CP(1),
+        pytest.param(pt.Offset() + pt.Local(pt.Matern(1 / 2), neighbours=2), marks=pytest.mark.slow),
+    ],
+)
 def test_nothing_asked_is_nothing_answered(model):
     x = np.arange(70.0)
     post = pt.fit(pt.points({"x": x}, np.sin(x / 5)), model, engine=pt.MessagePassing(max_sweeps=5, draws=2))

@@ -26,7 +26,13 @@ def field(seed=0):
     return (truth + 0.1 * generator.normal(size=truth.shape)).where(seen), truth
 
 
-@pytest.mark.parametrize("prior", [pt.Sphere(), pt.Nearest(pt.Matern(3 / 2), neighbours=12)], ids=["sphere", "nearest"])
+@pytest.mark.parametrize(
+    "prior",
+    [
+        pytest.param(pt.Sphere(), id="sphere"),
+        pytest.param(pt.Nearest(pt.Matern(3 / 2), neighbours=12), id="nearest", marks=pytest.mark.slow),
+    ],
+)
 def test_a_field_around_the_globe(prior):
     data, truth = field()
     model = pt.Offset() + pt.CP(1, {"time": None, ("lat", "lon"): prior})

@@ -43,7 +43,7 @@ def fit(data, modes=MODES, rank=2, **arguments):
     return pt.fit(data, pt.Offset() + pt.CP(rank, modes), engine=QUICK, **arguments)
 
 
-@pytest.fixture(scope="module", params=["exact", "basis"])
+@pytest.fixture(scope="module", params=["exact", pytest.param("basis", marks=pytest.mark.slow)])
 def post(request):
     return fit(field()[0], BASIS if request.param == "basis" else MODES)
 
@@ -137,6 +137,7 @@ def test_a_table_is_the_grid_with_gaps(table):
     assert listed.plot.factors().axes
 
 
+@pytest.mark.slow
 def test_a_joined_mode_of_names_is_one_mode_of_their_pairs():
     """Exchangeable pairs of levels on a grid, and the same pairs as names of a table: one model."""
     data, _ = field()
@@ -162,10 +163,13 @@ def test_names_joined_with_numbers_are_pairs_of_their_own():
     np.testing.assert_allclose(new.sel(lat=36.0), 0.0, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "term",
-    [pt.Tucker({("lat", "lon"): 3, "time": 2}, MODES), pt.TensorTrain(2, MODES)],
-    ids=["tucker", "train"],
+    [
+        pytest.param(pt.Tucker({("lat", "lon"): 3, "time": 2}, MODES), id="tucker", marks=pytest.mark.slow),
+        pytest.param(pt.TensorTrain(2, MODES), id="train"),
+    ],
 )
 def test_other_decompositions(term):
     data, truth = field()

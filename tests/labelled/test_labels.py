@@ -32,7 +32,9 @@ TIMES = {
 }
 
 
-@pytest.mark.parametrize("kind", TIMES)
+@pytest.mark.parametrize(
+    "kind", [next(iter(TIMES)), *(pytest.param(k, marks=pytest.mark.slow) for k in list(TIMES)[1:])]
+)
 def test_times_of_any_kind_are_a_time_axis(kind):
     given, plain = TIMES[kind]
     data, truth = field()

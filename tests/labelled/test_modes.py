@@ -96,6 +96,7 @@ MIXED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "term",
     [

@@ -50,7 +50,7 @@ LOCAL = pt.Local(pt.Matern(1 / 2).on("day"), neighbours=5)
     ("term", "rank", "more"),
     [
         pytest.param(pt.CP, 3, (), id="cp"),
-        pytest.param(pt.CP, 3, (LOCAL,), id="cp and local"),
+        pytest.param(pt.CP, 3, (LOCAL,), id="cp and local", marks=pytest.mark.slow),
         pytest.param(pt.CP, "auto", (), id="cp of open rank", marks=pytest.mark.slow),
         pytest.param(pt.Tucker, 3, (), id="tucker", marks=pytest.mark.slow),
     ],
@@ -71,7 +71,9 @@ def test_a_station_never_seen_is_told_what_the_others_share(term, rank, more):
     assert "station" in post.summary()
 
 
-@pytest.mark.parametrize("more", [(), (LOCAL,)], ids=["alone", "with local"])
+@pytest.mark.parametrize(
+    "more", [pytest.param((), id="alone"), pytest.param((LOCAL,), id="with local", marks=pytest.mark.slow)]
+)
 def test_a_station_never_seen_is_told_nothing_by_independent_ones(more):
     """The error is that of no prediction at all."""
     signal, noise = truth()

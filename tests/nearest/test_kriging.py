@@ -105,6 +105,7 @@ def test_draws_have_the_dense_covariance(name, places):
     np.testing.assert_allclose(factor.T @ factor, covariance, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_draws_of_many_cells():
     """Blocks see only some of those before them: nearly the dense covariance, and about the mean of `krige`."""
     kernel, data, targets = bind(KERNELS["product"]), entries(500), entries(80, seed=1).points

@@ -53,7 +53,7 @@ def test_places_come_in_turn():
 
 
 @pytest.mark.parametrize("name", REPEATS)
-@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("kernel", [k if k == "product" else pytest.param(k, marks=pytest.mark.slow) for k in KERNELS])
 def test_the_density_is_that_of_all_observations(kernel, name):
     bound, data = bind(KERNELS[kernel]), repeated(name)
     residual = np.random.default_rng(3).normal(size=len(data.points))

@@ -41,7 +41,10 @@ def answers(prior, points, values, new_points):
     return np.asarray(found.mean[:, 0]), np.sqrt(np.asarray(found.cov[:, 0, 0])), float(value)
 
 
-@pytest.mark.parametrize(("lengthscale", "most"), [(0.3, 0.5), (0.6, 0.6), (1.5, 1.5)])
+@pytest.mark.parametrize(
+    ("lengthscale", "most"),
+    [pytest.param(0.3, 0.5, marks=pytest.mark.slow), (0.6, 0.6), pytest.param(1.5, 1.5, marks=pytest.mark.slow)],
+)
 def test_a_smooth_surface_is_that_of_the_exact_process(lengthscale, most):
     """300 functions: means within some half of an exact sd, sds within 15%.
 

@@ -27,12 +27,23 @@ from tests.priors.cases import (
     run,
 )
 
-#: Two levels, and one of the kernels in between, are for the slow run: they only cost compilation.
+#: One prior of each kind.
+OF_A_KIND = (
+    "markov-matern32",
+    "dense-matern32",
+    "nearest-joined",
+    "categorical-learned",
+    "basis",
+    "cyclic",
+    "constant",
+)
+#: A few levels are asked of every prior, one and many of some; the others of the slow run only cost compilation.
+OF_ANY_SIZE = ("markov-matern32", "dense-matern32", "categorical-learned")
 SIZES = [
     pytest.param(
         name,
         T,
-        marks=pytest.mark.slow if T == 2 or (T == 1 and name.endswith(("12", "52", "72"))) or is_long(name) else (),
+        marks=() if not is_long(name) and (T == 7 or (T in (1, 60) and name in OF_ANY_SIZE)) else pytest.mark.slow,
     )
     for name in CASES
     for T in (1, 2, 7, 60)
@@ -118,7 +129,7 @@ def test_gradient_of_the_oracle():
     np.testing.assert_allclose(exact, slow, rtol=1e-7, atol=1e-7)
 
 
-@every_kernel
+@pytest.mark.parametrize("kernel", [k if k == "matern32" else pytest.param(k, marks=pytest.mark.slow) for k in KERNELS])
 def test_two_roads_have_one_gradient(kernel):
     for kind in SITES:
         points, sites = random_points(60, 4), random_sites(60, kind, 4)
@@ -126,7 +137,7 @@ def test_two_roads_have_one_gradient(kernel):
         assert_close(np.concatenate(markov.gradient), np.concatenate(dense.gradient))
 
 
-@pytest.mark.parametrize("kernel", ["matern12", "matern32"])
+@pytest.mark.parametrize("kernel", [pytest.param("matern12", marks=pytest.mark.slow), "matern32"])
 def test_two_roads_agree_on_many_levels(kernel):
     points, sites = rounded(random_points(500, 5) * 10), random_sites(500, "part", 5)
     markov, dense = (run(CASES[f"{road}-{kernel}"].bind(5), points, sites) for road in ("markov", "dense"))
@@ -226,7 +237,7 @@ def test_divergence_from_the_prior(name):
         assert result.kl >= -tolerance() * max(1.0, abs(float(result.log_normaliser)))
 
 
-@every_prior
+@pytest.mark.parametrize("name", [n if n in OF_A_KIND else pytest.param(n, marks=pytest.mark.slow) for n in CASES])
 def test_draws_have_the_joint_moments(name):
     """4000 draws, all means and covariances within 5 standard errors: one false alarm in 25,000 keys for each prior."""
     points, sites = random_points(7, 13), random_sites(7, "part", 13)

@@ -83,7 +83,7 @@ def errors(kind, size, functions, levels, new, **domain):
 
 
 @precise
-@pytest.mark.parametrize("kind", ["chebyshev", "legendre"])
+@pytest.mark.parametrize("kind", ["chebyshev", pytest.param("legendre", marks=pytest.mark.slow)])
 def test_polynomials_converge_at_the_published_rates(kind):
     """Trefethen 2013, theorems 7.2 and 8.2: 1 / n for |x|, rho^-n for Runge's function, rho = (1 + sqrt(26)) / 5.
 

@@ -89,6 +89,7 @@ def test_many_observations_bound_the_final_sweeps_unless_the_caller_does(monkeyp
     assert f"stopped at max_sweeps={most}" in post.summary()
 
 
+@pytest.mark.slow
 def test_a_given_rank_still_has_its_power_and_offset_chosen():
     time = pd.date_range("2015-01-01", periods=48, freq="MS")
     season, x = 5 * np.cos(2 * np.pi * time.month.to_numpy() / 12), np.arange(3.0)
@@ -146,6 +147,7 @@ def rough():
 ROUGH = pt.MessagePassing(max_sweeps=20, draws=4, power=1.0)
 
 
+@pytest.mark.slow
 def test_a_field_without_low_rank_gets_a_local_term(rough):
     data, truth, post = rough
     assert any(isinstance(term, pt.Local) for term in post.model.terms)
@@ -186,6 +188,7 @@ def test_constant_data_are_an_offset():
     np.testing.assert_allclose(post.impute()["value"], 3.0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_names_alone_are_judged_by_their_main_effects():
     rng = np.random.default_rng(0)
     a, b = rng.integers(0, 6, 240), rng.integers(0, 5, 240)

@@ -36,6 +36,7 @@ def matern(name, nu, lengthscale):
     return oracle.matern(nu, lengthscale, 1.0, oracle.distances(POINTS[name]))
 
 
+@pytest.mark.slow
 def test_a_product_with_its_smoothness_is_found():
     """A smooth function of x that changes from time to time: t is rough, x is not."""
     found = drawn((matern("t", 1 / 2, 1.0), matern("x", 5 / 2, 0.3)), 0)

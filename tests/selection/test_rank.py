@@ -49,7 +49,7 @@ def of_cp(rank, noise=0.1):
     return pt.fit(scattered(rank, noise), pt.Offset() + pt.CP(rank="auto"))
 
 
-@pytest.mark.parametrize("rank", [1, 3])
+@pytest.mark.parametrize("rank", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_the_rank_of_a_cp_is_found(rank):
     post = of_cp(rank)
     assert post.model.terms[1].rank == rank
@@ -96,6 +96,7 @@ def test_the_held_out_score_is_that_of_the_state_that_goes_on():
     assert step.crps == pytest.approx(scores.crps_gaussian(np.zeros(1), np.full(1, sd), np.array([sd])), rel=0.5)
 
 
+@pytest.mark.slow
 def test_a_tucker_has_a_rank_for_each_mode():
     post = pt.fit(scattered((2, 2, 3)), pt.Offset() + pt.Tucker(rank="auto"))
     assert dict(post.model.terms[1].rank) == {"a": 2, "b": 2, "c": 3}
@@ -222,6 +223,7 @@ def test_a_mean_that_no_offset_takes_off_is_no_obstacle():
     assert np.sqrt(np.mean((post.predict(data)["mean"].values - signal)[gaps] ** 2)) < 0.1
 
 
+@pytest.mark.slow
 def test_values_that_are_mostly_zero_have_a_start():
     values = np.zeros((14, 12))
     values[2:6, 3:7], values[8:11, 8:12] = 1.0, -2.0

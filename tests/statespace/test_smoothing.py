@@ -37,7 +37,7 @@ def sites(kind="full", T=10):
 SLOPED = {"matern": Matern(5 / 2), "cycles": Periodic(2.5, order=1) * Matern(1 / 2) + Periodic(4.0, order=1)}
 
 
-@pytest.mark.parametrize("name", SLOPED)
+@pytest.mark.parametrize("name", ["matern", pytest.param("cycles", marks=pytest.mark.slow)])
 def test_slopes_are_those_of_the_recursion(name):
     """The backward pass differentiated by JAX, with respect to everything that it reads; one step has length zero."""
     start = Start(np.array([1.0, 3.0]), np.array([1.0, 0.5]), True)

@@ -11,7 +11,7 @@ from probtensor.terms.switched import Switched
 from probtensor.terms.tensor_train import TensorTrain
 from probtensor.terms.tucker import Tucker
 from tests.helpers import DTYPE, assert_close
-from tests.terms.problems import AXES, LAYOUTS, SCALE, data, everything, observed, random_beliefs
+from tests.terms.problems import AXES, SCALE, data, everything, observed, random_beliefs
 
 #: A small term, a larger one, and how many functions each letter counts in both.
 PAIRS = {
@@ -35,7 +35,7 @@ def pair(kind):
     return small, beliefs, functions, *resizing.switched(large, functions, capacity), capacity
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", ["grid", pytest.param("points", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", PAIRS)
 def test_what_is_off_is_not_there(kind, layout):
     small, beliefs, _, large, padded, _ = pair(kind)

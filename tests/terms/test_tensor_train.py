@@ -91,7 +91,7 @@ def test_start_is_random_but_for_the_first_block_so_that_the_term_is_zero():
     networks.check_start(bound())
 
 
-@both_layouts
+@pytest.mark.parametrize("layout", ["grid", pytest.param("points", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "learn", [pytest.param(False, id="held"), pytest.param(True, id="learned", marks=pytest.mark.slow)]
 )
@@ -99,6 +99,7 @@ def test_objective_never_falls(layout, learn):
     networks.check_objective_never_falls(TensorTrain(2), layout, learn)
 
 
+@pytest.mark.slow
 @both_layouts
 def test_two_modes_are_a_cp(layout):
     """One bond between two modes is a sum of products of functions: with equal priors the fits are the same."""

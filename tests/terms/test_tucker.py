@@ -71,7 +71,7 @@ def test_start_is_random_but_for_the_first_block_so_that_the_term_is_zero():
     networks.check_start(bound())
 
 
-@both_layouts
+@pytest.mark.parametrize("layout", ["grid", pytest.param("points", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("learn", [False, True], ids=["held", "learned"])
 def test_objective_never_falls(layout, learn):
     networks.check_objective_never_falls(Tucker(RANKS), layout, learn)
@@ -170,6 +170,7 @@ def test_weight_zero_is_absence():
     assert_close(elbo, elbo_absent)
 
 
+@pytest.mark.slow
 def test_a_mode_of_size_one_changes_nothing():
     values, weights = data()
     _, elbo = networks.fit(Tucker(2), observed("grid", values, weights), [False] * 6)
@@ -181,6 +182,7 @@ def test_a_mode_of_size_one_changes_nothing():
     assert state.model.terms[0].constant == ("member",)
 
 
+@pytest.mark.slow
 def test_a_full_core_finds_what_a_superdiagonal_one_cannot():
     """A core of shape (2, 2, 2) that over real numbers has CP rank 3: held-out cells."""
     rng = np.random.default_rng(5)

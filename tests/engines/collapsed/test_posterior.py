@@ -71,7 +71,9 @@ def at():
     return pt.points({"x": u, "y": v})
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name", [next(iter(MODELS)), *(pytest.param(n, marks=pytest.mark.slow) for n in list(MODELS)[1:])]
+)
 def test_predictions_are_those_of_a_dense_process(name):
     parts, covariance = dense(name)
     found = fitted(name).predict(at())
