@@ -191,7 +191,7 @@ def _turn(state: State, observations: Observations, learn: Array) -> tuple[State
     elbo = elbo + log_prior(tuple(terms))
     for belief in (b for own in beliefs for b in own):
         elbo = elbo - belief.kl
-    if state.pseudo is not None:
+    if state.pseudo is not None and not rule.matching:
         pseudo = likelihood.pseudo(observations, after)
     found = state._replace(
         model=BoundModel(tuple(terms), likelihood),
