@@ -55,6 +55,11 @@ class Encoded:
         """True where an entry is observed."""
         return self.weights > 0
 
+    @property
+    def known_where_seen(self) -> dict[str, np.ndarray]:
+        """What comes with observed values, 1 elsewhere."""
+        return {name: np.where(self.seen, own, 1.0) for name, own in self.known.items()}
+
     def split(self, name: str) -> tuple[str, str]:
         """The parent and the calendar attribute of a derived mode; a mode of the data is its own parent.
 
@@ -269,4 +274,5 @@ def _finish(
     weights = np.where(np.isfinite(values), weights, 0.0)
     if not (weights > 0).any():
         raise DataError("no entry is observed: every value is missing or has weight 0")
-    return Encoded(coords, values, weights, index, template, known)
+    # What stands at an entry of weight 0 is never seen.
+    return Encoded(coords, np.where(weights > 0, values, np.nan), weights, index, template, known)

@@ -14,8 +14,8 @@ import xarray as xr
 from probtensor.engines.base import AbstractEngine, Progress
 from probtensor.engines.collapsed import fit as collapsed
 from probtensor.engines.message_passing import MessagePassing
-from probtensor.errors import DataError, ModelError, warn
-from probtensor.labelled import arguments, filling
+from probtensor.errors import ModelError, warn
+from probtensor.labelled import arguments, filling, predictions
 from probtensor.labelled.encode import Encoded, encode
 from probtensor.labelled.posterior import Posterior
 from probtensor.likelihoods.base import AbstractLikelihood
@@ -79,17 +79,29 @@ def fit(
     """
     likelihood = Gaussian() if likelihood is None else likelihood
     engine = MessagePassing() if engine is None else engine
+    if not isinstance(engine, AbstractEngine):
+        raise ModelError(f"engine={engine!r}: expected an engine such as pt.MessagePassing()")
+    seed = arguments.whole("seed", seed, 0)
+    encoded = _encoded(data, likelihood, weights, errors)
+    with jax.enable_x64(True):
+        return _fit(encoded, model, likelihood, engine, seed, progress)
+
+
+def _encoded(data: Any, likelihood: AbstractLikelihood, weights: Any, errors: Any) -> Encoded:
+    """The data with all that comes with them, checked against their likelihood; what is encoded already is."""
+    if isinstance(likelihood, type) and issubclass(likelihood, AbstractLikelihood):
+        raise ModelError(f"likelihood={likelihood.__name__}: a class; call it, as in pt.{likelihood.__name__}(...)")
     if not isinstance(likelihood, AbstractLikelihood):
         raise ModelError(f"likelihood={likelihood!r}: expected a likelihood such as pt.Gaussian() or pt.Poisson()")
     if errors is not None and not isinstance(likelihood, Gaussian):
         raise ModelError(f"errors: known standard errors are of normal noise, and not of {type(likelihood).__name__}")
-    if not isinstance(engine, AbstractEngine):
-        raise ModelError(f"engine={engine!r}: expected an engine such as pt.MessagePassing()")
-    seed = arguments.whole("seed", seed, 0)
+    if errors is not None and isinstance(likelihood, Gaussian) and likelihood.transform is not None:
+        raise ModelError(
+            "errors: they are on the scale of the data, and transform= has noise on another; leave one out"
+        )
     encoded = encode(data, weights, likelihood.known | ({} if errors is None else {ERRORS: errors}))
-    _check_values(encoded, likelihood)
-    with jax.enable_x64(True):
-        return _fit(encoded, model, likelihood, engine, seed, progress)
+    predictions.refuse(likelihood, encoded.values, encoded.known, encoded.describe)
+    return encoded
 
 
 def _fit(
@@ -99,7 +111,7 @@ def _fit(
     passing = engine if isinstance(engine, MessagePassing) else MessagePassing()
     plain = isinstance(likelihood, Gaussian) and not (likelihood.noise or likelihood.transform or encoded.known)
     chooser = likelihood if isinstance(likelihood, Gaussian) and plain else Gaussian()
-    latent = None if plain else likelihood.latent(encoded.values, encoded.known)
+    latent = None if plain else likelihood.latent(encoded.values, encoded.known_where_seen)
     choice: automatic.Choice | rank.Growth | None = None
     if isinstance(model, str):
         if model != "auto":
@@ -137,21 +149,6 @@ def _fit(
     if not result.converged:
         _LOG.info("fit %s", result.reason)
     return Posterior(encoded, declared, likelihood, engine, result, observations, modes, choice, seed)
-
-
-def _check_values(encoded: Encoded, likelihood: AbstractLikelihood) -> None:
-    """Raises DataError for observed values that the likelihood cannot have given."""
-    values = np.where(encoded.seen, encoded.values, np.nan)
-    with np.errstate(invalid="ignore"):
-        for where, text in likelihood.objections(values, encoded.known):
-            bad = np.argwhere(where & encoded.seen)
-            if len(bad):
-                at = tuple(int(i) for i in bad[0])
-                beside = "".join(f", {name} {own[at]:g}" for name, own in encoded.known.items())
-                raise DataError(
-                    f"{type(likelihood).__name__}: {text}; {len(bad)} of {int(encoded.seen.sum())} observations are "
-                    f"not so (first: {encoded.values[at]:g}{beside} at {encoded.describe(at)})"
-                )
 
 
 def _gaps(bound: BoundModel, encoded: Encoded, observations: Observations, seed: int) -> np.ndarray | None:
@@ -229,7 +226,8 @@ def impute(
         DataError: the data, ``where`` or ``quantiles`` cannot be used.
         ModelError: the model does not fit the data, they are a table, or ``samples`` is no number of draws.
     """
-    encoded = encode(data, fit_arguments.pop("weights", None))
+    likelihood = fit_arguments.get("likelihood") or Gaussian()
+    encoded = _encoded(data, likelihood, fit_arguments.pop("weights", None), fit_arguments.pop("errors", None))
     filling.check(encoded, where, quantiles, samples)
     post = fit(encoded, model, **fit_arguments)
     return post.impute(where=where, quantiles=quantiles, samples=samples)

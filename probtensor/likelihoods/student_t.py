@@ -226,7 +226,7 @@ class _Predictive(AbstractPredictive):
             return real_quantile(self.distribution, level, self._mean, self.sd)
         ratio = np.log(np.maximum(self._variance / self._scale**2, _LEAST_RATIO))
         if np.ptp(ratio) == 0:
-            return self._mean + (self._some(ratio.ravel()[:1], level) * np.ones(())) * self.sd
+            return self._mean + self._some(ratio.ravel()[:1], level).item() * self.sd
         some = np.linspace(ratio.min(), ratio.max(), _RATIOS)
         return self._mean + CubicSpline(some, self._some(some, level))(ratio) * self.sd
 

@@ -26,6 +26,8 @@ _STEPS, _SMALL = 80, 1e-3
 _LARGEST_LOG = 700.0
 #: Below this b the far tail of the log odds is too long for equally spaced nodes.
 _LEAST_B = 0.5
+#: A width below this share of the normal's sd is none.
+_CERTAIN = 1e-6
 
 
 def exp(f: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
@@ -43,19 +45,17 @@ class Given(NamedTuple):
     def _log(self) -> np.ndarray:
         return np.isinf(self.b)
 
-    @property
-    def _total(self) -> np.ndarray:
-        return self.a + np.where(self._log, 0.0, self.b)
-
     def value(self, t: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
         """Itself."""
-        return self.a * t - np.where(self._log, exp(t), self._total * np.logaddexp(0.0, t))
+        b = np.where(self._log, 1.0, self.b)
+        odds = -self.a * np.logaddexp(0.0, -t) - b * np.logaddexp(0.0, t)
+        return np.where(self._log, self.a * t - exp(t), odds)
 
     def slopes(self, t: Float[np.ndarray, "..."]) -> tuple[np.ndarray, np.ndarray]:
         """First derivative, and minus the second."""
-        share = expit(t)
-        first = self.a - np.where(self._log, exp(t), self._total * share)
-        return first, np.where(self._log, exp(t), self._total * share * expit(-t))
+        b, yes, no = np.where(self._log, 1.0, self.b), expit(t), expit(-t)
+        first = np.where(self._log, self.a - exp(t), self.a * no - b * yes)
+        return first, np.where(self._log, exp(t), (self.a + b) * yes * no)
 
     def guess(self) -> tuple[np.ndarray, np.ndarray]:
         """About where it is largest, and its curvature there; finite for a = 0 too."""
@@ -155,9 +155,12 @@ def mean_distribution(
     """
     shape = np.broadcast_shapes(*(np.shape(x) for x in (mean, variance, given.a, given.b)))
     m, v, a, b = (np.broadcast_to(x, shape).ravel() for x in (mean, variance, given.a, given.b))
-    narrow = (np.sqrt(v) > Given(a, b).width) & (b >= _LEAST_B)
-    out = np.empty(m.size)
-    for chosen, how in ((narrow, None), (~narrow, under)):
+    given = Given(a, b)
+    narrow = (np.sqrt(v) > given.width) & (b >= _LEAST_B)
+    certain = given.width < _CERTAIN * np.sqrt(v)
+    # Where the given variable is as good as certain, that is the normal's own distribution.
+    out = ndtr((given.mode - m) / np.sqrt(np.where(v > 0, v, 1.0)))
+    for chosen, how in ((narrow & ~certain, None), (~narrow & ~certain, under)):
         if chosen.any():
             own = (m[chosen], v[chosen], a[chosen], b[chosen])
             out[chosen] = over_signal(how, *own) if how else _exceeds(Given(*own[2:]), *own[:2])
@@ -214,7 +217,7 @@ class AbstractWhole(AbstractPredictive):
         at = np.where(inside, values, 0.0)
         # A number of trials of zero has no beta variable; nothing is inside then.
         given = self._given(at)
-        given = Given(at + 1.0, np.where(inside, given.b, 1.0))
+        given = Given(at + 1.0, np.where(inside | np.isinf(given.b), given.b, 1.0))
         found = mean_distribution(self._under, given, self._mean + self._shift, self._variance)
         return np.where(inside, np.clip(found, 0.0, 1.0), np.where(values < 0, 0.0, 1.0))
 

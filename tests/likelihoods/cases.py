@@ -1,4 +1,4 @@
-"""Every likelihood with its options, as the conformance tests take it: a new one is added to CASES and inherits them."""
+"""Every likelihood with its options: a new one is added to CASES, and inherits the conformance tests."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
