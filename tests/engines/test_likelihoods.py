@@ -18,7 +18,8 @@ from tests.terms.problems import AXES, CELLS, LAYOUTS, SIZES, data, in_order, po
 
 N = 6
 LEARNED, HELD = np.ones(N, bool), np.zeros(N, bool)
-MODEL = pt.Offset("site") + pt.CP(2)
+#: Levels that know nothing of each other compile in a moment, and every likelihood has a program of its own.
+MODEL = pt.CP(2, {name: pt.Categorical() for name in SIZES})
 SCALE = DataScale(0.0, 1.0)
 RNG = np.random.default_rng(5)
 SIGNAL, WEIGHTS = data()
