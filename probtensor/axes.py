@@ -108,6 +108,13 @@ def axis_of(reader: str, mode: str, axes: Mapping[str, Axis]) -> Axis:
     return axes[mode]
 
 
+def names_of(over: str | Sequence[str] | None) -> tuple[str, ...]:
+    """One name, several, or none."""
+    if over is None:
+        return ()
+    return (over,) if isinstance(over, str) else tuple(over)
+
+
 def join_names(names: Sequence[str]) -> str:
     """The joined mode's name; the order in which its parts are named does not matter."""
     return JOIN.join(sorted(names))

@@ -40,8 +40,10 @@ def moments(
     """
     if by_entry:
         return _without_own(term, block, beliefs, observations, pseudo, power)
-    ones = eqx.tree_at(lambda o: o.weights, observations, (observations.weights > 0).astype(observations.values.dtype))
-    counts = jnp.maximum(term.counts(block, ones), 1.0)
+    # An entry of weight 2 is two entries, each without its own site; one of weight below 1 is one.
+    weights = jnp.where(observations.weights > 0, jnp.maximum(observations.weights, 1.0), 0.0)
+    counts = term.counts(block, eqx.tree_at(lambda o: o.weights, observations, weights))
+    counts = jnp.maximum(counts, 1.0)
     changed = list(beliefs)
     changed[block] = _without_average(beliefs[block], counts)
     return _moments(term, changed, observations)
@@ -80,7 +82,7 @@ def _without_own(
     certain = [b if k == block else b._replace(cov=jnp.zeros_like(b.cov)) for k, b in enumerate(beliefs)]
     marginals = term.training_marginals(certain, observations.domain)
     own = term.variance(marginals, observations.domain)
-    precision = power * observations.weights * pseudo.precision
+    precision = power * jnp.minimum(observations.weights, 1.0) * pseudo.precision
     wider = own / (1 - jnp.minimum(precision * own, _MOST))
     mean, variance = found.each
     return Moments(mean + wider * precision * (mean - pseudo.target), variance + wider - own)

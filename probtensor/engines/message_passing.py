@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import numbers
 import time
 
 import jax
@@ -31,6 +32,8 @@ _DAMPING = 0.5
 _SMALLEST = 1e-3
 #: What `MessagePassing.resolved` puts in the place of None.
 _MAX_SWEEPS, _POWER = 100, 1.0
+#: Options that count.
+_WHOLE = ("max_sweeps", "restarts", "draws")
 #: The same for the start of a model with a local term.
 _START_SWEEPS, _START_POWER = 40, 0.1
 
@@ -78,6 +81,11 @@ class MessagePassing(AbstractEngine):
 
     def __post_init__(self) -> None:
         """Raises ModelError for a value that an option does not have."""
+        for kind, names in ((numbers.Real, ("damping", "tol", "power")), (numbers.Integral, _WHOLE)):
+            for name in names:
+                if not isinstance(own := getattr(self, name), kind | None) or isinstance(own, bool):
+                    text = "whole number" if name in _WHOLE else "number"
+                    raise ModelError(f"MessagePassing({name}={own!r}): {name} must be a {text}")
         checks = {
             "rule must be 'vmp' or 'cep'": self.rule in ("vmp", "cep"),
             "coupling must be 'joint' or 'component'": self.coupling in ("joint", "component"),

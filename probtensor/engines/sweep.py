@@ -202,7 +202,7 @@ def _turn(state: State, observations: Observations, learn: Array) -> tuple[State
             (b for own in beliefs for b in own), (s for own in state.base for s in own), strict=True
         ):
             elbo = elbo + _said(belief, sites)
-    if state.pseudo is not None:
+    if state.pseudo is not None and not rule.matching:
         pseudo = likelihood.pseudo(observations, after)
     found = state._replace(
         model=BoundModel(tuple(terms), likelihood),

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from probtensor.errors import DataError, ModelError
+from probtensor.errors import ModelError
+from probtensor.labelled import predictions
 from probtensor.labelled.encode import Encoded, encode
 from probtensor.likelihoods.base import AbstractLikelihood
 from probtensor.likelihoods.gaussian import ERRORS, Gaussian
@@ -17,25 +16,18 @@ def encode_for(likelihood: AbstractLikelihood, data: Any, weights: Any, errors: 
 
     Raises:
         DataError: the data cannot be used, or an observed value cannot come from the likelihood.
-        ModelError: errors are given for other than normal noise.
+        ModelError: it is no likelihood, or errors are given for other than plain normal noise.
     """
+    if isinstance(likelihood, type) and issubclass(likelihood, AbstractLikelihood):
+        raise ModelError(f"likelihood={likelihood.__name__}: a class; call it, as in pt.{likelihood.__name__}(...)")
+    if not isinstance(likelihood, AbstractLikelihood):
+        raise ModelError(f"likelihood={likelihood!r}: expected a likelihood such as pt.Gaussian() or pt.Poisson()")
     if errors is not None and not isinstance(likelihood, Gaussian):
         raise ModelError(f"errors: known standard errors are of normal noise, and not of {type(likelihood).__name__}")
+    if errors is not None and isinstance(likelihood, Gaussian) and likelihood.transform is not None:
+        raise ModelError(
+            "errors: they are on the scale of the data, and transform= has noise on another; leave one out"
+        )
     encoded = encode(data, weights, likelihood.known | ({} if errors is None else {ERRORS: errors}))
-    _check_values(encoded, likelihood)
+    predictions.refuse(likelihood, encoded.values, encoded.known, encoded.describe)
     return encoded
-
-
-def _check_values(encoded: Encoded, likelihood: AbstractLikelihood) -> None:
-    """Raises DataError for observed values that the likelihood cannot have given."""
-    values = np.where(encoded.seen, encoded.values, np.nan)
-    with np.errstate(invalid="ignore"):
-        for where, text in likelihood.objections(values, encoded.known):
-            bad = np.argwhere(where & encoded.seen)
-            if len(bad):
-                at = tuple(int(i) for i in bad[0])
-                beside = "".join(f", {name} {own[at]:g}" for name, own in encoded.known.items())
-                raise DataError(
-                    f"{type(likelihood).__name__}: {text}; {len(bad)} of {int(encoded.seen.sum())} observations are "
-                    f"not so (first: {encoded.values[at]:g}{beside} at {encoded.describe(at)})"
-                )

@@ -62,6 +62,11 @@ class Encoded:
         """True where an entry is observed."""
         return self.weights > 0
 
+    @property
+    def known_where_seen(self) -> dict[str, np.ndarray]:
+        """What comes with observed values, 1 elsewhere."""
+        return {name: np.where(self.seen, own, 1.0) for name, own in self.known.items()}
+
     def split(self, name: str) -> tuple[str, str]:
         """The parent and the calendar attribute of a derived mode; a mode of the data is its own parent.
 
@@ -137,15 +142,13 @@ def encode(data: Any, weights: Any = None, known: Mapping[str, Any] | None = Non
     """Data as arrays.
 
     Args:
-        data: a DataArray or points; what is encoded already stays as it is.
+        data: a DataArray or points.
         weights: like the data, or broadcasting to them; None = 1 everywhere.
         known: name -> a number, or an array like the data or broadcasting to them.
 
     Raises:
         DataError: the data cannot be used; the text says what is wrong, where, and what to do.
     """
-    if isinstance(data, Encoded):
-        return data
     if isinstance(data, xr.Dataset):
         names = list(data.data_vars)
         first = names[0] if names else "name"
@@ -276,4 +279,5 @@ def _finish(
     weights = np.where(np.isfinite(values), weights, 0.0)
     if not (weights > 0).any():
         raise DataError("no entry is observed: every value is missing or has weight 0")
-    return Encoded(coords, values, weights, index, template, known)
+    # What stands at an entry of weight 0 is never seen.
+    return Encoded(coords, np.where(weights > 0, values, np.nan), weights, index, template, known)

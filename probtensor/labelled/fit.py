@@ -17,7 +17,7 @@ from probtensor.engines.message_passing import MessagePassing
 from probtensor.errors import ModelError, warn
 from probtensor.labelled import arguments, filling
 from probtensor.labelled.checking import encode_for
-from probtensor.labelled.encode import Encoded, encode
+from probtensor.labelled.encode import Encoded
 from probtensor.labelled.posterior import Posterior
 from probtensor.likelihoods.base import AbstractLikelihood
 from probtensor.likelihoods.gaussian import Gaussian
@@ -80,8 +80,6 @@ def fit(
     """
     likelihood = Gaussian() if likelihood is None else likelihood
     engine = MessagePassing() if engine is None else engine
-    if not isinstance(likelihood, AbstractLikelihood):
-        raise ModelError(f"likelihood={likelihood!r}: expected a likelihood such as pt.Gaussian() or pt.Poisson()")
     if not isinstance(engine, AbstractEngine):
         raise ModelError(f"engine={engine!r}: expected an engine such as pt.MessagePassing()")
     seed = arguments.whole("seed", seed, 0)
@@ -97,7 +95,7 @@ def _fit(
     passing = engine if isinstance(engine, MessagePassing) else MessagePassing()
     plain = isinstance(likelihood, Gaussian) and not (likelihood.noise or likelihood.transform or encoded.known)
     chooser = likelihood if isinstance(likelihood, Gaussian) and plain else Gaussian()
-    latent = None if plain else likelihood.latent(encoded.values, encoded.known)
+    latent = None if plain else likelihood.latent(encoded.values, encoded.known_where_seen)
     choice: automatic.Choice | rank.Growth | None = None
     if isinstance(model, str):
         if model != "auto":
@@ -212,6 +210,7 @@ def impute(
         DataError: the data, ``where`` or ``quantiles`` cannot be used.
         ModelError: the model does not fit the data, they are a table, or ``samples`` is no number of draws.
     """
-    filling.check(encode(data), where, quantiles, samples)
+    beside = [fit_arguments.get(name) for name in ("likelihood", "weights", "errors")]
+    filling.check(encode_for(beside[0] or Gaussian(), data, *beside[1:]), where, quantiles, samples)
     post = fit(data, model, **fit_arguments)
     return post.impute(where=where, quantiles=quantiles, samples=samples)

@@ -15,7 +15,7 @@ from probtensor import arrays
 from probtensor.engines.base import AbstractEngine, Fit
 from probtensor.engines.message_passing import MessagePassing
 from probtensor.engines.streaming import absorb
-from probtensor.errors import ModelError
+from probtensor.errors import DataError, ModelError
 from probtensor.evaluation.calibration import Calibrated, Calibration, calibration
 from probtensor.evaluation.scores import score
 from probtensor.labelled import (
@@ -187,7 +187,8 @@ class Posterior:
 
         Raises:
             ModelError: the data are a table or points, or ``samples`` is no number of draws.
-            DataError: ``where`` or ``quantiles`` cannot be used, or the data have a name that an output needs.
+            DataError: ``where`` or ``quantiles`` cannot be used, the data have a name that an output needs, or a gap to
+                fill has no exposure or trials.
         """
         template, wanted = filling.check(self._encoded, where, quantiles, samples)
         grid = training_places(self._encoded, self._observations.domain)
@@ -195,7 +196,15 @@ class Posterior:
         mask = filling.fill_mask(template, observed, wanted)
         with jax.enable_x64(True):
             signal = arrays.fitted(self._result.state, self._observations.domain)
-            law = self._predictive(grid, signal, self._encoded.known)
+            known, bad = predictions.known_or_one(self.likelihood, self._encoded)
+            law = self._predictive(grid, signal, known)
+        unusable = np.argwhere(mask.to_numpy() & filling.on_template(grid.label(bad), template).to_numpy())
+        if len(unusable):
+            at = ", ".join(f"{d}={template[d].to_numpy()[i]}" for d, i in zip(template.dims, unusable[0], strict=True))
+            raise DataError(
+                f"{' and '.join(known)}: missing or not above zero at {len(unusable)} gaps (first: {at}), which cannot "
+                "be filled without; give them there, or leave these gaps missing with where="
+            )
         found = predictions.dataset(law, grid, quantiles, self._units())
         predicted = {str(k): filling.on_template(v, template) for k, v in found.data_vars.items()}
         draws = None
@@ -213,7 +222,8 @@ class Posterior:
             observation_noise: draw observations with weight 1, and not what is expected of them.
 
         Returns:
-            DataArray with dims ``sample``, then those of ``at`` or of the data in their order.
+            DataArray with dims ``sample``, then those of ``at`` or of the data in their order; NaN where the data's
+            exposure or trials are missing.
 
         Raises:
             ModelError: ``n`` is not a whole number above zero, ``seed`` not one from zero, or a coordinate is outside
@@ -228,11 +238,14 @@ class Posterior:
                 every = tuple(range(len(self.model.terms)))
                 refuse_outside(self._result.state.model, self._encoded, where.domain, every)
             signal = np.asarray(arrays.sample(self._result.state, where.domain, first, n))
-            known = predictions.known_everywhere(self.likelihood) if at is not None else self._encoded.known
+            known, bad = predictions.known_everywhere(self.likelihood), np.zeros((), bool)
+            if at is None:
+                known, bad = predictions.known_or_one(self.likelihood, self._encoded)
             nothing = jnp.zeros(where.domain.shape)
             law = self._predictive(where, arrays.Prediction(nothing, nothing), known)
         random = np.random.default_rng(np.asarray(jax.random.key_data(second)))
         values = law.draw(signal, random) if observation_noise else law.expected(signal)
+        values = np.where(bad.reshape(values.shape[1:]) if bad.ndim else bad, np.nan, values)
         drawn = where.label(values, ("sample",)).rename(self._encoded.name).assign_attrs(self._attrs())
         return self._in_order(drawn) if at is None else drawn
 
@@ -325,7 +338,7 @@ class Posterior:
         else:
             truth, at = scoring.truth_and_places(held_out)
             scoring.refuse_training(self._encoded, at, truth)
-            made = calibration(self._law_at(at), truth, np.arange(len(truth)))
+            made = calibration(self._law_at(at, truth), truth, np.arange(len(truth)))
         parts = (self._encoded, self.model, self.likelihood, self.engine, self._result, self._observations)
         return Posterior(*parts, self._modes, self.choice, self.seed, made)
 
@@ -436,21 +449,28 @@ class Posterior:
             rmse, mae, crps, nlpd, coverage50/90/95, interval_score90, n.
 
         Raises:
-            DataError: an entry was used in training, or none is left to score.
+            DataError: an entry was used in training, none is left to score, or the likelihood cannot give a value.
+            ModelError: what comes with the values, an exposure or trials, is not known there.
         """
         truth, at = scoring.truth_and_places(held_out)
         if not allow_training:
             scoring.refuse_training(self._encoded, at, truth)
-        return score(self._law_at(at), truth)
+        return score(self._law_at(at, truth), truth)
 
-    def _law_at(self, at: PointData) -> AbstractPredictive:
-        """The distribution of new observations at points."""
+    def _law_at(self, at: PointData, truth: np.ndarray) -> AbstractPredictive:
+        """The distribution of new observations at points. Raises DataError for values that it cannot give."""
         with jax.enable_x64(True):
             where = places(self._encoded, self._modes, at)
             every = tuple(range(len(self.model.terms)))
             refuse_outside(self._result.state.model, self._encoded, where.domain, every)
             signal = arrays.predict(self._result.state, where.domain, every)
-            return self._predictive(where, signal, predictions.known_at(self.likelihood, self._encoded, at))
+            known = predictions.known_at(self.likelihood, self._encoded, at)
+            each = {name: np.broadcast_to(own, truth.shape) for name, own in known.items()}
+            labels = at.coords.items()
+            predictions.refuse(
+                self.likelihood, truth, each, lambda place: ", ".join(f"{n}={c[place[0]]}" for n, c in labels)
+            )
+            return self._predictive(where, signal, known)
 
     def summary(self) -> str:
         """Model, data, noise, convergence and time, in plain text."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from probtensor import arrays
-from probtensor.errors import ModelError
+from probtensor.errors import DataError, ModelError
 from probtensor.labelled import arguments
 from probtensor.labelled.encode import Encoded
 from probtensor.labelled.places import Places
@@ -44,6 +44,37 @@ def dataset(
     for variable in out.data_vars.values():
         variable.attrs.update(units)
     return out
+
+
+def refuse(
+    likelihood: AbstractLikelihood, values: np.ndarray, known: Mapping[str, np.ndarray], describe: Callable[[Any], str]
+) -> None:
+    """Raises DataError for values that the likelihood cannot have given; NaN is none.
+
+    describe: the labels of an entry, from its place in the array.
+    """
+    with np.errstate(invalid="ignore"):
+        objections = likelihood.objections(values, known)
+    for where, text in objections:
+        bad = np.argwhere(where & np.isfinite(values))
+        if len(bad):
+            at = tuple(int(i) for i in bad[0])
+            beside = "".join(f", {name} {own[at]:g}" for name, own in known.items())
+            raise DataError(
+                f"{type(likelihood).__name__}: {text}; {len(bad)} of {np.count_nonzero(np.isfinite(values))} "
+                f"observations are not so (first: {values[at]:g}{beside} at {describe(at)})"
+            )
+
+
+def known_or_one(likelihood: AbstractLikelihood, encoded: Encoded) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """What comes with the data, 1 where it cannot be; and where that is, which the data only show at gaps."""
+    bad = np.zeros(encoded.values.shape, bool)
+    own = {name: encoded.known[name] for name in likelihood.known}
+    if own:
+        with np.errstate(invalid="ignore"):
+            for objection in likelihood.objections(np.zeros(bad.shape), own):
+                bad |= objection.where
+    return {name: np.where(bad, 1.0, given) for name, given in own.items()}, bad
 
 
 def known_everywhere(likelihood: AbstractLikelihood) -> dict[str, np.ndarray]:

@@ -201,7 +201,9 @@ def _rows_of_likelihood(likelihood: AbstractBoundLikelihood, data_unit: str) -> 
     if isinstance(likelihood, BoundGaussian) and likelihood.groups is not None and likelihood.own is not None:
         mode = " x ".join(likelihood.groups.names)
         values = np.asarray(likelihood.own.value)
-        rows += [_row("noise", mode, k + 1, "sd", float(v), data_unit, True) for k, v in enumerate(values)]
+        rows += [
+            _row("noise", mode, k + 1, "sd", float(v), data_unit, likelihood.own.learned) for k, v in enumerate(values)
+        ]
     return rows
 
 

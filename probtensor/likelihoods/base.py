@@ -13,7 +13,7 @@ Source: Khan and Lin 2017, Conjugate-computation variational inference, AISTATS,
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
@@ -151,10 +151,3 @@ def misfit_of(observations: Observations, moments: Moments) -> Float[Array, "...
     """E[(y - f)^2] at every entry."""
     mean, variance = moments.each
     return (observations.values - mean) ** 2 + variance
-
-
-def names_of(over: str | Sequence[str] | None) -> tuple[str, ...]:
-    """One name, several, or none."""
-    if over is None:
-        return ()
-    return (over,) if isinstance(over, str) else tuple(over)

@@ -26,7 +26,8 @@ def climb(
 
     def tried(step: Array) -> Parameter:
         value = jnp.clip(jnp.exp(parameter.raw + step), low, high)
-        return eqx.tree_at(lambda p: p.raw, parameter, jnp.log(value))
+        # Staying is exactly that, also for a start outside the limits.
+        return eqx.tree_at(lambda p: p.raw, parameter, jnp.where(step == 0, parameter.raw, jnp.log(value)))
 
     def gain(step: Array) -> Array:
         one = tried(step)

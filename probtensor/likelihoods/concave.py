@@ -42,11 +42,12 @@ def from_slopes(mean: Float[Array, "..."], first: Float[Array, "..."], precision
     return Pseudo(mean + first / precision, precision)
 
 
-def matching(given: Concave, cavity: Moments) -> Pseudo:
-    """Pseudo-observations that give the cavity times the likelihood its moments."""
+def matching(given: Concave, cavity: Moments, near: Pseudo) -> Pseudo:
+    """Pseudo-observations that give the cavity times the likelihood its moments; near: roughly what is given."""
     mean, variance = cavity.each
     variance = jnp.maximum(variance, _CERTAIN)
-    found = tilted(given.log_density, given.slopes, mean, variance)
+    start = (mean / variance + near.precision * near.target) / (1 / variance + near.precision)
+    found = tilted(given.log_density, given.slopes, mean, variance, start)
     precision = jnp.maximum(1 / found.variance - 1 / variance, _LEAST / variance)
     return Pseudo((found.mean / found.variance - mean / variance) / precision, precision)
 

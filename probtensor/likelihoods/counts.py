@@ -9,17 +9,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import gammaln
-from scipy.special import betainc, pdtr
+from scipy.special import betainc, expit, pdtr
 from scipy.special import gammaln as host_gammaln
 
 from probtensor import hyperparameters
 from probtensor.axes import Axis
 from probtensor.hyperparameters import Declaration, Parameter
-from probtensor.likelihoods import concave
+from probtensor.likelihoods import concave, whole
 from probtensor.likelihoods.base import AbstractBoundLikelihood, AbstractLikelihood, Moments, Objection, Pseudo
 from probtensor.likelihoods.climbing import climb
 from probtensor.likelihoods.expectations import Slopes
-from probtensor.likelihoods.predictive import AbstractPredictive, over_signal, whole_quantile
+from probtensor.likelihoods.predictive import AbstractPredictive
+from probtensor.likelihoods.whole import AbstractWhole
 from probtensor.observations.domain import Domain, Observations
 from probtensor.typing import Array, Float
 
@@ -29,6 +30,8 @@ EXPOSURE = "exposure"
 _HALF = 0.5
 #: Rates above the exponential of this are as good as infinite, and are not formed.
 _LARGEST_LOG = 80.0
+#: Counts above this are drawn as normal numbers: their random generator ends soon after.
+_HUGE = 1e15
 #: Dispersion at the start of learning, and its limits.
 _DISPERSION, _LEAST, _MOST = 0.5, 1e-6, 1e3
 
@@ -120,7 +123,9 @@ class BoundPoisson(AbstractBoundLikelihood):
 
     def matched(self, observations: Observations, cavity: Moments) -> Pseudo:
         """By quadrature."""
-        return concave.matching(_GivenPoisson(observations.values, _exposure(observations)), cavity)
+        return concave.matching(
+            _GivenPoisson(observations.values, _exposure(observations)), cavity, self.start(observations)
+        )
 
     def expected_log_likelihood(self, observations: Observations, moments: Moments) -> Float[Array, ""]:
         """Exact."""
@@ -231,7 +236,7 @@ class BoundNegativeBinomial(AbstractBoundLikelihood):
 
     def matched(self, observations: Observations, cavity: Moments) -> Pseudo:
         """By quadrature."""
-        return concave.matching(self._given(observations, self.dispersion.value[0]), cavity)
+        return concave.matching(self._given(observations, self.dispersion.value[0]), cavity, self.start(observations))
 
     def expected_log_likelihood(self, observations: Observations, moments: Moments) -> Float[Array, ""]:
         """By quadrature."""
@@ -290,7 +295,7 @@ class _GivenNegativeBinomial(NamedTuple):
         return Slopes(self.counts - total * share, -total * share * (1 - share))
 
 
-class _Counts(AbstractPredictive):
+class _Counts(AbstractWhole):
     """Counts around a log-normal rate; dispersion 0: Poisson."""
 
     def __init__(
@@ -301,16 +306,12 @@ class _Counts(AbstractPredictive):
         dispersion: float,
     ) -> None:
         self._mean, self._variance, self._exposure, self._dispersion = mean, variance, exposure, dispersion
-
-    @property
-    def signal(self) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]:
-        """As given."""
-        return self._mean, self._variance
+        self._size = np.inf if dispersion == 0 else 1 / dispersion
 
     @property
     def mean(self) -> Float[np.ndarray, "..."]:
         """exposure * exp(m + v / 2)."""
-        return self._exposure * np.exp(self._mean + 0.5 * self._variance)
+        return self._exposure * whole.exp(self._mean + 0.5 * self._variance)
 
     @property
     def signal_sd(self) -> Float[np.ndarray, "..."]:
@@ -320,58 +321,36 @@ class _Counts(AbstractPredictive):
     @property
     def sd(self) -> Float[np.ndarray, "..."]:
         """By the law of total variance."""
-        squares = self.mean**2 * np.exp(self._variance)
-        return np.sqrt(self.mean + self._dispersion * squares + self.signal_sd**2)
+        mean, spread = self.mean, np.expm1(self._variance)
+        return np.sqrt(mean) * np.sqrt(1 + mean * (spread + self._dispersion * (1 + spread)))
 
-    def _under(self, expected: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """Probability of at most these values, given what is expected."""
-        values = np.floor(values)
-        at = np.maximum(values, 0.0)
+    @property
+    def _shift(self) -> Float[np.ndarray, "..."]:
+        return np.log(self._exposure) - (0.0 if self._dispersion == 0 else np.log(self._size))
+
+    def _given(self, values: Float[np.ndarray, "..."]) -> whole.Given:
+        return whole.Given(values, np.asarray(self._size))
+
+    def _constant(self, values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+        own = -host_gammaln(values + 1)
         if self._dispersion == 0:
-            own = pdtr(at, expected)
-        else:
-            own = betainc(1 / self._dispersion, at + 1, 1 / (1 + self._dispersion * expected))
-        return np.where(values < 0, 0.0, own)
+            return own
+        return own + host_gammaln(values + self._size) - host_gammaln(self._size)
 
-    def _log_probability(self, expected: np.ndarray, values: np.ndarray) -> np.ndarray:
-        constant = -host_gammaln(values + 1)
-        if self._dispersion == 0:
-            return constant + values * np.log(expected) - expected
-        size = 1 / self._dispersion
-        constant = constant + host_gammaln(values + size) - host_gammaln(size)
-        return constant + values * np.log(expected / (expected + size)) - size * np.log1p(expected / size)
-
-    def quantile(self, level: float) -> Float[np.ndarray, "..."]:
-        """Whole numbers."""
-        return whole_quantile(self.distribution, level, self.mean)
-
-    def log_density(self, values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-        """Log probability; minus infinity for what is no count."""
-        possible = (values >= 0) & (values == np.floor(values))
-
-        def probability(f: np.ndarray, y: np.ndarray, exposure: np.ndarray) -> np.ndarray:
-            return np.exp(self._log_probability(exposure * np.exp(f), y))
-
-        at = np.where(possible, values, 0.0)
-        found = over_signal(probability, self._mean, self._variance, at, self._exposure)
-        with np.errstate(divide="ignore"):
-            return np.where(possible, np.log(found), -np.inf)
-
-    def distribution(self, values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-        """Probability of at most these values."""
-
-        def under(f: np.ndarray, y: np.ndarray, exposure: np.ndarray) -> np.ndarray:
-            return self._under(exposure * np.exp(f), y)
-
-        return over_signal(under, self._mean, self._variance, values, self._exposure)
+    @staticmethod
+    def _under(t: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        if np.isinf(b).all():
+            return pdtr(a - 1, whole.exp(t))
+        return betainc(b, a, expit(-t))
 
     def expected(self, signal: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n ..."]:
         """exposure * exp(f)."""
-        return self._exposure * np.exp(signal)
+        return self._exposure * whole.exp(signal)
 
     def draw(self, signal: Float[np.ndarray, "n ..."], random: np.random.Generator) -> Float[np.ndarray, "n ..."]:
-        """Counts; of a gamma-distributed rate where they are dispersed."""
+        """Counts; of a gamma-distributed rate where they are dispersed. Huge ones are normal around their rate."""
         rate = self.expected(signal)
         if self._dispersion > 0:
-            rate = random.gamma(1 / self._dispersion, self._dispersion * rate)
-        return random.poisson(rate).astype(float)
+            rate = rate * (self._dispersion * random.gamma(self._size, size=np.shape(rate)))
+        counts = random.poisson(np.minimum(rate, _HUGE)).astype(float)
+        return np.where(rate > _HUGE, np.round(rate + np.sqrt(rate) * random.standard_normal(rate.shape)), counts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -12,8 +13,8 @@ from probtensor.typing import Array, Float
 
 #: Nodes of the Gauss-Hermite rule: exact for polynomials of degree 39.
 _NODES = 20
-#: Newton steps to the mode of cavity times likelihood; each is cut to so many standard deviations of the cavity.
-_NEWTON, _LARGEST = 12, 2.0
+#: Newton steps to the mode of cavity times likelihood, at most, and the step that is none, in units of its width.
+_NEWTON, _SMALL = 60, 1e-3
 
 _z, _w = np.polynomial.hermite_e.hermegauss(_NODES)
 _LOG_WEIGHTS = np.log(_w / _w.sum())
@@ -45,23 +46,49 @@ class Tilted(NamedTuple):
     variance: Float[Array, "..."]
 
 
+def _mode(
+    slopes: Callable[[Array], Slopes],
+    mean: Float[Array, "..."],
+    variance: Float[Array, "..."],
+    start: Float[Array, "..."],
+) -> Float[Array, "..."]:
+    """Mode of N(mean, variance) times a log-concave density: Newton's steps, halvings of a bracket where they leave it.
+
+    It lies between the mean and a step from there along the slope, as the slope only falls.
+    """
+    other = mean + variance * slopes(mean).first
+    low, high = jnp.minimum(mean, other), jnp.maximum(mean, other)
+
+    def unfinished(carry: tuple[Array, Array, Array, Array, Array]) -> Array:
+        return (carry[0] < _NEWTON) & carry[-1]
+
+    def step(carry: tuple[Array, Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array, Array]:
+        number, at, low, high, _ = carry
+        first, second = slopes(at)
+        slope, curvature = first - (at - mean) / variance, 1 / variance - second
+        low, high = jnp.where(slope > 0, at, low), jnp.where(slope < 0, at, high)
+        move = slope / curvature
+        inside = (at + move >= low) & (at + move <= high)
+        more = jnp.any(jnp.abs(move) * jnp.sqrt(curvature) > _SMALL)
+        return number + 1, jnp.where(inside, at + move, 0.5 * (low + high)), low, high, more
+
+    begin = (jnp.zeros((), int), jnp.clip(start, low, high), low, high, jnp.ones((), bool))
+    return jax.lax.while_loop(unfinished, step, begin)[1]
+
+
 def tilted(
     log_density: Callable[[Array], Array],
     slopes: Callable[[Array], Slopes],
     mean: Float[Array, "..."],
     variance: Float[Array, "..."],
+    start: Float[Array, "..."],
 ) -> Tilted:
     """Moments of N(mean, variance) times exp(log_density), which is concave.
 
     Gauss-Hermite quadrature around the mode of the product, with its curvature (Naylor and Smith 1982): the nodes lie
-    where the product is, however sharp the density is beside the normal.
+    where the product is, however sharp the density is beside the normal. start: roughly where that is.
     """
-    sd = jnp.sqrt(variance)
-    mode = mean
-    for _ in range(_NEWTON):
-        first, second = slopes(mode)
-        step = (first - (mode - mean) / variance) / (1 / variance - second)
-        mode = mode + jnp.clip(step, -_LARGEST * sd, _LARGEST * sd)
+    mode = _mode(slopes, mean, variance, start)
     width = 1 / jnp.sqrt(1 / variance - slopes(mode).second)
 
     def log_ratio(z: float) -> Array:
@@ -75,5 +102,5 @@ def tilted(
     total = sum(shares[1:], start=shares[0])
     first = sum((z * s for (z, _), s in zip(nodes, shares, strict=True)), start=jnp.zeros_like(mean)) / total
     spread = sum(((z - first) ** 2 * s for (z, _), s in zip(nodes, shares, strict=True)), start=jnp.zeros_like(mean))
-    log_normaliser = jnp.log(total) + largest + jnp.log(width / sd)
+    log_normaliser = jnp.log(total) + largest + jnp.log(width) - 0.5 * jnp.log(variance)
     return Tilted(log_normaliser, mode + first * width, width**2 * spread / total)

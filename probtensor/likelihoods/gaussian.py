@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from probtensor import hyperparameters
-from probtensor.axes import Axis
+from probtensor.axes import Axis, names_of
 from probtensor.errors import ModelError
 from probtensor.hyperparameters import Declaration, Parameter
 from probtensor.likelihoods.base import (
@@ -20,7 +20,6 @@ from probtensor.likelihoods.base import (
     Objection,
     Pseudo,
     misfit_of,
-    names_of,
 )
 from probtensor.likelihoods.predictive import AbstractPredictive, Normal
 from probtensor.likelihoods.transforms import TRANSFORMS
@@ -36,6 +35,16 @@ FLOOR = 1e-4
 _SHRINK = 4.0
 #: What the known standard errors of observations are called.
 ERRORS = "errors"
+
+
+def scale_of_noise(reader: str, variance: float) -> float:
+    """Standard deviation of the data, which noise is learned relative to. Raises ModelError if there is none."""
+    if not (np.isfinite(variance) and variance > 0):
+        raise ModelError(
+            f"{reader}: the scale of the data is {variance!r}, and the noise is learned relative to it; give constant "
+            "data a positive variance (DataScale)"
+        )
+    return float(np.sqrt(variance))
 
 
 class Gaussian(AbstractLikelihood):
@@ -103,12 +112,7 @@ class Gaussian(AbstractLikelihood):
         """Numbers for the noise."""
         if hasattr(self.sd, "log_prob"):
             raise ModelError("Gaussian(sd=...): a prior distribution for the noise is not available; give a number")
-        if not (np.isfinite(variance) and variance > 0):
-            raise ModelError(
-                f"Gaussian: the scale of the data is {variance!r}, and the noise is learned relative to it; give "
-                "constant data a positive variance (DataScale)"
-            )
-        scale = float(np.sqrt(variance))
+        scale = scale_of_noise("Gaussian", variance)
         sd, floor = hyperparameters.bind(self.sd, np.array([_START * scale]), "sd"), jnp.asarray(FLOOR * scale)
         if not self.noise:
             return BoundGaussian(sd, floor, self.transform)

@@ -14,7 +14,7 @@ from scipy.special import ndtr, ndtri
 from probtensor.typing import Float
 
 #: A normal signal is represented by so many equally spaced values within so many standard deviations.
-_NODES, _REACH = 65, 5.0
+_NODES, _REACH = 65, 6.0
 #: Numbers on the way through a mixture at a time, at most.
 _CHUNK = 2**22
 #: Halvings of a bracket.
@@ -123,42 +123,36 @@ class Normal(AbstractPredictive):
         return signal + np.sqrt(self.noise) * random.standard_normal(signal.shape)
 
 
+def in_parts(function: Callable[..., np.ndarray], nodes: int, *arrays: Float[np.ndarray, "..."]) -> np.ndarray:
+    """A function of (k, 1) parts of the broadcast arrays, k numbers at a time, so that (k, nodes) stays small."""
+    shape = np.broadcast_shapes(*(np.shape(x) for x in arrays))
+    flat = [np.broadcast_to(x, shape).ravel() for x in arrays]
+    out = np.empty(int(np.prod(shape)))
+    step = _CHUNK // nodes
+    for start in range(0, out.size, step):
+        at = slice(start, start + step)
+        out[at] = function(*(x[at, None] for x in flat))
+    return out.reshape(shape)
+
+
 def over_signal(
     function: Callable[..., np.ndarray],
     mean: Float[np.ndarray, "..."],
     variance: Float[np.ndarray, "..."],
     *others: Float[np.ndarray, "..."],
 ) -> Float[np.ndarray, "..."]:
-    """E[function(f, others)] entry by entry for a normal f, by the trapezoidal rule.
+    """E[function(f, others)] entry by entry for a normal f, by the trapezoidal rule; smooth on the scale of f's sd.
 
     function: of signals (k, nodes) and (k, 1) of each of the other arrays, for k entries at a time.
     """
     nodes = np.linspace(-_REACH, _REACH, _NODES)
     weights = np.exp(-0.5 * nodes**2)
     weights /= weights.sum()
-    shape = np.broadcast_shapes(*(np.shape(x) for x in (mean, variance, *others)))
-    m, s, *rest = (np.broadcast_to(x, shape).ravel() for x in (mean, np.sqrt(variance), *others))
-    out = np.empty(m.size)
-    step = _CHUNK // _NODES
-    for start in range(0, m.size, step):
-        at = slice(start, start + step)
-        signals = m[at, None] + s[at, None] * nodes
-        out[at] = function(signals, *(x[at, None] for x in rest)) @ weights
-    return out.reshape(shape)
 
+    def each(m: np.ndarray, v: np.ndarray, *rest: np.ndarray) -> np.ndarray:
+        return function(m + np.sqrt(v) * nodes, *rest) @ weights
 
-def whole_quantile(
-    distribution: Callable[[np.ndarray], np.ndarray], level: float, guess: Float[np.ndarray, "..."]
-) -> Float[np.ndarray, "..."]:
-    """The least whole number at which a distribution on 0, 1, 2, ... reaches a level; the search starts at a guess."""
-    low, high = np.full(np.shape(guess), -1.0), np.ceil(np.maximum(guess, 1.0))
-    while (short := distribution(high) < level).any():
-        low, high = np.where(short, high, low), np.where(short, 2 * high + 1, high)
-    while (open_ := high - low > 1).any():
-        middle = np.floor(0.5 * (low + high))
-        reached = distribution(middle) >= level
-        low, high = np.where(open_ & ~reached, middle, low), np.where(open_ & reached, middle, high)
-    return high
+    return in_parts(each, _NODES, mean, variance, *others)
 
 
 def real_quantile(

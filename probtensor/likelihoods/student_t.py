@@ -9,7 +9,8 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import gammaln
-from scipy.special import gammaincinv, ndtr
+from scipy.interpolate import CubicSpline
+from scipy.special import gammainccinv, gammaincinv, ndtr
 
 from probtensor import hyperparameters
 from probtensor.axes import Axis
@@ -24,7 +25,7 @@ from probtensor.likelihoods.base import (
     misfit_of,
 )
 from probtensor.likelihoods.climbing import climb
-from probtensor.likelihoods.gaussian import FLOOR
+from probtensor.likelihoods.gaussian import FLOOR, scale_of_noise
 from probtensor.likelihoods.predictive import AbstractPredictive, real_quantile
 from probtensor.observations.domain import Domain, Observations
 from probtensor.typing import Array, Float
@@ -36,8 +37,10 @@ _LEAST_DF, _MOST_DF = 2.1, 200.0
 #: Values further than so many robust standard deviations from the median count as outliers while defaults are chosen.
 _FAR = 4.0
 _MEDIAN_OF_NORMAL = 0.6744897501960817
+#: Quantiles of many entries are interpolated between so many ratios of variances, which are not below this.
+_RATIOS, _LEAST_RATIO = 512, 1e-12
 #: The scale mixture of a predictive distribution has so many parts, which leave out this much at either end.
-_PARTS, _LEFT_OUT = 65, 1e-10
+_PARTS, _LEFT_OUT = 129, 1e-30
 
 
 class StudentT(AbstractLikelihood):
@@ -100,7 +103,9 @@ class StudentT(AbstractLikelihood):
 
     def bind(self, axes: Mapping[str, Axis], variance: float) -> BoundStudentT:
         """Numbers for scale and degrees of freedom."""
-        sd = float(np.sqrt(variance))
+        if hasattr(self.scale, "log_prob"):
+            raise ModelError("StudentT(scale=...): a prior distribution for the scale is not available; give a number")
+        sd = scale_of_noise("StudentT", variance)
         scale = hyperparameters.bind(self.scale, np.array([_START * sd]), "scale")
         return BoundStudentT(scale, hyperparameters.bind(self.df, np.array([_DF]), "df"), jnp.asarray(FLOOR * sd))
 
@@ -209,15 +214,26 @@ class _Predictive(AbstractPredictive):
     def _parts(self) -> tuple[np.ndarray, np.ndarray]:
         """Noise variances and shares of a mixture of normals, by the trapezoidal rule over the log precision."""
         half = 0.5 * self._df
-        low, high = np.log(gammaincinv(half, [_LEFT_OUT, 1 - _LEFT_OUT]) / half).tolist()
+        low, high = np.log(np.array([gammaincinv(half, _LEFT_OUT), gammainccinv(half, _LEFT_OUT)]) / half).tolist()
         log_precision = np.linspace(low, high, _PARTS)
         logs = half * log_precision - half * np.exp(log_precision)
         shares = np.exp(logs - logs.max())
         return self._scale**2 * np.exp(-log_precision), shares / shares.sum()
 
     def quantile(self, level: float) -> Float[np.ndarray, "..."]:
-        """Of the mixture."""
-        return real_quantile(self.distribution, level, self._mean, self.sd)
+        """Of the mixture; for many entries interpolated over the ratio of the signal's variance to the noise's."""
+        if np.size(self._mean) <= 2 * _RATIOS:
+            return real_quantile(self.distribution, level, self._mean, self.sd)
+        ratio = np.log(np.maximum(self._variance / self._scale**2, _LEAST_RATIO))
+        if np.ptp(ratio) == 0:
+            return self._mean + self._some(ratio.ravel()[:1], level).item() * self.sd
+        some = np.linspace(ratio.min(), ratio.max(), _RATIOS)
+        return self._mean + CubicSpline(some, self._some(some, level))(ratio) * self.sd
+
+    def _some(self, log_ratio: np.ndarray, level: float) -> np.ndarray:
+        """Standardised quantiles at these logarithms of the ratio of variances."""
+        own = _Predictive(np.zeros(log_ratio.shape), self._scale**2 * np.exp(log_ratio), self._scale, self._df)
+        return real_quantile(own.distribution, level, own.mean, own.sd) / own.sd
 
     def log_density(self, values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
         """Of the mixture."""

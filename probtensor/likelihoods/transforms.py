@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.special import ndtr, ndtri
-from scipy.stats import ncx2
 
-from probtensor.likelihoods.predictive import AbstractPredictive
+from probtensor.likelihoods.predictive import AbstractPredictive, real_quantile
 from probtensor.typing import Float
 
 
@@ -45,20 +44,16 @@ class LogNormal(AbstractPredictive):
         """The exponential of the normal one."""
         return np.exp(self._mean + ndtri(level) * np.sqrt(self._variance + self._noise))
 
-    def _standardised(self, values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-        with np.errstate(divide="ignore"):
-            return (np.log(np.maximum(values, 0.0)) - self._mean) / np.sqrt(self._variance + self._noise)
-
     def log_density(self, values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
         """Minus infinity for values that are not above zero."""
-        z, sd = self._standardised(values), np.sqrt(self._variance + self._noise)
-        with np.errstate(divide="ignore"):
-            own = -0.5 * z**2 - np.log(sd * np.maximum(values, 0.0)) - 0.5 * np.log(2 * np.pi)
+        log, total = np.log(np.where(values > 0, values, 1.0)), self._variance + self._noise
+        own = -0.5 * (log - self._mean) ** 2 / total - 0.5 * np.log(2 * np.pi * total) - log
         return np.where(values > 0, own, -np.inf)
 
     def distribution(self, values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
         """Of the logarithm."""
-        return ndtr(self._standardised(values))
+        log = np.log(np.where(values > 0, values, 1.0))
+        return np.where(values > 0, ndtr((log - self._mean) / np.sqrt(self._variance + self._noise)), 0.0)
 
     def expected(self, signal: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n ..."]:
         """exp(f + noise variance / 2)."""
@@ -105,16 +100,15 @@ class SquaredNormal(AbstractPredictive):
         return np.sqrt(2 * self._variance**2 + 4 * self._mean**2 * self._variance)
 
     def quantile(self, level: float) -> Float[np.ndarray, "..."]:
-        """Of the noncentral chi-square."""
-        return self._total * ncx2.ppf(level, 1, self._mean**2 / self._total)
+        """The square of that of the normal one's size."""
+        sd = np.sqrt(self._total)
+        return real_quantile(lambda r: self.distribution(np.maximum(r, 0.0) ** 2), level, np.abs(self._mean), sd) ** 2
 
     def log_density(self, values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
         """Both roots together; minus infinity for values that are not above zero."""
-        sd = np.sqrt(self._total)
-        with np.errstate(divide="ignore"):
-            root = np.sqrt(np.maximum(values, 0.0))
-            both = np.logaddexp(-0.5 * ((root - self._mean) / sd) ** 2, -0.5 * ((root + self._mean) / sd) ** 2)
-            own = both - np.log(2 * root * sd) - 0.5 * np.log(2 * np.pi)
+        sd, root = np.sqrt(self._total), np.sqrt(np.where(values > 0, values, 1.0))
+        both = np.logaddexp(-0.5 * ((root - self._mean) / sd) ** 2, -0.5 * ((root + self._mean) / sd) ** 2)
+        own = both - np.log(2 * root * sd) - 0.5 * np.log(2 * np.pi)
         return np.where(values > 0, own, -np.inf)
 
     def distribution(self, values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:

@@ -9,15 +9,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import gammaln
-from scipy.special import bdtr, expit
+from scipy.special import betainc, expit
 from scipy.special import gammaln as host_gammaln
 
 from probtensor.axes import Axis
 from probtensor.hyperparameters import Parameter
-from probtensor.likelihoods import concave
+from probtensor.likelihoods import concave, whole
 from probtensor.likelihoods.base import AbstractBoundLikelihood, AbstractLikelihood, Moments, Objection, Pseudo
 from probtensor.likelihoods.expectations import Slopes
-from probtensor.likelihoods.predictive import AbstractPredictive, over_signal, whole_quantile
+from probtensor.likelihoods.predictive import AbstractPredictive, over_signal
+from probtensor.likelihoods.whole import AbstractWhole
 from probtensor.observations.domain import Domain, Observations
 from probtensor.typing import Array, Float
 
@@ -135,7 +136,7 @@ class BoundTrials(AbstractBoundLikelihood):
 
     def matched(self, observations: Observations, cavity: Moments) -> Pseudo:
         """By quadrature."""
-        return concave.matching(_Given(observations.values, _trials(observations)), cavity)
+        return concave.matching(_Given(observations.values, _trials(observations)), cavity, self.start(observations))
 
     def expected_log_likelihood(self, observations: Observations, moments: Moments) -> Float[Array, ""]:
         """By quadrature."""
@@ -183,7 +184,7 @@ class _Given(NamedTuple):
         return Slopes(self.successes - self.trials * p, -self.trials * p * (1 - p))
 
 
-class _Predictive(AbstractPredictive):
+class _Predictive(AbstractWhole):
     """Successes at a logistic-normal probability."""
 
     def __init__(
@@ -191,57 +192,45 @@ class _Predictive(AbstractPredictive):
     ) -> None:
         self._mean, self._variance, self._trials = mean, variance, trials
 
-    @property
-    def signal(self) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]:
-        """As given."""
-        return self._mean, self._variance
-
-    def _probability(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and variance of the probability of a success."""
+    def _spread(self) -> np.ndarray:
+        """Variance of the probability of a success."""
         mean = over_signal(lambda f: expit(f), self._mean, self._variance)
-        return mean, over_signal(lambda f, m: (expit(f) - m) ** 2, self._mean, self._variance, mean)
+        return over_signal(lambda f, m: (expit(f) - m) ** 2, self._mean, self._variance, mean)
 
     @property
     def mean(self) -> Float[np.ndarray, "..."]:
         """Trials times the probability."""
-        return self._trials * self._probability()[0]
+        return self._trials * over_signal(lambda f: expit(f), self._mean, self._variance)
 
     @property
     def signal_sd(self) -> Float[np.ndarray, "..."]:
         """Of trials times the probability."""
-        return self._trials * np.sqrt(self._probability()[1])
+        return self._trials * np.sqrt(self._spread())
 
     @property
     def sd(self) -> Float[np.ndarray, "..."]:
         """By the law of total variance."""
-        p, spread = self._probability()
-        return np.sqrt(self._trials * (p * (1 - p) - spread) + self._trials**2 * spread)
+        within = over_signal(lambda f: expit(f) * expit(-f), self._mean, self._variance)
+        return np.sqrt(self._trials * within + self._trials**2 * self._spread())
 
-    def quantile(self, level: float) -> Float[np.ndarray, "..."]:
-        """Whole numbers."""
-        return whole_quantile(self.distribution, level, self.mean)
+    @property
+    def _shift(self) -> Float[np.ndarray, "..."]:
+        return np.zeros(())
 
-    def log_density(self, values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-        """Log probability; minus infinity for what cannot be."""
-        possible = (values >= 0) & (values <= self._trials) & (values == np.floor(values))
+    @property
+    def _most(self) -> Float[np.ndarray, "..."]:
+        return self._trials
 
-        def probability(f: np.ndarray, y: np.ndarray, n: np.ndarray) -> np.ndarray:
-            orders = host_gammaln(n + 1) - host_gammaln(y + 1) - host_gammaln(n - y + 1)
-            return np.exp(orders + y * f - n * np.logaddexp(0.0, f))
+    def _given(self, values: Float[np.ndarray, "..."]) -> whole.Given:
+        return whole.Given(values, self._trials - values)
 
-        at = np.where(possible, values, 0.0)
-        with np.errstate(divide="ignore"):
-            found = np.log(over_signal(probability, self._mean, self._variance, at, self._trials))
-        return np.where(possible, found, -np.inf)
+    def _constant(self, values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+        n = self._trials
+        return host_gammaln(n + 1) - host_gammaln(values + 1) - host_gammaln(n - values + 1)
 
-    def distribution(self, values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-        """Probability of at most these values."""
-
-        def under(f: np.ndarray, y: np.ndarray, n: np.ndarray) -> np.ndarray:
-            at = np.clip(np.floor(y), 0, n)
-            return np.where(y < 0, 0.0, np.where(at >= n, 1.0, bdtr(np.minimum(at, n), n.astype(int), expit(f))))
-
-        return over_signal(under, self._mean, self._variance, values, self._trials)
+    @staticmethod
+    def _under(t: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return betainc(b, a, expit(-t))
 
     def expected(self, signal: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n ..."]:
         """Trials times the probability."""

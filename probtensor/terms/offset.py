@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from probtensor import hyperparameters
-from probtensor.axes import Axis
+from probtensor.axes import Axis, names_of
 from probtensor.hyperparameters import Declaration
 from probtensor.observations.domain import Domain, Observations
 from probtensor.observations.groups import Groups
@@ -18,12 +18,6 @@ from probtensor.priors.base import AbstractModePrior, Belief, Marginals, Sites, 
 from probtensor.priors.categorical import Categorical
 from probtensor.terms.base import AbstractBoundTerm, AbstractTerm, Block, DataScale, refuse_repeats
 from probtensor.typing import Array, Float, Int, Key
-
-
-def _names(over: str | Sequence[str] | None) -> tuple[str, ...]:
-    if over is None:
-        return ()
-    return (over,) if isinstance(over, str) else tuple(over)
 
 
 class Offset(AbstractTerm):
@@ -40,7 +34,7 @@ class Offset(AbstractTerm):
         ModelError: a mode is named twice.
     """
 
-    over: Any = eqx.field(static=True, converter=_names, default=None)
+    over: Any = eqx.field(static=True, converter=names_of, default=None)
     variance: Declaration = None
 
     def __check_init__(self) -> None:
@@ -75,7 +69,7 @@ class Climatology(AbstractTerm):
     """
 
     attribute: str = eqx.field(static=True)
-    over: Any = eqx.field(static=True, converter=_names, default=None)
+    over: Any = eqx.field(static=True, converter=names_of, default=None)
     variance: Declaration = None
 
     def __check_init__(self) -> None:

@@ -44,7 +44,9 @@ def started(evidence):
 
 @compiled
 def step(prior, state, learn):
-    block, belief, state = update(Block(prior, POINTS), empty_sites(4, 1, DTYPE), state, learn)
+    block, belief, state = update(
+        Block(prior, POINTS), empty_sites(4, 1, DTYPE), state, learn, jnp.zeros((4, 1), DTYPE)
+    )
     return block.prior, belief, state
 
 

@@ -114,7 +114,7 @@ def test_objective_is_the_bound_from_scratch(layout, model):
     mean, variance = moments(state, layout, where)
     assert_close(mean, [m for m, _ in entries])
     assert_close(variance, [v for _, v in entries])
-    assert_close(info.noise_variance, np.full(N, SD**2))
+    assert_close(state.model.likelihood.variance, SD**2)
 
 
 def dense_prior(block, R):
@@ -244,7 +244,7 @@ def test_learning_finds_the_noise_and_helps():
     for _ in range(10):
         state, info = sweeps(state, where, jnp.asarray(LEARNED))
     assert info.elbo[-1] > held[1].elbo[-1]
-    assert SD / 2 < float(np.sqrt(info.noise_variance[-1])) < 2 * SD
+    assert SD / 2 < float(np.sqrt(state.model.likelihood.variance)) < 2 * SD
 
 
 @pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
@@ -267,12 +267,12 @@ def test_one_observation_in_any_unit(unit):
 @pytest.mark.parametrize("variance", [0.0, np.nan, np.inf])
 def test_data_without_scale_are_refused(variance):
     with pytest.raises(ModelError, match="scale of the data is"):
-        Gaussian().bind(variance)
+        Gaussian().bind({}, variance)
 
 
 def test_a_prior_for_the_noise_is_refused():
     with pytest.raises(ModelError, match="prior distribution for the noise is not available"):
-        Gaussian(dist.LogNormal(0.0, 1.0)).bind(1.0)
+        Gaussian(dist.LogNormal(0.0, 1.0)).bind({}, 1.0)
 
 
 def test_held_numbers_are_held():

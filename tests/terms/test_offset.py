@@ -110,7 +110,7 @@ def test_levels_never_seen_differ_from_each_other(over, layout):
     points = {**points_of(), "lat": np.array([99.0, 0.5, -7.0, 99.0]), "site": np.array([2.0, 8.0, 9.0])}
     term = Offset(over).bind(AXES, SCALE)
     new = domain(points, {}, None if layout == "grid" else CELLS[::-1])
-    rows = np.broadcast_to(np.asarray(term.block_points(new)[0]).reshape(term._groups(new).shape), new.shape).ravel()
+    rows = np.broadcast_to(np.asarray(term.block_points(new)[0]).reshape(term.groups.of(new).shape), new.shape).ravel()
     cells = CELLS if layout == "grid" else CELLS[::-1]
     keys = [tuple(points[name][cell[NAMES.index(name)]] for name in term.over) for cell in cells]
     same = np.array([[a == b for b in keys] for a in keys])
