@@ -1,6 +1,6 @@
 """Probabilistic tensor factorization: gaps in a field filled with error bars that can be trusted."""
 
-from probtensor import datasets, kernels, presets
+from probtensor import datasets, interop, kernels, presets
 from probtensor.approximation.approximate import approximate
 from probtensor.approximation.tucker import FunctionalTucker
 from probtensor.engines.message_passing import MessagePassing
@@ -79,6 +79,7 @@ __all__ = [
     "gaps",
     "kernels",
     "impute",
+    "interop",
     "points",
     "presets",
     "table",

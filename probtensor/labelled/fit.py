@@ -87,7 +87,7 @@ def fit(
         raise ModelError(f"engine={engine!r}: expected an engine such as pt.MessagePassing()")
     seed = arguments.whole("seed", seed, 0)
     encoded = encode(data, weights, likelihood.known | ({} if errors is None else {ERRORS: errors}))
-    _check_values(encoded, likelihood)
+    check_values(encoded, likelihood)
     with jax.enable_x64(True):
         return _fit(encoded, model, likelihood, engine, seed, progress)
 
@@ -139,7 +139,7 @@ def _fit(
     return Posterior(encoded, declared, likelihood, engine, result, observations, modes, choice, seed)
 
 
-def _check_values(encoded: Encoded, likelihood: AbstractLikelihood) -> None:
+def check_values(encoded: Encoded, likelihood: AbstractLikelihood) -> None:
     """Raises DataError for observed values that the likelihood cannot have given."""
     values = np.where(encoded.seen, encoded.values, np.nan)
     with np.errstate(invalid="ignore"):

@@ -19,13 +19,12 @@ from probtensor.engines.drawn import Draws
 from probtensor.engines.message_passing import MessagePassing
 from probtensor.engines.nuts import diagnostics
 from probtensor.engines.nuts.alignment import aligned
-from probtensor.engines.nuts.joint import Joint, Sites, drawn_mask, joint, white_name
+from probtensor.engines.nuts.joint import Joint, Sites, drawn_mask, joint, refuse_local, white_name
 from probtensor.engines.sweep import State
 from probtensor.errors import ModelError
 from probtensor.hyperparameters import is_parameter, learned_mask
 from probtensor.model import BoundModel
 from probtensor.observations.domain import Observations
-from probtensor.terms.local import BoundLocal
 from probtensor.typing import Array, Bool, Float, Key
 
 #: Sweeps of message passing before a chain starts, at most, and iterations towards its white noise.
@@ -87,11 +86,7 @@ class NUTS(AbstractEngine):
 
     def resolved_for(self, model: BoundModel) -> NUTS:
         """Itself. Raises ModelError for a model with a local term."""
-        if any(isinstance(term, BoundLocal) for term in model.terms):
-            raise ModelError(
-                "NUTS does not sample models with a Local term, which is one with the noise; use pt.MessagePassing(), "
-                "or leave the Local term out"
-            )
+        refuse_local(model)
         return self
 
     def run(
@@ -107,7 +102,6 @@ class NUTS(AbstractEngine):
 
         Warns where r-hat is above 1.05 or transitions diverged.
         """
-        self.resolved_for(model)
         whole = joint(model, observations)
         chains, laps, states = [], [], []
         with one_blas_thread():

@@ -18,6 +18,7 @@ from probtensor.model import BoundModel
 from probtensor.observations.domain import Observations
 from probtensor.priors.base import AbstractModePrior
 from probtensor.priors.categorical import Categorical
+from probtensor.terms.local import BoundLocal
 from probtensor.typing import Array, Float
 
 #: Spread of the prior of an offset's common mean around that of the data, in standard deviations of its levels.
@@ -135,8 +136,9 @@ def joint(model: BoundModel, observations: Observations) -> Joint:
     """The numpyro model of a bound model without local terms.
 
     Raises:
-        ModelError: a prior distribution of a hyper-parameter allows negative values.
+        ModelError: the model has a local term, or a prior distribution of a hyper-parameter allows negative values.
     """
+    refuse_local(model)
     for path, node in jax.tree_util.tree_leaves_with_path(model, is_leaf=is_parameter):
         if is_parameter(node) and node.learned:
             check_positive(_name(path), node)
@@ -146,6 +148,15 @@ def joint(model: BoundModel, observations: Observations) -> Joint:
         for t, own in zip(model.terms, ranks, strict=True)
     )
     return Joint(model, observations, shapes, _colourings(model.terms))
+
+
+def refuse_local(model: BoundModel) -> None:
+    """Raises ModelError for a model with a local term."""
+    if any(isinstance(term, BoundLocal) for term in model.terms):
+        raise ModelError(
+            "NUTS does not sample models with a Local term, which is one with the noise; use pt.MessagePassing(), or "
+            "leave the Local term out"
+        )
 
 
 def _ranks(model: BoundModel, observations: Observations) -> list[list[int]]:
