@@ -248,18 +248,16 @@ def _sampled(name: str, parameter: Parameter, of_levels: bool) -> Float[Array, "
     from numpyro.distributions import constraints
 
     shape, distribution = parameter.raw.shape, parameter.distribution
-    improper = dist.ImproperUniform(constraints.positive, (), shape)
-    if of_levels:
-        value = numpyro.sample(name, improper)
-        numpyro.factor(f"{name}_flat", -jnp.sum(jnp.log(value)))
-        return value
-    if distribution is None:
-        return numpyro.sample(name, dist.LogNormal(parameter.centre, WEAK_LOG_SD).to_event())
-    if distribution.support is constraints.real:
-        value = numpyro.sample(name, improper)
-        numpyro.factor(f"{name}_prior", jnp.sum(distribution.log_prob(value)))
-        return value
-    return numpyro.sample(name, distribution.expand(shape).to_event())
+    weak = dist.LogNormal(parameter.centre, WEAK_LOG_SD).to_event()
+    if not of_levels and distribution is None:
+        return numpyro.sample(name, weak)
+    if not of_levels and distribution.support is not constraints.real:
+        return numpyro.sample(name, distribution.expand(shape).to_event())
+    # A density on the positive half line that cannot be drawn from: the weak one can, and is divided out.
+    value = numpyro.sample(name, weak)
+    logs = -jnp.log(value) if of_levels else distribution.log_prob(value)
+    numpyro.factor(f"{name}_prior", jnp.sum(logs) - weak.log_prob(value))
+    return value
 
 
 def sampled_prior(name: str, prior: AbstractModePrior) -> AbstractModePrior:
