@@ -10,6 +10,7 @@ import xarray as xr
 from scipy import stats
 
 import probtensor as pt
+from probtensor.compilation import compiled
 from probtensor.engines.nuts import diagnostics
 from tests.engines.nuts.problems import joint_of, matern32
 
@@ -99,8 +100,7 @@ def test_log_density_is_that_of_the_declared_model():
     whole = joint_of(data, LEARNED, likelihood=likelihood, weights=weights)
     with jax.enable_x64(True):
         z = _anywhere(whole)
-        potential, slope = jax.value_and_grad(lambda z: whole.potential(z))(z)
-        drawn = whole.drawn(z)
+        (potential, slope), drawn = _at(whole, z)
     assert all(np.isfinite(one).all() for one in jax.tree.leaves(slope))
     expected = 0.0
     for name, own in z.items():
@@ -123,6 +123,12 @@ def test_log_density_is_that_of_the_declared_model():
     logs = stats.t.logpdf(data.transpose("a", "b").values, df, np.asarray(drawn.signal), scale)
     expected += np.nansum(np.where(np.isnan(data.values), 0.0, weights * logs))
     np.testing.assert_allclose(-float(potential), expected, rtol=1e-9)
+
+
+@compiled
+def _at(whole, z):
+    """Potential with its gradient, and what is drawn."""
+    return jax.value_and_grad(lambda z: whole.potential(z))(z), whole.drawn(z)
 
 
 def _anywhere(whole, seed=0):
@@ -148,8 +154,7 @@ def test_levels_of_noise_have_the_likelihoods_own_prior():
     with jax.enable_x64(True):
         z = _anywhere(whole)
         moved = z | {"likelihood.own": z["likelihood.own"] + jnp.asarray([0.2, -0.1, 0.3])}
-        found = float(whole.potential(z) - whole.potential(moved))
-        one, other = whole.drawn(z), whole.drawn(moved)
+        ((before, _), one), ((after, _), other) = _at(whole, z), _at(whole, moved)
 
         def density(drawn):
             noise = np.asarray(drawn.model.likelihood.own.value)
@@ -157,7 +162,7 @@ def test_levels_of_noise_have_the_likelihoods_own_prior():
             logs = stats.norm.logpdf(panel().values, np.asarray(drawn.signal), noise)
             return np.nansum(logs) + np.sum(2 * np.log(ratio) - 2 * ratio)
 
-        np.testing.assert_allclose(found, density(other) - density(one), rtol=1e-8)
+        np.testing.assert_allclose(before - after, density(other) - density(one), rtol=1e-8)
 
 
 @pytest.mark.slow
