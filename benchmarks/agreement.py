@@ -130,7 +130,9 @@ def lines(strengths: list[str], kinds: list[str], names: list[str], seeds: list[
     yield "| model | f | likelihood | engine | difference | ratio of sds | < 0.3 | 0.8 to 1.1 | s, own / NUTS |"
     yield "| --- " * 9 + "|"
     for strength, kind, name in itertools.product(strengths, kinds, names):
-        yield from row(kind, name, strength, seeds)
+        for one in row(kind, name, strength, seeds):
+            print(one, flush=True)
+            yield one
 
 
 def main() -> None:

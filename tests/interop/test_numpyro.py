@@ -87,7 +87,7 @@ def test_a_users_model_recovers_a_function():
     from numpyro.infer import MCMC, NUTS
 
     x = np.linspace(0, 6, 25)
-    counts = np.random.default_rng(0).poisson(np.exp(1.5 + np.sin(x)))
+    counts = np.random.default_rng(0).poisson(np.exp(3.5 + np.sin(x)))
 
     def model():
         trend = latent("trend", pt.Markov(pt.Matern(5 / 2)), x)[:, 0]
@@ -98,7 +98,7 @@ def test_a_users_model_recovers_a_function():
     sampler.run(jax.random.key(0))
     found = sampler.get_samples()
     rate = np.asarray(found["level"])[:, None] + np.asarray(found["trend"])[:, :, 0]
-    assert np.sqrt(np.mean((rate.mean(axis=0) - 1.5 - np.sin(x)) ** 2)) < 0.3
+    assert np.sqrt(np.mean((rate.mean(axis=0) - 3.5 - np.sin(x)) ** 2)) < 0.15
     assert {"trend.kernel.lengthscale", "trend.kernel.variance"} <= set(found)
 
 

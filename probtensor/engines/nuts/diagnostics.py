@@ -58,7 +58,8 @@ def diagnose(
         with np.errstate(divide="ignore", invalid="ignore"):
             r_hat = float(np.max(np.nan_to_num(split_gelman_rubin(followed), nan=np.inf)))
             effective = float(np.min(np.nan_to_num(effective_sample_size(followed), nan=0.0)))
-    return Diagnostics(r_hat, min(effective, float(draws)), draws, int(diverging.sum()), float(cut.mean()))
+    # Of very short or anticorrelated chains the estimate can be any number.
+    return Diagnostics(r_hat, float(np.clip(effective, 0.0, draws)), draws, int(diverging.sum()), float(cut.mean()))
 
 
 def warn_of(found: Diagnostics) -> None:

@@ -166,6 +166,7 @@ def test_levels_of_noise_have_the_likelihoods_own_prior():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:NUTS. .* transitions diverged")
 def test_everything_learned():
     """Close to message passing where both are good; offsets, components and noise are all sampled."""
     generator = np.random.default_rng(2)
