@@ -1,9 +1,10 @@
 """Probabilistic tensor factorization: gaps in a field filled with error bars that can be trusted."""
 
-from probtensor import datasets, kernels, presets
+from probtensor import datasets, interop, kernels, presets
 from probtensor.approximation.approximate import approximate
 from probtensor.approximation.tucker import FunctionalTucker
 from probtensor.engines.message_passing import MessagePassing
+from probtensor.engines.nuts.engine import NUTS
 from probtensor.errors import DataError, FormatError, ModelError, ProbtensorWarning
 from probtensor.evaluation import gaps
 from probtensor.hyperparameters import fixed
@@ -56,6 +57,7 @@ __all__ = [
     "Matern",
     "MessagePassing",
     "ModelError",
+    "NUTS",
     "Nearest",
     "NegativeBinomial",
     "Offset",
@@ -77,6 +79,7 @@ __all__ = [
     "gaps",
     "kernels",
     "impute",
+    "interop",
     "points",
     "presets",
     "table",

@@ -10,8 +10,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from probtensor.compilation import compiled, one_blas_thread, padded, shared_size
+from probtensor.engines import drawn
 from probtensor.engines.collapsed import prediction
 from probtensor.engines.placing import placed
 from probtensor.engines.sweep import State, moments
@@ -62,8 +64,8 @@ def predict(state: State, domain: Domain, terms: tuple[int, ...]) -> Prediction:
     Levels that the data have are read off the beliefs, which is the same as to smooth once more. Runs on the host, and
     not inside another program.
     """
-    if state.local is not None:
-        return _with_local(state, domain, terms, known=False)
+    if state.local is not None or state.draws is not None:
+        return _from_draws(state, domain, terms, known=False)
     asked = {j: _asked(state.model.terms[j], state.beliefs[j], domain) for j in terms}
     return _predict(state, asked, domain)
 
@@ -94,17 +96,21 @@ def _predict(state: State, asked: dict[int, tuple[_Asked, ...]], domain: Domain)
     return _combine(state, marginals, domain)
 
 
-def _with_local(state: State, domain: Domain, terms: tuple[int, ...], known: bool) -> Prediction:
-    assert state.local is not None
+def _from_draws(state: State, domain: Domain, terms: tuple[int, ...], known: bool) -> Prediction:
+    key = jax.random.key(_SEED)
     with one_blas_thread():
-        found = prediction.moments(state.model, state.local, domain, terms, known, jax.random.key(_SEED))
+        if state.draws is not None:
+            found = drawn.moments(drawn.signals(state.model.terms, state.draws, domain, terms, known, key))
+        else:
+            assert state.local is not None
+            found = prediction.moments(state.model, state.local, domain, terms, known, key)
     return Prediction(*(jnp.asarray(part.reshape(domain.shape)) for part in found))
 
 
 def fitted(state: State, domain: Domain) -> Prediction:
     """The signal at the training domain, read off the beliefs: cheaper than `predict`, and the same."""
-    if state.local is not None:
-        return _with_local(state, domain, tuple(range(len(state.model.terms))), known=True)
+    if state.local is not None or state.draws is not None:
+        return _from_draws(state, domain, tuple(range(len(state.model.terms))), known=True)
     return _fitted(state, domain)
 
 
@@ -133,11 +139,20 @@ def leave_one_out(state: State, observations: Observations) -> Prediction:
 
 
 def sample(state: State, domain: Domain, key: Key, n: int) -> Float[Array, "n ..."]:
-    """Joint draws of the signal at every entry of a domain: functions are drawn once and used everywhere."""
-    if state.local is None:
+    """Joint draws of the signal at every entry of a domain: functions are drawn once and used everywhere.
+
+    Of a sampler's S draws n different ones, in random order; where n is above S, some more than once.
+    """
+    if state.local is None and state.draws is None:
         return _sample(state, domain, key, n)
     with one_blas_thread():
-        found = prediction.draws(state.model, state.local, domain, key, n)
+        if state.draws is not None:
+            terms = tuple(range(len(state.model.terms)))
+            some = drawn.picked(state.draws, key, n)
+            found = np.stack(list(drawn.signals(state.model.terms, some, domain, terms, False, key)))
+        else:
+            assert state.local is not None
+            found = prediction.draws(state.model, state.local, domain, key, n)
     return jnp.asarray(found.reshape(n, *domain.shape))
 
 

@@ -77,6 +77,13 @@ class Parameter(eqx.Module):
         return -0.5 * jnp.sum(((self.raw - self.centre) / WEAK_LOG_SD) ** 2)
 
 
+def within(parameter: Parameter, low: Array | float, high: Array | float) -> Parameter:
+    """A learned parameter with its value moved between these limits; one that is held is as it was."""
+    if not parameter.learned:
+        return parameter
+    return eqx.tree_at(lambda p: p.raw, parameter, jnp.clip(parameter.raw, jnp.log(low), jnp.log(high)))
+
+
 def is_parameter(node: Any) -> bool:
     """Whether a tree node is a `Parameter`; the ``is_leaf`` of every walk over hyper-parameters."""
     return isinstance(node, Parameter)

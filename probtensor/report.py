@@ -89,7 +89,7 @@ def summary(facts: Mapping[str, Any]) -> str:
         lines.append(f"  mode         {name}: {size} levels, {kind}, {extent}")
     lines += [
         f"  likelihood   {_likelihood(facts['likelihood'], facts['parameters'], unit)}",
-        f"  objective    {facts['objective'][-1]:.6g} nats after {len(facts['objective'])} sweeps",
+        f"  objective    {facts['objective'][-1]:.6g} nats after {len(facts['objective'])} {facts['steps']}",
         f"  stopped      {facts['reason']}",
         f"  power        {facts['power']:g} ({_meaning(facts['model'])})",
         f"  time         {facts['compile_seconds']:.1f} s compiling, {facts['run_seconds']:.1f} s running",

@@ -31,7 +31,6 @@ from probtensor.priors.base import Belief, Sites, empty_sites
 from probtensor.priors.nearest import Nearest
 from probtensor.terms.base import AbstractBoundTerm
 from probtensor.terms.cp import BoundCP
-from probtensor.terms.local import BoundLocal
 from probtensor.terms.network import AbstractNetwork
 from probtensor.terms.offset import BoundOffset
 from probtensor.typing import Int
@@ -56,6 +55,10 @@ def absorb(
     Raises:
         ModelError: a term cannot take new levels.
     """
+    if state.local is not None or state.draws is not None:
+        raise ModelError(
+            "update: a Local term, and draws of NUTS, need all observations; fit old and new ones together"
+        )
     observations = _with_old_joint_levels(state, axes, observations)
     sizes = {name: len(points) for name, points in observations.domain.points.items()}
     where = _padded(observations)
@@ -128,8 +131,6 @@ def _grown(
     term: AbstractBoundTerm, beliefs: tuple[Belief, ...], axes: Mapping[str, Axis], domain: Domain
 ) -> tuple[AbstractBoundTerm, tuple[Sites, ...]]:
     """A term over old and new levels, and what its blocks' old sites say there."""
-    if isinstance(term, BoundLocal):
-        raise ModelError("update: a Local term needs all observations; fit it again with the old and the new ones")
     if isinstance(term, BoundOffset):
         groups = Groups.over("Offset", term.over, axes)
         numbers = jnp.arange(groups.number, dtype=term.table.points.dtype)

@@ -23,6 +23,7 @@ from probtensor.typing import Array, Float, Int, Key
 
 if TYPE_CHECKING:
     from probtensor.engines.collapsed.fit import Local
+    from probtensor.engines.drawn import Draws
 
 Beliefs = tuple[tuple[Belief, ...], ...]
 #: How a damped step grows when it gains, and shrinks when it loses.
@@ -61,6 +62,7 @@ class State(NamedTuple):
 
     power: exponent of the likelihood, see `MessagePassing`.
     local: the fitted local part of a model with a `Local` term; the beliefs then only summarise its draws.
+    draws: of a sampler; the beliefs then only summarise them, and the model has their mean numbers.
     pseudo: what the likelihood makes of the observations at these beliefs; None where that is always the same.
     step: of damped sites; None: they move all the way, and the objective never falls.
     objective: of the last sweep, which a damped one must not lose.
@@ -72,6 +74,7 @@ class State(NamedTuple):
     beliefs: Beliefs
     learning: tuple[tuple[LearningState, ...], ...]
     local: Local | None = None
+    draws: Draws | None = None
     pseudo: Pseudo | None = None
     step: Step | None = None
     objective: Float[Array, ""] | None = None

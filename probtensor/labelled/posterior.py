@@ -81,10 +81,10 @@ class Posterior:
 
         Under ``rule="cep"`` it may fall, and only serves to choose among restarts.
 
-        With a local term: log density of the data and of the drawn functions, which goes up and down.
+        With a local term and under `NUTS`: log density of the data and of what was drawn, which goes up and down.
         """
         values = self._result.objective
-        bound = self._result.state.local is None
+        bound = self._result.state.local is None and self._result.state.draws is None
         attrs = {"long_name": "evidence lower bound" if bound else "log density of the draws", "units": "nats"}
         return xr.DataArray(values, {"sweep": np.arange(1, len(values) + 1)}, ["sweep"], name="objective", attrs=attrs)
 
@@ -490,6 +490,7 @@ class Posterior:
             "likelihood": self.likelihood,
             "parameters": predictions.parameters(result.state.model.likelihood),
             "objective": result.objective,
+            "steps": "sweeps" if result.state.draws is None else "draws",
             "reason": result.reason,
             "converged": result.converged,
             "power": float(result.state.power),

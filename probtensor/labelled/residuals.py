@@ -19,8 +19,11 @@ from probtensor.observations.domain import Observations
 
 def residuals(state: State, encoded: Encoded, observations: Observations) -> xr.Dataset:
     """See `Posterior.residuals`; on the core's order of modes and levels."""
-    if state.local is not None:
-        raise ModelError("residuals: a Local term has no leave-one-out form; hold observations out and score them")
+    if state.local is not None or state.draws is not None:
+        raise ModelError(
+            "residuals: draws, under a Local term or of NUTS, have no leave-one-out form; hold observations out and "
+            "score them"
+        )
     grid, out = training_places(encoded, observations.domain), xr.Dataset()
     with jax.enable_x64(True):
         signals = {"": arrays.fitted(state, observations.domain), "loo_": arrays.leave_one_out(state, observations)}

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
 
 from probtensor.axes import Axis
@@ -129,12 +130,24 @@ class AbstractBoundLikelihood(eqx.Module):
         """Sum over observations of weight times E[log p(y | f)] in nats, or a lower bound of it."""
 
     @abc.abstractmethod
+    def log_likelihood(self, observations: Observations, signal: Float[Array, "..."]) -> Float[Array, ""]:
+        """Sum over observations of weight times log p(y | f) in nats, at a given signal; derivatives are finite."""
+
+    @abc.abstractmethod
     def learn(self, observations: Observations, moments: Moments) -> AbstractBoundLikelihood:
         """Its learned parameters better, or as good: never lowers `expected_log_likelihood` plus `log_prior`."""
 
     @abc.abstractmethod
     def log_prior(self) -> Float[Array, ""]:
         """Log density of the prior of its learned parameters, up to a constant."""
+
+    def levels_log_prior(self) -> Float[Array, ""]:
+        """The part of `log_prior` that is of learned numbers which `parameters` does not name."""
+        return jnp.zeros(())
+
+    def limited(self) -> AbstractBoundLikelihood:
+        """Itself with parameters that a sampler moved beyond their limits back at these."""
+        return self
 
     @abc.abstractmethod
     def parameters(self) -> dict[str, Parameter]:

@@ -14,7 +14,7 @@ from scipy.special import gammaln as host_gammaln
 
 from probtensor import hyperparameters
 from probtensor.axes import Axis
-from probtensor.hyperparameters import Declaration, Parameter
+from probtensor.hyperparameters import Declaration, Parameter, within
 from probtensor.likelihoods import concave, whole
 from probtensor.likelihoods.base import AbstractBoundLikelihood, AbstractLikelihood, Moments, Objection, Pseudo
 from probtensor.likelihoods.climbing import climb
@@ -134,6 +134,10 @@ class BoundPoisson(AbstractBoundLikelihood):
         each = y * (mean + jnp.log(exposure)) - exposure * _rate(mean + 0.5 * variance) - gammaln(y + 1)
         return jnp.sum(observations.weights * each)
 
+    def log_likelihood(self, observations: Observations, signal: Float[Array, "..."]) -> Float[Array, ""]:
+        """The expectation where the signal is certain."""
+        return self.expected_log_likelihood(observations, Moments(signal, jnp.zeros_like(signal)))
+
     def learn(self, observations: Observations, moments: Moments) -> BoundPoisson:
         """There is nothing to learn."""
         return self
@@ -246,6 +250,11 @@ class BoundNegativeBinomial(AbstractBoundLikelihood):
         given = self._given(observations, dispersion)
         return jnp.sum(observations.weights * (concave.expected(given.log_density, moments) + given.constant()))
 
+    def log_likelihood(self, observations: Observations, signal: Float[Array, "..."]) -> Float[Array, ""]:
+        """Exact."""
+        given = self._given(observations, self.dispersion.value[0])
+        return jnp.sum(observations.weights * (given.log_density(signal) + given.constant()))
+
     def learn(self, observations: Observations, moments: Moments) -> BoundNegativeBinomial:
         """The dispersion climbs."""
         if not self.dispersion.learned:
@@ -256,6 +265,10 @@ class BoundNegativeBinomial(AbstractBoundLikelihood):
     def log_prior(self) -> Float[Array, ""]:
         """Of the dispersion."""
         return self.dispersion.log_prior()
+
+    def limited(self) -> BoundNegativeBinomial:
+        """The dispersion within its limits."""
+        return BoundNegativeBinomial(within(self.dispersion, _LEAST, _MOST))
 
     def parameters(self) -> dict[str, Parameter]:
         """The dispersion."""

@@ -12,7 +12,7 @@ import numpy as np
 from probtensor import hyperparameters
 from probtensor.axes import Axis, names_of
 from probtensor.errors import ModelError
-from probtensor.hyperparameters import Declaration, Parameter
+from probtensor.hyperparameters import Declaration, Parameter, within
 from probtensor.likelihoods.base import (
     AbstractBoundLikelihood,
     AbstractLikelihood,
@@ -193,6 +193,11 @@ class BoundGaussian(AbstractBoundLikelihood):
         each = jnp.log(2 * jnp.pi * noise) + misfit_of(observations, moments) / noise
         return -0.5 * jnp.sum(jnp.where(seen, each, 0.0))
 
+    def log_likelihood(self, observations: Observations, signal: Float[Array, "..."]) -> Float[Array, ""]:
+        """The expectation where the signal is certain."""
+        certain = Moments(signal, jnp.zeros_like(signal), jnp.zeros((), signal.dtype))
+        return self.expected_log_likelihood(observations, certain)
+
     def learn(self, observations: Observations, moments: Moments) -> BoundGaussian:
         """The sd at the objective's exact optimum, not below the floor; unchanged if held or without observations.
 
@@ -221,11 +226,21 @@ class BoundGaussian(AbstractBoundLikelihood):
         return eqx.tree_at(lambda g: g.sd.raw, self, jnp.where(known, optimum, self.sd.raw[0])[None])
 
     def log_prior(self) -> Float[Array, ""]:
+        """That of the levels; the common one has none."""
+        return self.levels_log_prior()
+
+    def levels_log_prior(self) -> Float[Array, ""]:
         """That levels' variances are like the common one: inverse gamma, as from so many observations of it."""
         if self.own is None or not self.own.learned:
             return jnp.zeros((), self.floor.dtype)
         ratio = self.variance / self.own.value**2
         return -0.5 * _SHRINK * jnp.sum(ratio - jnp.log(ratio))
+
+    def limited(self) -> BoundGaussian:
+        """No standard deviation below the floor."""
+        own = None if self.own is None else within(self.own, self.floor, jnp.inf)
+        sd = within(self.sd, self.floor, jnp.inf)
+        return BoundGaussian(sd, self.floor, self.transform, self.groups, own)
 
     def parameters(self) -> dict[str, Parameter]:
         """The standard deviation."""

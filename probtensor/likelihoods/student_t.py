@@ -15,7 +15,7 @@ from scipy.special import gammainccinv, gammaincinv, ndtr
 from probtensor import hyperparameters
 from probtensor.axes import Axis
 from probtensor.errors import ModelError
-from probtensor.hyperparameters import Declaration, Fixed, Parameter
+from probtensor.hyperparameters import Declaration, Fixed, Parameter, within
 from probtensor.likelihoods.base import (
     AbstractBoundLikelihood,
     AbstractLikelihood,
@@ -154,6 +154,10 @@ class BoundStudentT(AbstractBoundLikelihood):
         tail = -0.5 * (df + 1) * jnp.log1p(misfit_of(observations, moments) / (df * scale**2))
         return jnp.sum(observations.weights * (constant + tail))
 
+    def log_likelihood(self, observations: Observations, signal: Float[Array, "..."]) -> Float[Array, ""]:
+        """The bound, exact where the signal is certain."""
+        return self._bound(observations, Moments(signal, jnp.zeros_like(signal)), self.df.value[0])
+
     def learn(self, observations: Observations, moments: Moments) -> BoundStudentT:
         """One step of expectation maximisation for the scale; degrees of freedom climb."""
         found = self
@@ -171,6 +175,11 @@ class BoundStudentT(AbstractBoundLikelihood):
     def log_prior(self) -> Float[Array, ""]:
         """Of the degrees of freedom; the scale has none."""
         return self.df.log_prior()
+
+    def limited(self) -> BoundStudentT:
+        """The scale not below its floor, degrees of freedom within their limits."""
+        scale = within(self.scale, self.floor, jnp.inf)
+        return BoundStudentT(scale, within(self.df, _LEAST_DF, _MOST_DF), self.floor)
 
     def parameters(self) -> dict[str, Parameter]:
         """Scale and degrees of freedom."""

@@ -140,10 +140,13 @@ class BoundTrials(AbstractBoundLikelihood):
 
     def expected_log_likelihood(self, observations: Observations, moments: Moments) -> Float[Array, ""]:
         """By quadrature."""
-        y, trials = observations.values, _trials(observations)
-        constant = gammaln(trials + 1) - gammaln(y + 1) - gammaln(trials - y + 1)
-        each = concave.expected(_Given(y, trials).log_density, moments)
-        return jnp.sum(observations.weights * (each + constant))
+        given = _Given(observations.values, _trials(observations))
+        return jnp.sum(observations.weights * (concave.expected(given.log_density, moments) + given.constant()))
+
+    def log_likelihood(self, observations: Observations, signal: Float[Array, "..."]) -> Float[Array, ""]:
+        """Exact."""
+        given = _Given(observations.values, _trials(observations))
+        return jnp.sum(observations.weights * (given.log_density(signal) + given.constant()))
 
     def learn(self, observations: Observations, moments: Moments) -> BoundTrials:
         """There is nothing to learn."""
@@ -173,6 +176,11 @@ class _Given(NamedTuple):
 
     successes: Float[Array, "..."]
     trials: Float[Array, "..."]
+
+    def constant(self) -> Float[Array, "..."]:
+        """Logarithm of the number of orders."""
+        y, trials = self.successes, self.trials
+        return gammaln(trials + 1) - gammaln(y + 1) - gammaln(trials - y + 1)
 
     def log_density(self, f: Float[Array, "..."]) -> Float[Array, "..."]:
         """But for the number of orders."""

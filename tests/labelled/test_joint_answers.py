@@ -100,5 +100,5 @@ def test_residuals_with_a_local_term_are_refused():
     post = fit(
         model=MODEL + pt.Local(pt.Matern(1 / 2, lengthscale=pt.fixed(1.0), variance=pt.fixed(0.1)), neighbours=2)
     )
-    with pytest.raises(pt.ModelError, match="no leave-one-out form"):
+    with pytest.raises(pt.ModelError, match="have no leave-one-out form"):
         post.residuals()

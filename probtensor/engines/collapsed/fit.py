@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
 
 from probtensor.engines.collapsed import local_learning, term_learning
@@ -15,6 +14,7 @@ from probtensor.engines.collapsed.conditional import Chain
 from probtensor.engines.collapsed.contrasts import contrasts
 from probtensor.engines.collapsed.entries import Training, training
 from probtensor.engines.collapsed.signal import Signal, Terms, Values
+from probtensor.engines.drawn import Draws, summaries
 from probtensor.engines.sweep import Beliefs
 from probtensor.hyperparameters import Parameter
 from probtensor.kernels.field import AbstractFieldKernel, FieldSum
@@ -171,7 +171,7 @@ def fit(
     )
     return Collapsed(
         _with_numbers(model, numbers, local),
-        _summaries(beliefs, values),
+        summaries(beliefs, Draws.of(model.terms, values).values),
         local,
         np.array(trace),
         time.perf_counter() - begun,
@@ -187,17 +187,3 @@ def _with_numbers(model: BoundModel, numbers: _Numbers, local: Local) -> BoundMo
     for place, kernel in local.kernels:
         terms[place] = BoundLocal(kernel, local.names, local.neighbours)
     return BoundModel(tuple(terms), eqx.tree_at(lambda g: g.sd, model.likelihood, numbers.noise_sd))
-
-
-def _summaries(beliefs: Beliefs, values: tuple[Values, ...]) -> Beliefs:
-    """Mean and covariance over the draws in the place of each belief's own."""
-    out = []
-    for j, part in enumerate(beliefs):
-        own = []
-        for k, belief in enumerate(part):
-            stack = np.stack([np.asarray(draw[j][k]) for draw in values])
-            mean = stack.mean(axis=0)
-            cov = np.einsum("str,stq->trq", stack - mean, stack - mean) / max(len(stack) - 1, 1)
-            own.append(belief._replace(mean=jnp.asarray(mean), cov=jnp.asarray(cov)))
-        out.append(tuple(own))
-    return tuple(out)

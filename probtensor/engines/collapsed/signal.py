@@ -16,6 +16,7 @@ from scipy.linalg import block_diag
 from scipy.optimize import minimize
 
 from probtensor.compilation import compiled, compiled_for
+from probtensor.engines.drawn import Terms, Values, total
 from probtensor.engines.sweep import Beliefs
 from probtensor.hyperparameters import learned_mask
 from probtensor.observations.domain import Domain
@@ -23,10 +24,6 @@ from probtensor.priors.base import Belief
 from probtensor.priors.categorical import Categorical
 from probtensor.terms.base import AbstractBoundTerm
 from probtensor.typing import Array, Bool, Float, Int
-
-Terms = tuple[AbstractBoundTerm, ...]
-#: For each term, for each of its blocks.
-Values = tuple[tuple[Float[Array, "T R"], ...], ...]
 
 
 def _colourings(terms: Terms) -> Any:
@@ -36,12 +33,6 @@ def _colourings(terms: Terms) -> Any:
 def _coloured(colourings: Any, white: Any) -> Values:
     """Function values of every block at its own points."""
     return tuple(tuple(c(w) for c, w in zip(*pair, strict=True)) for pair in zip(colourings, white, strict=True))
-
-
-def total(terms: Terms, values: Values, domain: Domain) -> Float[Array, "E"]:
-    """The terms' sum at every entry of the training domain, flattened."""
-    parts = [t.draw(t.at_entries(v, domain), domain) for t, v in zip(terms, values, strict=True) if t.blocks]
-    return jnp.broadcast_to(sum(parts, start=jnp.zeros(())), domain.shape).ravel()
 
 
 _colourings_of = compiled(_colourings)

@@ -1,0 +1,1 @@
+"""Sampling the posterior with the no-U-turn sampler."""

@@ -1,0 +1,76 @@
+"""How far chains can be trusted."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from probtensor.errors import warn
+from probtensor.typing import Bool, Float
+
+#: Above this the chains have not mixed.
+LARGEST_R_HAT = 1.05
+#: Entries whose signal is looked at.
+ENTRIES = 50
+
+
+class Diagnostics(NamedTuple):
+    """Of the signal at some entries and of the log density: factors themselves are not identified.
+
+    Attributes:
+        r_hat: the worst split Gelman-Rubin statistic.
+        effective: the smallest effective number of draws.
+        draws: their number, all chains together.
+        divergent: transitions that diverged, warm-up left out.
+        deepest: share of the transitions that were cut at the tree's depth.
+    """
+
+    r_hat: float
+    effective: float
+    draws: int
+    divergent: int
+    deepest: float
+
+    @property
+    def converged(self) -> bool:
+        """Whether nothing speaks against the draws."""
+        return self.r_hat <= LARGEST_R_HAT and self.divergent == 0
+
+    def __str__(self) -> str:
+        """In words."""
+        text = f"r-hat {self.r_hat:.3f}, at least {self.effective:.0f} effective draws of {self.draws}"
+        text += f", {self.divergent} divergent"
+        return text + (f", {self.deepest:.0%} at the largest tree depth" if self.deepest > 0 else "")
+
+
+def diagnose(
+    followed: Float[np.ndarray, "C S K"], diverging: Bool[np.ndarray, "C S"], cut: Bool[np.ndarray, "C S"]
+) -> Diagnostics:
+    """Of C chains of S draws of K numbers; cut: at the tree's depth."""
+    from numpyro.diagnostics import effective_sample_size, split_gelman_rubin
+
+    # A number that never changes, such as the log density of no observation, says nothing.
+    followed = followed[..., np.ptp(followed, axis=(0, 1)) > 0]
+    draws = int(diverging.size)
+    r_hat, effective = 1.0, float(draws)
+    if followed.shape[-1]:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            r_hat = float(np.max(np.nan_to_num(split_gelman_rubin(followed), nan=np.inf)))
+            effective = float(np.min(np.nan_to_num(effective_sample_size(followed), nan=0.0)))
+    # Of very short or anticorrelated chains the estimate can be any number.
+    return Diagnostics(r_hat, float(np.clip(effective, 0.0, draws)), draws, int(diverging.sum()), float(cut.mean()))
+
+
+def warn_of(found: Diagnostics) -> None:
+    """Warns of chains that have not mixed, and of divergent transitions."""
+    if found.r_hat > LARGEST_R_HAT:
+        warn(
+            f"NUTS: the chains have not mixed: r-hat is {found.r_hat:.3f}, above {LARGEST_R_HAT}. Take more warmup and "
+            "samples, hold hyper-parameters that the data do not tell with pt.fixed, or lower the rank"
+        )
+    if found.divergent:
+        warn(
+            f"NUTS: {found.divergent} of {found.draws} transitions diverged, so parts of the posterior may be left "
+            "out. Raise target_accept towards 1 and warmup, or hold variances with pt.fixed"
+        )
