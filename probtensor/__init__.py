@@ -4,6 +4,7 @@ from probtensor import datasets, kernels, presets
 from probtensor.approximation.approximate import approximate
 from probtensor.approximation.tucker import FunctionalTucker
 from probtensor.engines.message_passing import MessagePassing
+from probtensor.engines.svi.engine import SVI
 from probtensor.errors import DataError, FormatError, ModelError, ProbtensorWarning
 from probtensor.evaluation import gaps
 from probtensor.hyperparameters import fixed
@@ -65,6 +66,7 @@ __all__ = [
     "ProbtensorWarning",
     "RBF",
     "RandomWalk",
+    "SVI",
     "SpectralMixture",
     "Sphere",
     "StudentT",

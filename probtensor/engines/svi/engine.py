@@ -49,9 +49,9 @@ class SVI(AbstractEngine):
     It needs O(batch) memory beside the observations and the levels' sums.
 
     It starts with a warm-up that forgets its first batches, its memory growing to a part of the observations. Then
-    every pass over the data, in a new random order, replaces what the pass before had of each observation, so that a
-    pass ends with the exact sums: the result has no noise from sampling, and stands where message passing would. There
-    is no step size to choose.
+    every pass over the data, in a new random order, replaces what the pass before had of each observation, so that after
+    a pass each counts once. Later passes replace a shrinking share, which averages out sampling noise, and the fit ends
+    where message passing would. There is no step size to choose.
 
     Args:
         batch_size: observations of a batch. None: 65,536, or a tenth of the observations if that is less. Smaller ones
@@ -193,7 +193,9 @@ class _Watch:
         windows = len(self._each) // self.window
         if windows > max(before, 1):
             last = np.reshape(self._each[: windows * self.window], (windows, self.window)).mean(axis=1)[-2:]
-            self.gain = float(last[1] - last[0]) * self.schedule.batches / self.window
+            # Passes that replace half of the messages gain half of what there is to gain.
+            new = self.schedule.new(np.array([windows * self.window - 1]))[0]
+            self.gain = float(last[1] - last[0]) * self.schedule.batches / self.window / float(new)
             self.converged = self.done = windows > 2 and abs(self.gain) < self.enough
 
     def stopped(self) -> str:
@@ -235,4 +237,6 @@ def _whole(number: int | None) -> bool:
 
 
 def _optimizes(optimizer: object) -> bool:
-    return optimizer is None or (callable(getattr(optimizer, "init", None)) and callable(getattr(optimizer, "update", None)))
+    return optimizer is None or (
+        callable(getattr(optimizer, "init", None)) and callable(getattr(optimizer, "update", None))
+    )

@@ -2,7 +2,8 @@
 
 A warm-up forgets: what the first batches said was computed from beliefs that meant nothing. Its memory grows in
 proportion to the steps made, so that step t forgets a share a / (t + a), a Robbins-Monro sequence. Passes over all
-observations follow, in which every batch replaces what the pass before had of it and nothing else is forgotten.
+observations follow, in which every batch replaces what the pass before had of it and nothing else is forgotten. Later
+passes only replace a share of it that shrinks like 1 / passes, which averages out what is left of sampling noise.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from probtensor.typing import Array, Bool, Float, Int
@@ -22,6 +24,8 @@ _LEAST = 60
 _FRESH, _QUIET = 10, 20
 #: Hyper-parameters step in every so many steps.
 _EVERY = 2
+#: Passes whose messages count whole; after p of them the p-th counts so many p-ths, which averages over passes.
+_WHOLE = 5
 #: In passes, parameters of the likelihood remember the batches of this share of a pass.
 _REMEMBERED = 0.25
 
@@ -33,17 +37,19 @@ class Plan(NamedTuple):
         rows: places of the batch's entries among the flattened observations, -1 for none.
         keep: share of the sums so far that is kept; below 1 only in the warm-up.
         turn: whether a new pass begins.
+        new: share of a batch's own messages in those that replace the pass before's.
         move: how far the likelihood's parameters move towards those of the batch.
         fresh: whether the likelihood reads its values without a belief.
         learn: whether kernels' hyper-parameters step.
     """
 
-    rows: Int[Array | np.ndarray, "n B"]
-    keep: Float[Array | np.ndarray, "n"]
-    turn: Bool[Array | np.ndarray, "n"]
-    move: Float[Array | np.ndarray, "n"]
-    fresh: Bool[Array | np.ndarray, "n"]
-    learn: Bool[Array | np.ndarray, "n"]
+    rows: Int[Array, "n B"]
+    keep: Float[Array, "n"]
+    turn: Bool[Array, "n"]
+    new: Float[Array, "n"]
+    move: Float[Array, "n"]
+    fresh: Bool[Array, "n"]
+    learn: Bool[Array, "n"]
 
 
 class Schedule:
@@ -82,13 +88,19 @@ class Schedule:
             own = next(self._rows)
             rows[k, : len(own)] = own
         return Plan(
-            rows,
-            1.0 - forget,
-            (passing >= 0) & (passing % self.batches == 0),
-            np.where(passing < 0, forget, towards),
-            np.asarray((t < min(_FRESH, self.batches)) & (not self.warm)),
-            learn,
+            jnp.asarray(rows),
+            jnp.asarray(1.0 - forget),
+            jnp.asarray((passing >= 0) & (passing % self.batches == 0)),
+            jnp.asarray(self.new(passing)),
+            jnp.asarray(np.where(passing < 0, forget, towards)),
+            jnp.asarray((t < min(_FRESH, self.batches)) & (not self.warm)),
+            jnp.asarray(learn),
         )
+
+    def new(self, passing: Int[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
+        """The share of new messages after so many steps of passes; one batch of everything needs no averaging."""
+        made = passing // self.batches
+        return np.ones(len(passing)) if self.batches == 1 else np.minimum(1.0, _WHOLE / np.maximum(made, 1))
 
     def _batches(self) -> Iterator[np.ndarray]:
         """Every entry once, in random order, again and again."""
