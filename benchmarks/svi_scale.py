@@ -1,7 +1,7 @@
 """How long does SVI take, how much memory, and is it as good as message passing?
 
-Simulates a CP of rank 8 over three modes at random places, and fits all of it by SVI, and a part that both can do by SVI
-and by message passing: python benchmarks/svi_scale.py [--observations 10000000] [--both 100000] [--batch 262144]
+Simulates a CP of rank 8 over three modes at random places, and fits all of it by SVI, and a part that both can do by
+SVI and by message passing: python benchmarks/svi_scale.py [--observations 10000000] [--both 100000] [--batch 262144]
 [--held]. Memory is the largest of the process so far, the data included. Writes the section "Stochastic inference at
 scale" of RESULTS.md.
 """
@@ -33,7 +33,8 @@ def simulated(observations: int) -> tuple[dict[str, np.ndarray], np.ndarray, np.
     factors = []
     for _ in MODES:
         phases, sizes = generator.uniform(0, 2 * np.pi, (3, RANK, 1)), generator.standard_normal((3, RANK, 1))
-        factors.append(sum(s * np.cos(2 * np.pi * (k + 1) * place + p) for k, (s, p) in enumerate(zip(sizes, phases))))
+        waves = enumerate(zip(sizes, phases, strict=True), start=1)
+        factors.append(sum(s * np.cos(2 * np.pi * k * place + p) for k, (s, p) in waves))
     levels = generator.integers(LEVELS, size=(total, len(MODES)), dtype=np.int32)
     for r in range(RANK):
         signal += np.prod([f[r][levels[:, d]] for d, f in enumerate(factors)], axis=0)

@@ -49,9 +49,9 @@ class SVI(AbstractEngine):
     It needs O(batch) memory beside the observations and the levels' sums.
 
     It starts with a warm-up that forgets its first batches, its memory growing to a part of the observations. Then
-    every pass over the data, in a new random order, replaces what the pass before had of each observation, so that after
-    a pass each counts once. Later passes replace a shrinking share, which averages out sampling noise, and the fit ends
-    where message passing would. There is no step size to choose.
+    every pass over the data, in a new random order, replaces what the pass before had of each observation, so that
+    after a pass each counts once. Later passes replace a shrinking share, which averages out sampling noise, and the
+    fit ends where message passing would. There is no step size to choose.
 
     Args:
         batch_size: observations of a batch. None: 65,536, or a tenth of the observations if that is less. Smaller ones
