@@ -5,6 +5,7 @@ from probtensor.approximation.approximate import approximate
 from probtensor.approximation.tucker import FunctionalTucker
 from probtensor.engines.message_passing import MessagePassing
 from probtensor.engines.nuts.engine import NUTS
+from probtensor.engines.svi.engine import SVI
 from probtensor.errors import DataError, FormatError, ModelError, ProbtensorWarning
 from probtensor.evaluation import gaps
 from probtensor.hyperparameters import fixed
@@ -67,6 +68,7 @@ __all__ = [
     "ProbtensorWarning",
     "RBF",
     "RandomWalk",
+    "SVI",
     "SpectralMixture",
     "Sphere",
     "StudentT",

@@ -41,17 +41,17 @@ class Domain(eqx.Module):
         """Shape of an array with one number an entry."""
         return self.layout.shape
 
-    def at(self, rows: Int[np.ndarray, "n"]) -> Domain:
-        """Some entries as a list, with the same levels; rows: their places in the flattened domain."""
+    def at(self, rows: Int[np.ndarray | Array, "n"]) -> Domain:
+        """Some entries as a list, with the same levels; rows: their places in the flattened domain, perhaps traced."""
         if isinstance(self.layout, Points):
             return Domain(Points(self.layout.index[rows]), self.points, self.position)
-        columns, position = list(np.unravel_index(rows, self.shape)), dict(self.position)
+        columns, position = list(jnp.unravel_index(jnp.asarray(rows), self.shape)), dict(self.position)
         for name, place in self.position:
             if isinstance(place, tuple):
                 position[name] = len(columns)
                 sizes = tuple(self.shape[p] for p in place)
-                columns.append(np.ravel_multi_index(tuple(columns[p] for p in place), sizes))
-        return Domain(Points(jnp.asarray(np.stack(columns, axis=1))), self.points, tuple(position.items()))
+                columns.append(jnp.ravel_multi_index(tuple(columns[p] for p in place), sizes, mode="clip"))
+        return Domain(Points(jnp.stack(columns, axis=1)), self.points, tuple(position.items()))
 
 
 class Observations(eqx.Module):
@@ -74,6 +74,18 @@ class Observations(eqx.Module):
     def count(self) -> int:
         """Number of entries with a positive weight."""
         return int(np.count_nonzero(np.asarray(self.weights) > 0))
+
+    def at(self, rows: Int[np.ndarray | Array, "n"]) -> Observations:
+        """Some of them as a list; rows: their places in the flattened domain, -1 for a place without observation."""
+        real = rows >= 0
+        places = jnp.where(real, rows, 0)
+
+        def gathered(whole: Array, blank: float) -> Array:
+            return jnp.where(real, whole.reshape(-1)[places], jnp.asarray(blank, whole.dtype))
+
+        known = {name: gathered(whole, 1.0) for name, whole in self.known.items()}
+        values, weights = gathered(self.values, 0.0), gathered(self.weights, 0.0)
+        return Observations(self.domain.at(places), values, weights, known)
 
 
 def joint_levels(

@@ -1,0 +1,242 @@
+"""The stochastic engine: batches of observations, pass after pass, until the objective stands still."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from probtensor.compilation import compiled, one_blas_thread
+from probtensor.engines.base import AbstractEngine, Fit, Progress
+from probtensor.engines.collapsed import fit as collapsed
+from probtensor.engines.svi.schedule import Schedule
+from probtensor.engines.svi.steps import Walk, fresh_start, steps, walk_from
+from probtensor.engines.sweep import State, moments
+from probtensor.errors import ModelError
+from probtensor.hyperparameters import parameters
+from probtensor.model import BoundModel
+from probtensor.observations.domain import Observations
+from probtensor.typing import Array, Key
+
+#: Steps of one compiled block; progress and the stopping rule are looked at between blocks.
+BLOCK = 20
+#: What stands for None: a batch, and steps at most, in passes and at least.
+_BATCH, _PASSES, _STEPS = 2**16, 40, 400
+#: Passes that are made before the objective is compared, and in how many blocks of passes it is allowed to fall.
+_FALLS = 3
+
+
+def _rate(count: Array) -> Array:
+    """Steps that shrink like 1 / n, so that they go any distance and come to rest (Robbins and Monro 1951)."""
+    return 0.1 / (1.0 + count / 50.0)
+
+
+#: What moves kernels' hyper-parameters by default, in units of their resolution.
+_OPTIMIZER = optax.adam(_rate)
+
+
+@dataclasses.dataclass(frozen=True)
+class SVI(AbstractEngine):
+    """Stochastic variational inference: every step reads a random batch of observations and updates every block.
+
+    For millions of observations and more: a batch costs what a sweep of `MessagePassing` over so few costs, and the
+    first pass over the data does the work of dozens of sweeps. Below a hundred thousand `MessagePassing` is as fast.
+    It needs O(batch) memory beside the observations and the levels' sums.
+
+    It starts with a warm-up that forgets its first batches, its memory growing to a part of the observations. Then
+    every pass over the data, in a new random order, replaces what the pass before had of each observation, so that
+    after a pass each counts once. Later passes replace a shrinking share, which averages out sampling noise, and the
+    fit ends where message passing would. There is no step size to choose.
+
+    Args:
+        batch_size: observations of a batch. None: 65,536, or a tenth of the observations if that is less. Smaller ones
+            save memory, but all blocks are updated in every step, so a batch should not have fewer observations than
+            the modes have levels.
+        steps: never make more than this many; the first third at most is warm-up. None: 40 passes, at least 400 steps.
+        optimizer: moves the kernels' hyper-parameters by their gradient at the current sums, in units of their
+            resolution: any ``optax.GradientTransformation``. None: Adam with steps that shrink like 1 / n.
+        tol: stop when a pass gains less than this many nats per observation.
+
+    Raises:
+        ModelError: an option has no such value.
+
+    Its objective is an estimate of the evidence lower bound from the batches of each block of steps, noisy by what they
+    differ; over a whole pass every observation counts once.
+    """
+
+    batch_size: int | None = None
+    steps: int | None = None
+    optimizer: optax.GradientTransformation | None = None
+    tol: float = 3e-4
+
+    def __post_init__(self) -> None:
+        """Raises ModelError for a value that an option does not have."""
+        checks = {
+            "batch_size must be a whole number of at least 1": _whole(self.batch_size),
+            "steps must be a whole number of at least 1": _whole(self.steps),
+            "optimizer must be one of optax, such as optax.adam(1e-2)": _optimizes(self.optimizer),
+            "tol must be at least zero": self.tol >= 0,
+        }
+        for text, good in checks.items():
+            if not good:
+                name = text.split()[0]
+                raise ModelError(f"SVI({name}={getattr(self, name)!r}): {text}")
+
+    def resolved_for(self, model: BoundModel) -> SVI:
+        """The same engine with an optimiser; batches and steps depend on the data. Raises ModelError for `Local`."""
+        if collapsed.positions(model):
+            raise ModelError(
+                "SVI does not fit a Local term, whose noise ties each observation to its neighbours, so that a batch "
+                "of them says little. Use pt.MessagePassing(), or leave the Local term out"
+            )
+        return self if self.optimizer is not None else dataclasses.replace(self, optimizer=_OPTIMIZER)
+
+    def run(
+        self,
+        model: BoundModel,
+        observations: Observations,
+        key: Key,
+        progress: Progress | None = None,
+        init: State | None = None,
+        gaps: np.ndarray | None = None,
+    ) -> Fit:
+        """Fits the model; ``init`` is gone on from without a warm-up."""
+        engine = self.resolved_for(model)
+        seen = np.flatnonzero(np.asarray(observations.weights) > 0).astype(np.int32)
+        size, most = self._batch_of(len(seen)), self.steps
+        if most is None:
+            most = max(_STEPS, _PASSES * -(-len(seen) // size))
+        first, second = jax.random.split(key)
+        random = np.random.default_rng(np.asarray(jax.random.key_data(second)).astype(np.uint32))
+        schedule = Schedule(seen, size, most, init is not None, random)
+        begun = time.perf_counter()
+        with one_blas_thread():
+            if init is None:
+                state = fresh_start(model, observations.at(np.full(size, -1, np.int32)), first)
+            else:
+                power = jnp.ones((), observations.values.dtype)
+                state = init._replace(power=power, pseudo=None, step=None, objective=None)
+            assert engine.optimizer is not None
+            walk = jax.block_until_ready(walk_from(state, observations, engine.optimizer, init is not None))
+            starting = time.perf_counter() - begun
+            fit = engine._go_on(walk, observations, schedule, progress)
+        return fit._replace(compile_seconds=fit.compile_seconds + starting)
+
+    def _batch_of(self, number: int) -> int:
+        """The size of a batch. Raises ModelError if it is larger than the data."""
+        if self.batch_size is None:
+            return max(min(_BATCH, number // 10), 1)
+        if self.batch_size > number:
+            raise ModelError(
+                f"SVI(batch_size={self.batch_size}): the data have {number} observations, and a batch cannot be larger"
+            )
+        return self.batch_size
+
+    def _go_on(self, walk: Walk, observations: Observations, schedule: Schedule, progress: Progress | None) -> Fit:
+        """Blocks of steps until a pass gains too little, or the objective breaks down."""
+        assert self.optimizer is not None
+        watch = _Watch(schedule, self.tol * len(schedule.seen))
+        laps: list[float] = []
+        exact = any(p.learned and p.raw.size > 1 for p in parameters(walk.state.model.likelihood))
+        while watch.made < schedule.steps and not watch.done:
+            begun, number = time.perf_counter(), min(BLOCK, schedule.steps - watch.made)
+            plan = schedule.block(watch.made, number, BLOCK)
+            after, trace = steps(walk, observations, plan, jnp.asarray(number), self.optimizer)
+            found = np.asarray(trace.elbo, dtype=float)[:number]
+            laps.append(time.perf_counter() - begun)
+            if not (np.isfinite(found).all() and bool(_finite(after))):
+                if not watch.made:
+                    raise ModelError(_NOT_FINITE)
+                watch.reason = _DIVERGED.format(made=watch.made, more=number)
+                break
+            if exact and watch.passing(number):
+                after = after._replace(state=_with_likelihood(after.state, observations))
+            walk = after
+            watch.saw(found)
+            if progress is not None:
+                progress(watch.made, schedule.steps, watch.objective[-1])
+        typical = float(np.median(laps[1:])) if len(laps) > 1 else laps[0]
+        compiling = max(laps[0] - typical, 0.0)
+        reason = watch.reason or watch.stopped()
+        return Fit(walk.state, np.array(watch.objective), watch.converged, reason, compiling, sum(laps) - compiling)
+
+
+class _Watch:
+    """What the steps so far have gained, and whether that is enough.
+
+    enough: nats; a pass that gains less is the last.
+    """
+
+    def __init__(self, schedule: Schedule, enough: float) -> None:
+        self.schedule, self.enough = schedule, enough
+        # Means over whole passes are compared, as many together as a block of steps has.
+        self.window = schedule.batches * -(-BLOCK // schedule.batches)
+        self.objective: list[float] = []
+        self.made, self.done, self.converged, self.reason, self.gain = 0, False, False, "", np.nan
+        self._each: list[float] = []
+
+    def passing(self, number: int) -> bool:
+        """Whether the next so many steps end in passes over the data, after the warm-up."""
+        return self.made + number > self.schedule.warm_up
+
+    def saw(self, elbo: np.ndarray) -> None:
+        """The objective of each step of a block."""
+        before = max(self.made - self.schedule.warm_up, 0) // self.window
+        self.made += len(elbo)
+        self.objective.append(float(np.mean(elbo)))
+        self._each.extend(elbo[max(len(elbo) - max(self.made - self.schedule.warm_up, 0), 0) :].tolist())
+        windows = len(self._each) // self.window
+        if windows > max(before, 1):
+            last = np.reshape(self._each[: windows * self.window], (windows, self.window)).mean(axis=1)[-2:]
+            # Passes that replace half of the messages gain half of what there is to gain.
+            new = self.schedule.new(np.array([windows * self.window - 1]))[0]
+            self.gain = float(last[1] - last[0]) * self.schedule.batches / self.window / float(new)
+            self.converged = self.done = windows > 2 and abs(self.gain) < self.enough
+
+    def stopped(self) -> str:
+        """Why it stopped, in words."""
+        needed = f"tol * observations = {self.enough:.3g}"
+        if self.converged:
+            return f"converged: a pass gained {self.gain:.3g} nats, below {needed}"
+        if np.isnan(self.gain):
+            return f"stopped at steps={self.schedule.steps}, too early to tell whether the objective stands still"
+        return f"stopped at steps={self.schedule.steps} before the objective stood still: {self.gain:.3g} nats a pass"
+
+
+@compiled
+def _finite(walk: Walk) -> Array:
+    leaves = [x for x in jax.tree.leaves(eqx.filter(walk.state, eqx.is_inexact_array))]
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in leaves]))
+
+
+@compiled
+def _with_likelihood(state: State, observations: Observations) -> State:
+    """The likelihood's parameters learned from all observations, for those of which a batch sees too little."""
+    likelihood = state.model.likelihood
+    found = moments(state.model.terms, state.beliefs, observations, likelihood.by_entry(observations))
+    return state._replace(model=BoundModel(state.model.terms, likelihood.learn(observations, found)))
+
+
+_NOT_FINITE = (
+    "the objective is not finite after the first block of steps. Likely causes: values of very different magnitude "
+    "(rescale the data), or a held hyper-parameter far from the data's scale (check pt.fixed values and units)."
+)
+_DIVERGED = (
+    "diverged: the objective is not finite any more after step {made}; the state of that step is kept. Perhaps the "
+    "likelihood does not suit the data, or the optimizer's steps are too large"
+)
+
+
+def _whole(number: int | None) -> bool:
+    return number is None or (isinstance(number, int | np.integer) and not isinstance(number, bool) and number >= 1)
+
+
+def _optimizes(optimizer: object) -> bool:
+    return optimizer is None or (
+        callable(getattr(optimizer, "init", None)) and callable(getattr(optimizer, "update", None))
+    )

@@ -1,0 +1,122 @@
+"""Which observations a step of stochastic inference reads, how much it forgets and what it learns.
+
+A warm-up forgets: what the first batches said was computed from beliefs that meant nothing. Its memory grows in
+proportion to the steps made, so that step t forgets a share a / (t + a), a Robbins-Monro sequence. Passes over all
+observations follow, in which every batch replaces what the pass before had of it and nothing else is forgotten. Later
+passes only replace a share of it that shrinks like 1 / passes, which averages out what is left of sampling noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from probtensor.typing import Array, Bool, Float, Int
+
+#: After t steps the warm-up remembers about t / _GROWTH batches.
+_GROWTH = 10
+#: Steps of the warm-up: so many at least, and at least one pass.
+_LEAST = 60
+#: Without a belief values are read by themselves in the first steps, and hyper-parameters stand still in these.
+_FRESH, _QUIET = 10, 20
+#: Hyper-parameters step in every so many steps.
+_EVERY = 2
+#: Passes whose messages count whole; after p of them the p-th counts so many p-ths, which averages over passes.
+_WHOLE = 5
+#: In passes, parameters of the likelihood remember the batches of this share of a pass.
+_REMEMBERED = 0.25
+
+
+class Plan(NamedTuple):
+    """What steps do, an entry for each step.
+
+    Attributes:
+        rows: places of the batch's entries among the flattened observations, -1 for none.
+        keep: share of the sums so far that is kept; below 1 only in the warm-up.
+        turn: whether a new pass begins.
+        new: share of a batch's own messages in those that replace the pass before's.
+        move: how far the likelihood's parameters move towards those of the batch.
+        fresh: whether the likelihood reads its values without a belief.
+        learn: whether kernels' hyper-parameters step.
+    """
+
+    rows: Int[Array, "n B"]
+    keep: Float[Array, "n"]
+    turn: Bool[Array, "n"]
+    new: Float[Array, "n"]
+    move: Float[Array, "n"]
+    fresh: Bool[Array, "n"]
+    learn: Bool[Array, "n"]
+
+
+class Schedule:
+    """The steps of one fit, block after block.
+
+    Args:
+        seen: places of the observed entries.
+        batch_size: entries of a batch.
+        steps: at most.
+        warm: whether it goes on from a state, and needs no warm-up.
+        random: draws the order of each pass.
+    """
+
+    def __init__(
+        self, seen: Int[np.ndarray, "N"], batch_size: int, steps: int, warm: bool, random: np.random.Generator
+    ) -> None:
+        self.seen, self.batch_size, self.steps, self.warm, self._random = seen, batch_size, steps, warm, random
+        self.batches = -(-len(seen) // batch_size)
+        self.warm_up = 0 if warm else warm_up(self.batches, steps)
+        self._rows = self._batches()
+
+    def block(self, first: int, number: int, length: int) -> Plan:
+        """The steps from ``first`` on, so many, padded to a length that a program is compiled for."""
+        t = np.arange(first, first + length)
+        passing = t - self.warm_up
+        forget = np.where(passing < 0, _GROWTH / (t + _GROWTH), 0.0)
+        towards = min(1.0, 1 / (_REMEMBERED * self.batches))
+        made = np.arange(length) < number
+        quiet = 0 if self.warm else _quiet(self.batches)
+        # The last step of a block learns nothing, so that its beliefs belong to the hyper-parameters it ends with.
+        learn = (t >= quiet) & (t % _EVERY == 1) & made & (np.arange(length) != number - 1)
+        rows = np.full((length, self.batch_size), -1, np.int32)
+        for k in range(number):
+            if first + k == self.warm_up:
+                self._rows = self._batches()
+            own = next(self._rows)
+            rows[k, : len(own)] = own
+        return Plan(
+            jnp.asarray(rows),
+            jnp.asarray(1.0 - forget),
+            jnp.asarray((passing >= 0) & (passing % self.batches == 0)),
+            jnp.asarray(self.new(passing)),
+            jnp.asarray(np.where(passing < 0, forget, towards)),
+            jnp.asarray((t < min(_FRESH, self.batches)) & (not self.warm)),
+            jnp.asarray(learn),
+        )
+
+    def new(self, passing: Int[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
+        """The share of new messages after so many steps of passes; one batch of everything needs no averaging."""
+        made = passing // self.batches
+        return np.ones(len(passing)) if self.batches == 1 else np.minimum(1.0, _WHOLE / np.maximum(made, 1))
+
+    def _batches(self) -> Iterator[np.ndarray]:
+        """Every entry once, in random order, again and again."""
+        while True:
+            order = self._random.permutation(self.seen)
+            for k in range(self.batches):
+                yield order[k * self.batch_size : (k + 1) * self.batch_size]
+
+
+def _quiet(batches: int) -> int:
+    """Steps without learning; a batch of everything needs as few as a sweep."""
+    return min(_QUIET, 6 * batches)
+
+
+def warm_up(batches: int, steps: int) -> int:
+    """Steps that forget: none for one batch; memory never outgrows the observations; a third of all steps at most."""
+    if batches == 1:
+        return 0
+    return min(max(batches, _LEAST), (_GROWTH + 1) * batches, steps // 3)
