@@ -162,10 +162,10 @@ X = {name: np.linspace(0.0, 1.0, n) for name, n in (("x", 12), ("y", 10), ("z", 
 
 
 def field(seed=0, sd=0.2):
-    """Three smooth products and noise on a grid, a quarter of it missing; and the noise-free signal."""
+    """A smooth product and noise on a grid, a quarter of it missing; and the noise-free signal."""
     rng = np.random.default_rng(seed)
     x, y, z = np.meshgrid(*X.values(), indexing="ij")
-    signal = 1 + np.sin(4 * x) * np.cos(3 * y) * (1 + z) + 0.5 * np.cos(5 * x + 1) * y * np.sin(4 * z)
+    signal = 1 + np.sin(4 * x) * np.cos(3 * y) * (1 + z)
     values = signal + sd * rng.normal(size=signal.shape)
     values[rng.random(signal.shape) < 0.25] = np.nan
     return values, signal
@@ -185,9 +185,12 @@ def as_grid(values):
 @pytest.mark.slow
 @pytest.mark.parametrize("layout", [as_grid, as_points])
 def test_ends_where_message_passing_ends(layout):
-    """Gaussian, batches of a tenth: the error within 2%, sd within 5%, whatever the layout."""
+    """Gaussian, batches of a tenth: the error within 2%, sd within 5%, whatever the layout.
+
+    One function, since two have several optima, and either engine meets any of them.
+    """
     values, signal = field()
-    model = pt.Offset() + pt.CP(2)
+    model = pt.Offset() + pt.CP(1)
     found = {}
     for name, engine in (("svi", pt.SVI(batch_size=75)), ("vmp", pt.MessagePassing())):
         post = pt.fit(layout(values), model, engine=engine)

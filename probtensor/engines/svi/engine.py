@@ -44,9 +44,8 @@ _OPTIMIZER = optax.adam(_rate)
 class SVI(AbstractEngine):
     """Stochastic variational inference: every step reads a random batch of observations and updates every block.
 
-    For millions of observations and more: a batch costs what a sweep of `MessagePassing` over so few costs, and the
-    first pass over the data does the work of dozens of sweeps. Below a hundred thousand `MessagePassing` is as fast.
-    It needs O(batch) memory beside the observations and the levels' sums.
+    For millions of observations and more: a batch costs what a sweep of `MessagePassing` over so few costs. With a
+    hundred thousand `MessagePassing` is faster. It needs O(batch) memory beside the observations and the levels' sums.
 
     It starts with a warm-up that forgets its first batches, its memory growing to a part of the observations. Then
     every pass over the data, in a new random order, replaces what the pass before had of each observation, so that

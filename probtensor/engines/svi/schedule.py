@@ -26,8 +26,8 @@ _FRESH, _QUIET = 10, 20
 _EVERY = 2
 #: Passes whose messages count whole; after p of them the p-th counts so many p-ths, which averages over passes.
 _WHOLE = 5
-#: In passes, parameters of the likelihood remember the batches of this share of a pass.
-_REMEMBERED = 0.25
+#: In passes, parameters of the likelihood remember the batches of so many passes, of more in later ones.
+_REMEMBERED = 1.0
 
 
 class Plan(NamedTuple):
@@ -76,7 +76,8 @@ class Schedule:
         t = np.arange(first, first + length)
         passing = t - self.warm_up
         forget = np.where(passing < 0, _GROWTH / (t + _GROWTH), 0.0)
-        towards = min(1.0, 1 / (_REMEMBERED * self.batches))
+        new = self.new(passing)
+        towards = np.minimum(1.0, new / (_REMEMBERED * self.batches))
         made = np.arange(length) < number
         quiet = 0 if self.warm else _quiet(self.batches)
         # The last step of a block learns nothing, so that its beliefs belong to the hyper-parameters it ends with.
@@ -91,7 +92,7 @@ class Schedule:
             jnp.asarray(rows),
             jnp.asarray(1.0 - forget),
             jnp.asarray((passing >= 0) & (passing % self.batches == 0)),
-            jnp.asarray(self.new(passing)),
+            jnp.asarray(new),
             jnp.asarray(np.where(passing < 0, forget, towards)),
             jnp.asarray((t < min(_FRESH, self.batches)) & (not self.warm)),
             jnp.asarray(learn),

@@ -12,7 +12,7 @@ observation has that observation's site, replaced; a level of many its average, 
 propagation. Only before the first pass is over, sites are those of the observations so far times one factor for all
 levels, that of the observations still to come (as if by N / B copies of the batch). Without it the priors would win
 against the few observations of the start and switch functions off that later ones need (measured: rank 3, 20,000
-observations, batches of 2,000: 8 of 8 fits had lost a function, with the factor none).
+simulated observations, batches of 2,000, 8 fits: errors of 0.12 to 0.69 without the factor, 0.032 to 0.039 with it).
 
 Source: Hoffman, Blei, Wang and Paisley 2013, Stochastic variational inference, equations 15 to 22; Neal and Hinton
 1998, A view of the EM algorithm that justifies incremental, sparse, and other variants, section 4 (sums replaced part
