@@ -139,7 +139,7 @@ def test_a_mode_of_one_level_stays_so():
 @pytest.mark.slow
 def test_a_local_term_cannot():
     post = fit(DATA, MODEL + pt.Local(pt.Matern(1 / 2), neighbours=2))
-    with pytest.raises(pt.ModelError, match="needs all observations"):
+    with pytest.raises(pt.ModelError, match="need all observations"):
         post.update(DATA)
 
 

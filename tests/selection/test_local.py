@@ -14,7 +14,7 @@ from tests.oracles import gaussian_process as oracle
 SIZES = {"t": 20, "x": 25}
 POINTS = {"t": np.arange(20.0), "x": np.linspace(0, 1, 25)}
 AXES = {name: Axis(name, "numeric", points) for name, points in POINTS.items()}
-LIKELIHOOD = Gaussian(sd=fixed(0.1)).bind(1.0)
+LIKELIHOOD = Gaussian(sd=fixed(0.1)).bind({}, 1.0)
 T, X = ("t",), ("x",)
 
 
