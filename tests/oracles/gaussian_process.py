@@ -106,12 +106,13 @@ def log_density(y, mean, covariance):
 def log_normaliser_gradient(prior_of, raw, eta, precision, step=2e-3):
     """Gradient of the log-normaliser with respect to a vector that prior_of turns into a prior mean (fixed) and K.
 
-    With g = eta - P (posterior mean), d log_normaliser = (g' dK g - trace(P (I + K P)^-1 dK)) / 2, and dK by
-    differences: differences of the log-normaliser itself would lose the digits that its size takes.
+    With g = eta - P (posterior mean) = (I + P K)^-1 (eta - P (prior mean)), where nothing cancels, d log_normaliser is
+    (g' dK g - trace(P (I + K P)^-1 dK)) / 2, with dK by differences: differences of the log-normaliser itself would
+    lose the digits that its size takes.
     """
     prior_mean, K = prior_of(raw)
     P, h = block_diagonal(precision), eta.ravel()
-    g = h - P @ posterior(prior_mean, K, eta, precision).mean
+    g = np.linalg.solve(np.eye(len(K)) + P @ K, h - P @ prior_mean)
     W = np.linalg.solve((np.eye(len(K)) + K @ P).T, P).T
     dK = derivative(lambda x: prior_of(x)[1], raw, step)
     return np.array([0.5 * (g @ d @ g - np.sum(W * d.T)) for d in dK])

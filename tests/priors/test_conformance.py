@@ -39,12 +39,9 @@ OF_A_KIND = (
 )
 #: A few levels are asked of every prior, one and many of some; the others of the slow run only cost compilation.
 OF_ANY_SIZE = ("markov-matern32", "dense-matern32", "categorical-learned")
-#: Steps of the oracle's differences, by kernel and whether data are sharp. Periods are told many cycles away and take
-#: small ones; where sharp data and a singular covariance leave few digits, larger ones lose less of them.
-STEPS = {
-    **{(kernel, sharp): 4e-4 if sharp else 2e-4 for kernel in ("cosine", "periodic") for sharp in (False, True)},
-    ("linear", True): 2e-2,
-}
+#: Steps of the oracle's differences. Periods are told many cycles away and take small ones; where sharp data and the
+#: covariance of lines leave few digits, larger ones lose less of them.
+STEPS = {"cosine": 1e-4, "periodic": 1e-4, "linear": 2e-2}
 SIZES = [
     pytest.param(
         name,
@@ -109,7 +106,7 @@ def test_posterior_is_the_dense_gaussian(name, T, kind):
         assert_close(result.cov, covariances[:T], factor)
         assert_close(result.new_mean, means[T:], factor)
         assert_close(result.new_cov, covariances[T:], factor)
-        assert_close(result.log_normaliser, oracle_all.log_normaliser)
+        assert_close(result.log_normaliser, oracle_all.log_normaliser, 2 if factor == 15 else 1)
 
 
 @every_prior_and_size
@@ -120,13 +117,13 @@ def test_gradient_is_that_of_the_oracle(name, T, kind):
     raw, gradient = raw_of(prior), run(prior, points, sites).gradient
     assert len(gradient) == len(raw)
     if raw:
-        step = STEPS.get((name.split("-")[-1], kind == "sharp"), 2e-3)
+        last = name.split("-")[-1]
+        step = STEPS.get(last, 2e-3) if last != "linear" or kind == "sharp" else 2e-3
         exact = oracle.log_normaliser_gradient(unflatten(case, raw, points), np.concatenate(raw), *sites, step=step)
         # In 80-bit arithmetic the basis's gradient is exact to 1e-12: there the oracle's own differences are the error.
         inexact = ("basis", "cyclic") if DTYPE == np.float64 else ("basis", "cyclic", "nearest")
-        singular = name.endswith(("cosine", "periodic", "linear"))
-        factor = 30 if (name.startswith(inexact) or singular) and kind == "sharp" else 1
-        assert_close(np.concatenate(gradient), exact, factor)
+        lost = 30 if name.startswith(inexact) else {"cosine": 30, "linear": 100}.get(last, 1)
+        assert_close(np.concatenate(gradient), exact, lost if kind == "sharp" else 1)
 
 
 def test_gradient_of_the_oracle():
