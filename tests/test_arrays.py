@@ -7,7 +7,6 @@ import pytest
 import probtensor as pt
 from probtensor import arrays
 from probtensor.compilation import compiled
-from probtensor.labelled.places import places
 from tests.helpers import assert_close
 
 RNG = np.random.default_rng(0)
@@ -40,7 +39,7 @@ def test_levels_read_off_the_beliefs_are_smoothed_ones(post, terms):
     at["x"][3:6], at["y"][:4], at["name"][7] = [2.5, 2.5, 40.0], COLUMNS["y"][50:54], "d"
     state = post._result.state
     with jax.enable_x64(True):
-        domain = places(post._encoded, post._modes, pt.points(at)).domain
+        domain = post._fitted.places(pt.points(at)).domain
         read = arrays.predict(state, domain, terms)
         slow = smoothed(state, domain, terms)
     for one, other in zip(read, slow, strict=True):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import dataclasses
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +13,11 @@ from probtensor import arrays
 from probtensor.engines.base import AbstractEngine
 from probtensor.engines.sweep import State
 from probtensor.errors import DataError
-from probtensor.evaluation.calibration import gap_numbers
+from probtensor.evaluation.calibration import calibration, gap_numbers
+from probtensor.labelled import scoring
 from probtensor.labelled.encode import Encoded
+from probtensor.labelled.fitted import Fitted
+from probtensor.labelled.places import Places
 from probtensor.observations.domain import Domain, Observations
 from probtensor.selection.hold_out import hold_out
 from probtensor.selection.judging import without
@@ -36,7 +40,22 @@ class HeldOut(NamedTuple):
     rows: np.ndarray
 
 
-def held_out(state: State, engine: AbstractEngine, encoded: Encoded, observations: Observations, seed: int) -> HeldOut:
+def calibrated(fitted: Fitted, engine: AbstractEngine, given: Any, seed: int) -> Fitted:
+    """A fit with calibrated intervals; given: data that it never saw, or None. See `Posterior.calibrate`."""
+    bare = dataclasses.replace(fitted, calibration=None)
+    if given is not None:
+        truth, at = scoring.truth_and_places(given)
+        scoring.refuse_training(fitted.encoded, at, truth)
+        made = calibration(bare.law_at(at, truth), truth, np.arange(len(truth)))
+    else:
+        with jax.enable_x64(True):
+            found = _held_out(fitted.state, engine, fitted.encoded, fitted.observations, seed)
+            law = bare.law(Places(found.domain, ("observation",), {}, (0,)), found.signal, found.known)
+        made = calibration(law, found.values, found.gaps)
+    return dataclasses.replace(fitted, calibration=made)
+
+
+def _held_out(state: State, engine: AbstractEngine, encoded: Encoded, observations: Observations, seed: int) -> HeldOut:
     """Gaps shaped like those of the data, hidden from fits that start from the posterior's hyper-parameters.
 
     Fits are repeated with other gaps until there are enough of them.

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -14,15 +13,13 @@ import xarray as xr
 from probtensor import arrays
 from probtensor.engines.base import AbstractEngine, Fit
 from probtensor.engines.message_passing import MessagePassing
-from probtensor.engines.streaming import absorb
-from probtensor.errors import DataError, ModelError
-from probtensor.evaluation.calibration import Calibrated, Calibration, calibration
+from probtensor.errors import ModelError
+from probtensor.evaluation.calibration import Calibration
 from probtensor.evaluation.scores import score
 from probtensor.labelled import (
     aggregating,
     arguments,
     calibrating,
-    filling,
     predictions,
     reading,
     residuals,
@@ -30,13 +27,10 @@ from probtensor.labelled import (
     streaming,
 )
 from probtensor.labelled.checking import encode_for
-from probtensor.labelled.domains import refuse_outside
 from probtensor.labelled.encode import Encoded
-from probtensor.labelled.places import Places, places, training_places
-from probtensor.labelled.tables import PointData
+from probtensor.labelled.fitted import Fitted
 from probtensor.likelihoods.base import AbstractLikelihood
 from probtensor.likelihoods.gaussian import BoundGaussian
-from probtensor.likelihoods.predictive import AbstractPredictive
 from probtensor.observations.domain import Observations
 from probtensor.selection.automatic import Choice
 from probtensor.selection.rank import Growth
@@ -51,9 +45,7 @@ class Posterior:
 
     Attributes:
         model: the terms, as written or as chosen.
-        likelihood: as declared.
         engine: how it was fitted.
-        calibration: what `calibrate` found; None before.
         choice: what ``model="auto"`` or ``rank="auto"`` tried and chose; None for a model with all its ranks.
     """
 
@@ -71,9 +63,18 @@ class Posterior:
         calibration: Calibration | None = None,
     ) -> None:
         """Made by `probtensor.fit`."""
-        self.model, self.likelihood, self.engine, self.choice, self.seed = model, likelihood, engine, choice, seed
-        self._encoded, self._result, self._observations, self._modes = encoded, result, observations, modes
-        self.calibration = calibration
+        self.model, self.engine, self.choice, self.seed, self._result = model, engine, choice, seed, result
+        self._fitted = Fitted(encoded, modes, observations, likelihood, result.state, calibration)
+
+    @property
+    def likelihood(self) -> AbstractLikelihood:
+        """As declared."""
+        return self._fitted.likelihood
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What `calibrate` found; None before."""
+        return self._fitted.calibration
 
     @property
     def objective(self) -> xr.DataArray:
@@ -150,26 +151,12 @@ class Posterior:
                 'data; ask for scale="latent"'
             )
         with jax.enable_x64(True):
-            where = places(self._encoded, self._modes, at)
-            refuse_outside(self._result.state.model, self._encoded, where.domain, chosen)
-            signal = arrays.predict(self._result.state, where.domain, chosen)
+            where = self._fitted.places(at, chosen)
+            signal = arrays.predict(self._fitted.state, where.domain, chosen)
             if scale == "latent":
                 return predictions.dataset(predictions.of_signal(signal), where, quantiles, {})
-            found = self._predictive(where, signal, predictions.known_everywhere(self.likelihood))
-        return predictions.dataset(found, where, quantiles, self._units())
-
-    def _predictive(
-        self, where: Places, signal: arrays.Prediction, known: Mapping[str, np.ndarray]
-    ) -> AbstractPredictive:
-        law = predictions.predictive(self._result.state.model.likelihood, where, signal, known)
-        return law if self.calibration is None else Calibrated(law, self.calibration)
-
-    def _units(self) -> dict[str, Any]:
-        return {k: v for k, v in self._attrs().items() if k == "units"}
-
-    def _attrs(self) -> dict[str, Any]:
-        template = self._encoded.template
-        return dict(template.attrs) if isinstance(template, xr.DataArray) else {}
+            found = self._fitted.law(where, signal, predictions.known_everywhere(self.likelihood))
+        return predictions.dataset(found, where, quantiles, self._fitted.units)
 
     def impute(
         self, where: Any = None, quantiles: Sequence[float] | None = None, samples: int | None = None
@@ -190,27 +177,7 @@ class Posterior:
             DataError: ``where`` or ``quantiles`` cannot be used, the data have a name that an output needs, or a gap to
                 fill has no exposure or trials.
         """
-        template, wanted = filling.check(self._encoded, where, quantiles, samples)
-        grid = training_places(self._encoded, self._observations.domain)
-        observed = filling.on_template(grid.label(self._encoded.seen), template).to_numpy()
-        mask = filling.fill_mask(template, observed, wanted)
-        with jax.enable_x64(True):
-            signal = arrays.fitted(self._result.state, self._observations.domain)
-            known, bad = predictions.known_or_one(self.likelihood, self._encoded)
-            law = self._predictive(grid, signal, known)
-        unusable = np.argwhere(mask.to_numpy() & filling.on_template(grid.label(bad), template).to_numpy())
-        if len(unusable):
-            at = ", ".join(f"{d}={template[d].to_numpy()[i]}" for d, i in zip(template.dims, unusable[0], strict=True))
-            raise DataError(
-                f"{' and '.join(known)}: missing or not above zero at {len(unusable)} gaps (first: {at}), which cannot "
-                "be filled without; give them there, or leave these gaps missing with where="
-            )
-        found = predictions.dataset(law, grid, quantiles, self._units())
-        predicted = {str(k): filling.on_template(v, template) for k, v in found.data_vars.items()}
-        draws = None
-        if samples is not None:
-            draws = filling.on_template(self.sample(samples, seed=self.seed, observation_noise=True), template)
-        return filling.assemble(self._encoded, mask.to_numpy(), observed, predicted, draws)
+        return self._fitted.filled(where, quantiles, samples, self.seed)
 
     def sample(self, n: int, at: Any = None, seed: int = 0, observation_noise: bool = False) -> xr.DataArray:
         """Joint draws of what is expected: every draw is one function, used at all coordinates.
@@ -230,24 +197,7 @@ class Posterior:
                 the domain of a mode's prior.
         """
         n, seed = arguments.whole("n", n, 1), arguments.whole("seed", seed, 0)
-        first, second = jax.random.split(jax.random.key(seed))
-        with jax.enable_x64(True):
-            where = training_places(self._encoded, self._observations.domain)
-            if at is not None:
-                where = places(self._encoded, self._modes, at)
-                every = tuple(range(len(self.model.terms)))
-                refuse_outside(self._result.state.model, self._encoded, where.domain, every)
-            signal = np.asarray(arrays.sample(self._result.state, where.domain, first, n))
-            known, bad = predictions.known_everywhere(self.likelihood), np.zeros((), bool)
-            if at is None:
-                known, bad = predictions.known_or_one(self.likelihood, self._encoded)
-            nothing = jnp.zeros(where.domain.shape)
-            law = self._predictive(where, arrays.Prediction(nothing, nothing), known)
-        random = np.random.default_rng(np.asarray(jax.random.key_data(second)))
-        values = law.draw(signal, random) if observation_noise else law.expected(signal)
-        values = np.where(bad.reshape(values.shape[1:]) if bad.ndim else bad, np.nan, values)
-        drawn = where.label(values, ("sample",)).rename(self._encoded.name).assign_attrs(self._attrs())
-        return self._in_order(drawn) if at is None else drawn
+        return self._fitted.draws(n, at, seed, observation_noise)
 
     def aggregate(
         self,
@@ -275,25 +225,11 @@ class Posterior:
             DataError: there is no such dimension, or the weights do not fit or sum to zero.
             ModelError: as `predict`.
         """
-        mean = self._expected() if at is None else self.predict(at)["mean"]
+        mean = self._fitted.expected() if at is None else self.predict(at)["mean"]
         found = aggregating.aggregated(mean, lambda n, seed: self.sample(n, at, seed), over, weights, quantiles)
         for variable in found.data_vars.values():
-            variable.attrs.update(self._units())
+            variable.attrs.update(self._fitted.units)
         return found
-
-    def _expected(self) -> xr.DataArray:
-        """Expected values at the data's own coordinates, with dimensions in their order."""
-        grid = training_places(self._encoded, self._observations.domain)
-        with jax.enable_x64(True):
-            signal = arrays.fitted(self._result.state, self._observations.domain)
-            mean = grid.label(self._predictive(grid, signal, self._encoded.known).mean)
-        return self._in_order(mean)
-
-    def _in_order(self, array: xr.DataArray) -> xr.DataArray:
-        """Dimensions as the data have them, behind any others."""
-        template = self._encoded.template
-        own = [d for d in template.dims if d in array.dims] if isinstance(template, xr.DataArray) else []
-        return array.transpose(..., *own) if own else array
 
     def residuals(self) -> xr.Dataset:
         """What observations deviate by, on their own grid (tables: along ``observation``), NaN where there is none.
@@ -306,10 +242,10 @@ class Posterior:
         Raises:
             ModelError: the model has a local term, whose leave-one-out form is not available.
         """
-        found = residuals.residuals(self._result.state, self._encoded, self._observations)
+        found = residuals.residuals(self._fitted.state, self._fitted.encoded, self._fitted.observations)
         for name in ("residual", "loo_residual"):
-            found[name].attrs.update(self._units())
-        return xr.Dataset({name: self._in_order(own) for name, own in found.data_vars.items()})
+            found[name].attrs.update(self._fitted.units)
+        return xr.Dataset({name: self._fitted.in_order(own) for name, own in found.data_vars.items()})
 
     def calibrate(self, held_out: Any = None, seed: int = 0) -> Posterior:
         """A posterior whose intervals cover what they say, judged by gaps like those of the data.
@@ -327,20 +263,13 @@ class Posterior:
             DataError: there are fewer than 4 gaps, ``held_out`` was used in training, or the posterior no longer has
                 its data.
         """
-        seed = arguments.whole("seed", seed, 0)
-        if held_out is None:
-            state = self._result.state
-            with jax.enable_x64(True):
-                found = calibrating.held_out(state, self.engine, self._encoded, self._observations, seed)
-                where = Places(found.domain, ("observation",), {}, (0,))
-                law = predictions.predictive(state.model.likelihood, where, found.signal, found.known)
-            made = calibration(law, found.values, found.gaps)
-        else:
-            truth, at = scoring.truth_and_places(held_out)
-            scoring.refuse_training(self._encoded, at, truth)
-            made = calibration(self._law_at(at, truth), truth, np.arange(len(truth)))
-        parts = (self._encoded, self.model, self.likelihood, self.engine, self._result, self._observations)
-        return Posterior(*parts, self._modes, self.choice, self.seed, made)
+        made = calibrating.calibrated(self._fitted, self.engine, held_out, arguments.whole("seed", seed, 0))
+        return self._with(made, self._result)
+
+    def _with(self, fitted: Fitted, result: Fit) -> Posterior:
+        """The same model with other data or another calibration."""
+        data = (fitted.encoded, self.model, fitted.likelihood, self.engine, result, fitted.observations, fitted.modes)
+        return Posterior(*data, self.choice, self.seed, fitted.calibration)
 
     def update(
         self,
@@ -369,30 +298,9 @@ class Posterior:
             DataError: the data cannot be used, or have other modes than before.
             ModelError: the model or its engine cannot absorb data: a Local term, `Nearest` with new levels, NUTS.
         """
-        share = 0.0 if forget is None else float(forget)
-        if not 0 <= share < 1:
-            raise ModelError(f"forget={forget!r}: expected a share from 0 to below 1")
-        likelihood = self.likelihood if likelihood is None else likelihood
-        if type(likelihood) is not type(self.likelihood):
-            raise ModelError(f"update: the likelihood was {type(self.likelihood).__name__}, and stays such")
         engine = self.engine if isinstance(self.engine, MessagePassing) else MessagePassing()
-        new = encode_for(likelihood, new_data, weights, errors)
-        with jax.enable_x64(True):
-            found = streaming.batch(self._encoded, new, self._modes, likelihood.transformed(new.values))
-            every = tuple(range(len(self.model.terms)))
-            refuse_outside(self._result.state.model, found.encoded, found.observations.domain, every)
-            result = absorb(self._result.state, found.axes, found.observations, engine, share)
-        return Posterior(
-            found.encoded,
-            self.model,
-            likelihood,
-            self.engine,
-            result,
-            found.observations,
-            self._modes,
-            self.choice,
-            self.seed,
-        )
+        new = encode_for(self.likelihood if likelihood is None else likelihood, new_data, weights, errors)
+        return self._with(*streaming.updated(self._fitted, new, likelihood, engine, forget))
 
     def factors(self, term: int | None = None, gauge: str = "canonical") -> xr.Dataset:
         """The functions of a term: for each mode ``{mode}_mean`` and ``{mode}_sd``.
@@ -413,7 +321,7 @@ class Posterior:
         Raises:
             ModelError: there is no such term, it has no factors, or there is no such gauge.
         """
-        return reading.factors(self._result.state, self._encoded, term, gauge)
+        return reading.factors(self._fitted.state, self._fitted.encoded, term, gauge)
 
     def core(self, term: int | None = None, gauge: str = "canonical") -> xr.Dataset:
         """The core of a Tucker term: ``mean`` and ``sd``, dims {mode}_component of each mode that varies.
@@ -426,7 +334,7 @@ class Posterior:
         Raises:
             ModelError: there is no such term, it has no core, or there is no such gauge.
         """
-        return reading.core(self._result.state, term, gauge)
+        return reading.core(self._fitted.state, term, gauge)
 
     def hyperparameters(self) -> pd.DataFrame:
         """Every hyper-parameter: term, mode, component, name, value, unit.
@@ -435,8 +343,8 @@ class Posterior:
         the unit of the first dimension; that of another is the lengthscale divided by ``stretch of`` it, which is one
         for all components and so stands at component 0.
         """
-        units = {name: c.unit for name, c in self._encoded.coordinates.items()}
-        return reading.hyperparameters(self._result.state, units, str(self._attrs().get("units", "")))
+        units = {name: c.unit for name, c in self._fitted.encoded.coordinates.items()}
+        return reading.hyperparameters(self._fitted.state, units, str(self._fitted.attrs.get("units", "")))
 
     def score(self, held_out: Any, allow_training: bool = False) -> dict[str, float]:
         """Scores of the predictions at held-out values.
@@ -454,23 +362,8 @@ class Posterior:
         """
         truth, at = scoring.truth_and_places(held_out)
         if not allow_training:
-            scoring.refuse_training(self._encoded, at, truth)
-        return score(self._law_at(at, truth), truth)
-
-    def _law_at(self, at: PointData, truth: np.ndarray) -> AbstractPredictive:
-        """The distribution of new observations at points. Raises DataError for values that it cannot give."""
-        with jax.enable_x64(True):
-            where = places(self._encoded, self._modes, at)
-            every = tuple(range(len(self.model.terms)))
-            refuse_outside(self._result.state.model, self._encoded, where.domain, every)
-            signal = arrays.predict(self._result.state, where.domain, every)
-            known = predictions.known_at(self.likelihood, self._encoded, at)
-            each = {name: np.broadcast_to(own, truth.shape) for name, own in known.items()}
-            labels = at.coords.items()
-            predictions.refuse(
-                self.likelihood, truth, each, lambda place: ", ".join(f"{n}={c[place[0]]}" for n, c in labels)
-            )
-            return self._predictive(where, signal, known)
+            scoring.refuse_training(self._fitted.encoded, at, truth)
+        return score(self._fitted.law_at(at, truth), truth)
 
     def summary(self) -> str:
         """Model, data, noise, convergence and time, in plain text."""
@@ -479,11 +372,11 @@ class Posterior:
         return report.summary(self._facts())
 
     def _facts(self) -> dict[str, Any]:
-        encoded, result = self._encoded, self._result
+        encoded, result = self._fitted.encoded, self._result
         return {
             "model": self.model,
             "name": encoded.name,
-            "units": self._attrs().get("units", ""),
+            "units": self._fitted.attrs.get("units", ""),
             "modes": {n: (len(c.labels), c.kind, c.labels[0], c.labels[-1]) for n, c in encoded.levels.items()},
             "observed": int(encoded.seen.sum()),
             "entries": int(encoded.seen.size),

@@ -6,12 +6,19 @@ import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
 from probtensor.axes import Axis
+from probtensor.engines.base import Fit
+from probtensor.engines.message_passing import MessagePassing
+from probtensor.engines.streaming import absorb
 from probtensor.errors import DataError, ModelError
 from probtensor.labelled import coordinates
+from probtensor.labelled.domains import refuse_outside
 from probtensor.labelled.encode import Encoded
+from probtensor.labelled.fitted import Fitted
+from probtensor.likelihoods.base import AbstractLikelihood
 from probtensor.observations.domain import Observations
 
 
@@ -25,6 +32,23 @@ class Batch(NamedTuple):
     encoded: Encoded
     axes: dict[str, Axis]
     observations: Observations
+
+
+def updated(
+    fitted: Fitted, new: Encoded, likelihood: AbstractLikelihood | None, engine: MessagePassing, forget: float | None
+) -> tuple[Fitted, Fit]:
+    """A fit after new observations; likelihood: what comes with them, or None. See `Posterior.update`."""
+    share = 0.0 if forget is None else float(forget)
+    if not 0 <= share < 1:
+        raise ModelError(f"forget={forget!r}: expected a share from 0 to below 1")
+    likelihood = fitted.likelihood if likelihood is None else likelihood
+    if type(likelihood) is not type(fitted.likelihood):
+        raise ModelError(f"update: the likelihood was {type(fitted.likelihood).__name__}, and stays such")
+    with jax.enable_x64(True):
+        found = batch(fitted.encoded, new, fitted.modes, likelihood.transformed(new.values))
+        refuse_outside(fitted.state.model, found.encoded, found.observations.domain, fitted.terms)
+        result = absorb(fitted.state, found.axes, found.observations, engine, share)
+    return Fitted(found.encoded, fitted.modes, found.observations, likelihood, result.state), result
 
 
 def batch(old: Encoded, new: Encoded, modes: Sequence[str], values: np.ndarray) -> Batch:
