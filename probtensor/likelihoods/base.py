@@ -75,13 +75,13 @@ class AbstractLikelihood(eqx.Module):
         """Whether terms add up on the scale of the data."""
 
     @property
-    @abc.abstractmethod
     def known(self) -> dict[str, Any]:
-        """What comes with the data, by name, as the user gives it: a number, or an array like the data."""
+        """What comes with the data, by name, as the user gives it: a number, or an array like the data. Mostly none."""
+        return {}
 
-    @abc.abstractmethod
     def mode_names(self) -> tuple[str, ...]:
-        """The modes that it reads itself."""
+        """The modes that it reads itself; mostly none."""
+        return ()
 
     @abc.abstractmethod
     def objections(self, values: Float[np.ndarray, "..."], known: Mapping[str, np.ndarray]) -> list[Objection]:
@@ -91,9 +91,9 @@ class AbstractLikelihood(eqx.Module):
     def latent(self, values: Float[np.ndarray, "..."], known: Mapping[str, np.ndarray]) -> Float[np.ndarray, "..."]:
         """Values on the scale of the signal, roughly: what defaults are read off. NaN stays NaN."""
 
-    @abc.abstractmethod
     def transformed(self, values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-        """Values as `AbstractBoundLikelihood` reads them."""
+        """Values as `AbstractBoundLikelihood` reads them; mostly as they are."""
+        return values
 
     @abc.abstractmethod
     def bind(self, axes: Mapping[str, Axis], variance: float) -> AbstractBoundLikelihood:
@@ -133,13 +133,13 @@ class AbstractBoundLikelihood(eqx.Module):
     def log_likelihood(self, observations: Observations, signal: Float[Array, "..."]) -> Float[Array, ""]:
         """Sum over observations of weight times log p(y | f) in nats, at a given signal; derivatives are finite."""
 
-    @abc.abstractmethod
     def learn(self, observations: Observations, moments: Moments) -> AbstractBoundLikelihood:
         """Its learned parameters better, or as good: never lowers `expected_log_likelihood` plus `log_prior`."""
+        return self
 
-    @abc.abstractmethod
     def log_prior(self) -> Float[Array, ""]:
         """Log density of the prior of its learned parameters, up to a constant."""
+        return jnp.zeros(())
 
     def levels_log_prior(self) -> Float[Array, ""]:
         """The part of `log_prior` that is of learned numbers which `parameters` does not name."""
@@ -149,9 +149,9 @@ class AbstractBoundLikelihood(eqx.Module):
         """Itself with parameters that a sampler moved beyond their limits back at these."""
         return self
 
-    @abc.abstractmethod
     def parameters(self) -> dict[str, Parameter]:
         """Its parameters by name."""
+        return {}
 
     @abc.abstractmethod
     def predictive(

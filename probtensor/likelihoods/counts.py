@@ -80,10 +80,6 @@ class Poisson(AbstractLikelihood):
         """The exposure."""
         return {} if self.exposure is None else {EXPOSURE: self.exposure}
 
-    def mode_names(self) -> tuple[str, ...]:
-        """None."""
-        return ()
-
     def objections(self, values: Float[np.ndarray, "..."], known: Mapping[str, np.ndarray]) -> list[Objection]:
         """Negative or fractional counts; exposures that are not above zero."""
         return _objections(values, known)
@@ -91,10 +87,6 @@ class Poisson(AbstractLikelihood):
     def latent(self, values: Float[np.ndarray, "..."], known: Mapping[str, np.ndarray]) -> Float[np.ndarray, "..."]:
         """Logarithm of count plus one half over exposure."""
         return _log_rate(values, known)
-
-    def transformed(self, values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-        """As they are."""
-        return values
 
     def bind(self, axes: Mapping[str, Axis], variance: float) -> BoundPoisson:
         """There is nothing to learn."""
@@ -137,18 +129,6 @@ class BoundPoisson(AbstractBoundLikelihood):
     def log_likelihood(self, observations: Observations, signal: Float[Array, "..."]) -> Float[Array, ""]:
         """The expectation where the signal is certain."""
         return self.expected_log_likelihood(observations, Moments(signal, jnp.zeros_like(signal)))
-
-    def learn(self, observations: Observations, moments: Moments) -> BoundPoisson:
-        """There is nothing to learn."""
-        return self
-
-    def log_prior(self) -> Float[Array, ""]:
-        """Zero."""
-        return jnp.zeros(())
-
-    def parameters(self) -> dict[str, Parameter]:
-        """None."""
-        return {}
 
     def predictive(
         self, mean: np.ndarray, variance: np.ndarray, domain: Domain, known: Mapping[str, np.ndarray]
@@ -194,10 +174,6 @@ class NegativeBinomial(AbstractLikelihood):
         """The exposure."""
         return {} if self.exposure is None else {EXPOSURE: self.exposure}
 
-    def mode_names(self) -> tuple[str, ...]:
-        """None."""
-        return ()
-
     def objections(self, values: Float[np.ndarray, "..."], known: Mapping[str, np.ndarray]) -> list[Objection]:
         """Negative or fractional counts; exposures that are not above zero."""
         return _objections(values, known)
@@ -205,10 +181,6 @@ class NegativeBinomial(AbstractLikelihood):
     def latent(self, values: Float[np.ndarray, "..."], known: Mapping[str, np.ndarray]) -> Float[np.ndarray, "..."]:
         """Logarithm of count plus one half over exposure."""
         return _log_rate(values, known)
-
-    def transformed(self, values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-        """As they are."""
-        return values
 
     def bind(self, axes: Mapping[str, Axis], variance: float) -> BoundNegativeBinomial:
         """A number for the dispersion."""

@@ -78,11 +78,6 @@ class Gaussian(AbstractLikelihood):
         """Unless the data are transformed."""
         return self.transform is None
 
-    @property
-    def known(self) -> dict[str, Any]:
-        """Nothing; standard errors are an argument of `probtensor.fit`."""
-        return {}
-
     def mode_names(self) -> tuple[str, ...]:
         """Those of ``noise``."""
         return self.noise

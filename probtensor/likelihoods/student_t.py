@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -78,15 +78,6 @@ class StudentT(AbstractLikelihood):
         """Yes."""
         return True
 
-    @property
-    def known(self) -> dict[str, Any]:
-        """Nothing."""
-        return {}
-
-    def mode_names(self) -> tuple[str, ...]:
-        """None."""
-        return ()
-
     def objections(self, values: Float[np.ndarray, "..."], known: Mapping[str, np.ndarray]) -> list[Objection]:
         """Any number will do."""
         return []
@@ -96,10 +87,6 @@ class StudentT(AbstractLikelihood):
         centre = np.nanmedian(values)
         sd = np.nanmedian(np.abs(values - centre)) / _MEDIAN_OF_NORMAL
         return np.clip(values, centre - _FAR * sd, centre + _FAR * sd) if sd > 0 else values
-
-    def transformed(self, values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-        """As they are."""
-        return values
 
     def bind(self, axes: Mapping[str, Axis], variance: float) -> BoundStudentT:
         """Numbers for scale and degrees of freedom."""

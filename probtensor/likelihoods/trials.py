@@ -13,7 +13,6 @@ from scipy.special import betainc, expit
 from scipy.special import gammaln as host_gammaln
 
 from probtensor.axes import Axis
-from probtensor.hyperparameters import Parameter
 from probtensor.likelihoods import concave, whole
 from probtensor.likelihoods.base import AbstractBoundLikelihood, AbstractLikelihood, Moments, Objection, Pseudo
 from probtensor.likelihoods.expectations import Slopes
@@ -41,15 +40,6 @@ class Bernoulli(AbstractLikelihood):
         """No."""
         return False
 
-    @property
-    def known(self) -> dict[str, Any]:
-        """Nothing."""
-        return {}
-
-    def mode_names(self) -> tuple[str, ...]:
-        """None."""
-        return ()
-
     def objections(self, values: Float[np.ndarray, "..."], known: Mapping[str, np.ndarray]) -> list[Objection]:
         """Anything but 0 and 1."""
         return [Objection(np.isfinite(values) & (values != 0) & (values != 1), "labels must be 0 or 1")]
@@ -57,10 +47,6 @@ class Bernoulli(AbstractLikelihood):
     def latent(self, values: Float[np.ndarray, "..."], known: Mapping[str, np.ndarray]) -> Float[np.ndarray, "..."]:
         """Log odds of label plus one half."""
         return _log_odds(values, 1.0)
-
-    def transformed(self, values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-        """As they are."""
-        return values
 
     def bind(self, axes: Mapping[str, Axis], variance: float) -> BoundTrials:
         """There is nothing to learn."""
@@ -87,10 +73,6 @@ class Binomial(AbstractLikelihood):
         """The trials."""
         return {TRIALS: self.trials}
 
-    def mode_names(self) -> tuple[str, ...]:
-        """None."""
-        return ()
-
     def objections(self, values: Float[np.ndarray, "..."], known: Mapping[str, np.ndarray]) -> list[Objection]:
         """Trials that are none; successes that are negative, fractional or more than the trials."""
         trials, seen = known[TRIALS], np.isfinite(values)
@@ -105,10 +87,6 @@ class Binomial(AbstractLikelihood):
     def latent(self, values: Float[np.ndarray, "..."], known: Mapping[str, np.ndarray]) -> Float[np.ndarray, "..."]:
         """Log odds of successes and failures, each plus one half."""
         return _log_odds(values, known[TRIALS])
-
-    def transformed(self, values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-        """As they are."""
-        return values
 
     def bind(self, axes: Mapping[str, Axis], variance: float) -> BoundTrials:
         """There is nothing to learn."""
@@ -147,18 +125,6 @@ class BoundTrials(AbstractBoundLikelihood):
         """Exact."""
         given = _Given(observations.values, _trials(observations))
         return jnp.sum(observations.weights * (given.log_density(signal) + given.constant()))
-
-    def learn(self, observations: Observations, moments: Moments) -> BoundTrials:
-        """There is nothing to learn."""
-        return self
-
-    def log_prior(self) -> Float[Array, ""]:
-        """Zero."""
-        return jnp.zeros(())
-
-    def parameters(self) -> dict[str, Parameter]:
-        """None."""
-        return {}
 
     def predictive(
         self, mean: np.ndarray, variance: np.ndarray, domain: Domain, known: Mapping[str, np.ndarray]
