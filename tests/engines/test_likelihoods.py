@@ -69,7 +69,7 @@ def most_of(name):
     return None if likelihood.conjugate else 1.0
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [n if n == "poisson" else pytest.param(n, marks=pytest.mark.slow) for n in CASES])
 def test_the_objective_never_falls(name):
     """With everything learned; non-conjugate sweeps that lose are taken back, and not all of them are."""
     likelihood = CASES[name][0]
@@ -84,7 +84,10 @@ def test_the_objective_never_falls(name):
             assert np.isfinite(np.asarray(parameter.value)).all()
 
 
-@pytest.mark.parametrize("name", ["levels", "student t", "poisson"])
+@pytest.mark.parametrize(
+    "name",
+    ["levels", pytest.param("student t", marks=pytest.mark.slow), pytest.param("poisson", marks=pytest.mark.slow)],
+)
 def test_a_grid_and_the_list_of_its_entries_agree(name):
     found = []
     for layout in LAYOUTS:
@@ -96,7 +99,7 @@ def test_a_grid_and_the_list_of_its_entries_agree(name):
         np.testing.assert_allclose(one, other, rtol=1e-5 if DTYPE == np.float64 else 1e-2, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["levels", "poisson"])
+@pytest.mark.parametrize("name", [pytest.param("levels", marks=pytest.mark.slow), "poisson"])
 def test_entries_of_weight_zero_are_not_seen(name):
     """Whatever stands there."""
     likelihood, values, known = CASES[name]
@@ -200,7 +203,7 @@ def test_cep_of_one_mode_is_expectation_propagation(name):
 
 
 @pytest.mark.skipif(DTYPE == np.float32, reason="a fixed point to five digits")
-@pytest.mark.parametrize("sites", ["entry", "level"])
+@pytest.mark.parametrize("sites", [pytest.param("entry", marks=pytest.mark.slow), "level"])
 def test_a_weight_of_two_is_the_entry_twice(sites):
     likelihood, values, _ = POINTS["poisson"]
     rule = Rule(True, sites == "entry")
@@ -229,6 +232,7 @@ def test_under_normal_noise_both_rules_have_the_same_fixed_points():
     assert float(info.elbo[-1]) == pytest.approx(elbo[-1], abs=1e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["poisson", "bernoulli"])
 def test_cep_of_several_modes_stays_close_to_vmp(name):
     """The same signal within half a standard deviation on average, and never a NaN."""
@@ -245,7 +249,9 @@ def test_cep_of_several_modes_stays_close_to_vmp(name):
 # ------------------------------------------------------------------------------------------- components on their own
 
 
-@pytest.mark.parametrize("learn", [HELD, LEARNED], ids=["held", "learned"])
+@pytest.mark.parametrize(
+    "learn", [pytest.param(HELD, id="held", marks=pytest.mark.slow), pytest.param(LEARNED, id="learned")]
+)
 def test_the_objective_of_components_never_falls(learn):
     where = observed("grid", "levels")
     for model in (pt.CP(3, LEVELS), pt.Tucker(2, LEVELS)):
@@ -295,6 +301,7 @@ def test_the_evidence_of_components_is_their_bound():
     assert_close(found.log_normaliser - bound, joint.log_normaliser - same, factor=1e3)
 
 
+@pytest.mark.slow
 def test_components_alone_have_nearly_the_joint_means():
     where = observed("grid", "levels")
     ends = [

@@ -205,6 +205,7 @@ def run(where, likelihood=None, init=None, **options):
     return pt.SVI(**options).run(bound(likelihood), where, jax.random.key(0), init=init)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_ends_at_a_fixed_point_of_message_passing(layout):
     """Batches of 5 of 42 weighted observations: sweeps move the signal no further than a fraction of its sd."""
