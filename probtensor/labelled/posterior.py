@@ -299,7 +299,8 @@ class Posterior:
             ModelError: the model or its engine cannot absorb data: a Local term, `Nearest` with new levels, NUTS.
         """
         engine = self.engine if isinstance(self.engine, MessagePassing) else MessagePassing()
-        new = encode_for(self.likelihood if likelihood is None else likelihood, new_data, weights, errors)
+        likelihood = streaming.same_kind(self.likelihood, likelihood)
+        new = encode_for(likelihood, new_data, weights, errors)
         return self._with(*streaming.updated(self._fitted, new, likelihood, engine, forget))
 
     def factors(self, term: int | None = None, gauge: str = "canonical") -> xr.Dataset:

@@ -34,16 +34,20 @@ class Batch(NamedTuple):
     observations: Observations
 
 
+def same_kind(before: AbstractLikelihood, given: AbstractLikelihood | None) -> AbstractLikelihood:
+    """The likelihood of new data: as before, or given for what comes with them. Raises ModelError for another kind."""
+    if given is not None and type(given) is not type(before):
+        raise ModelError(f"update: the likelihood was {type(before).__name__}, and stays such")
+    return before if given is None else given
+
+
 def updated(
-    fitted: Fitted, new: Encoded, likelihood: AbstractLikelihood | None, engine: MessagePassing, forget: float | None
+    fitted: Fitted, new: Encoded, likelihood: AbstractLikelihood, engine: MessagePassing, forget: float | None
 ) -> tuple[Fitted, Fit]:
-    """A fit after new observations; likelihood: what comes with them, or None. See `Posterior.update`."""
+    """A fit after new observations, encoded for their likelihood. See `Posterior.update`."""
     share = 0.0 if forget is None else float(forget)
     if not 0 <= share < 1:
         raise ModelError(f"forget={forget!r}: expected a share from 0 to below 1")
-    likelihood = fitted.likelihood if likelihood is None else likelihood
-    if type(likelihood) is not type(fitted.likelihood):
-        raise ModelError(f"update: the likelihood was {type(fitted.likelihood).__name__}, and stays such")
     with jax.enable_x64(True):
         found = batch(fitted.encoded, new, fitted.modes, likelihood.transformed(new.values))
         refuse_outside(fitted.state.model, found.encoded, found.observations.domain, fitted.terms)

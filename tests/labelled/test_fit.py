@@ -128,7 +128,7 @@ def test_objective_never_falls_and_summary_says_what_happened():
     steps = np.diff(post.objective.to_numpy())
     assert steps.min() >= -1e-7 * abs(float(post.objective[-1]))
     text = post.summary()
-    for word in ("tas", "station", "noise sd", "nats", "compiling", "K"):
+    for word in ("tas", "station", "likelihood   Gaussian(), sd", "nats", "compiling", "K"):
         assert word in text
 
 
