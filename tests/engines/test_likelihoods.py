@@ -181,7 +181,7 @@ def exact_posterior(law, values, mean, cov, draws=100_000):
 
 
 @pytest.mark.skipif(DTYPE == np.float32, reason="a fixed point to five digits")
-@pytest.mark.parametrize("name", POINTS)
+@pytest.mark.parametrize("name", [n if n == "poisson" else pytest.param(n, marks=pytest.mark.slow) for n in POINTS])
 def test_cep_of_one_mode_is_expectation_propagation(name):
     """With a site for each entry; a level's average is close to it; both are close to the exact posterior."""
     likelihood, values, law = POINTS[name]
@@ -263,7 +263,7 @@ def test_the_objective_of_components_never_falls(learn):
             assert all((o == 0).all() for o in off[: len(off) - len(joint)])
 
 
-@pytest.mark.parametrize("R", [1, 3])
+@pytest.mark.parametrize("R", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_a_belief_by_components_is_that_of_its_sites(R):
     """Its own prior makes the same belief of them; for one function it is the joint one."""
     term = pt.CP(R, LEVELS).bind(AXES, SCALE)

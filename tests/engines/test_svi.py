@@ -58,7 +58,7 @@ def begun(where, model=None, warm=True, seed=0):
     return walk_from(state, where, OPTIMIZER, warm)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", ["grid", pytest.param("points", marks=pytest.mark.slow)])
 def test_a_batch_of_everything_is_a_sweep(layout):
     """Beliefs, noise and objective of two steps with all observations in random order and two sweeps."""
     where = observed(layout, *data())
@@ -74,7 +74,7 @@ def test_a_batch_of_everything_is_a_sweep(layout):
     assert np.isnan(np.asarray(trace.elbo[2:])).all()
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", ["grid", pytest.param("points", marks=pytest.mark.slow)])
 def test_batches_of_a_pass_add_up_to_the_data(layout):
     """Sites at the same beliefs and weights: those of the batches sum to all; their counts do, too."""
     where = observed(layout, *data())

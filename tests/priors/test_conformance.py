@@ -60,6 +60,9 @@ def marked(names):
 
 
 every_prior = marked(CASES)
+one_of_each_kind = pytest.mark.parametrize(
+    "name", [n if n in OF_A_KIND else pytest.param(n, marks=pytest.mark.slow) for n in CASES]
+)
 #: Walks and lines wander off, cycles never end, and levels that share a part have no far outside.
 forgetting = [
     n for n in CASES if not n.endswith(("cosine", "periodic", "walk", "linear", "learned", "fourier", "cyclic"))
@@ -156,7 +159,7 @@ def test_two_roads_agree_on_many_levels(kernel):
     assert_close(np.concatenate(markov.gradient), np.concatenate(dense.gradient))
 
 
-@every_prior
+@one_of_each_kind
 def test_order_of_levels_is_irrelevant(name):
     points, (eta, precision) = random_points(60, 6), random_sites(60, "part", 6)
     prior, shuffle = CASES[name].bind(6), np.random.default_rng(6).permutation(60)
@@ -244,7 +247,7 @@ def test_divergence_from_the_prior(name):
         assert result.kl >= -tolerance() * max(1.0, abs(float(result.log_normaliser)))
 
 
-@pytest.mark.parametrize("name", [n if n in OF_A_KIND else pytest.param(n, marks=pytest.mark.slow) for n in CASES])
+@one_of_each_kind
 def test_draws_have_the_joint_moments(name):
     """4000 draws, all means and covariances within 5 standard errors: one false alarm in 25,000 keys for each prior."""
     points, sites = random_points(7, 13), random_sites(7, "part", 13)

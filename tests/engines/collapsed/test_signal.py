@@ -33,7 +33,11 @@ def distribution(prior, points, rank=R):
     return mean, root @ root.T
 
 
-@pytest.mark.parametrize("name", CASES)
+#: One prior of each kind.
+FAST = ("markov-matern32", "dense-matern32", "nearest-joined", "categorical-learned", "basis", "cyclic", "constant")
+
+
+@pytest.mark.parametrize("name", [n if n in FAST else pytest.param(n, marks=pytest.mark.slow) for n in CASES])
 def test_colour_has_the_priors_distribution(name):
     case = CASES[name]
     points = on_curve(POINTS) if case.joined else POINTS
