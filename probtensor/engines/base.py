@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
-from typing import NamedTuple, Self
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from probtensor.engines.sweep import State
+from probtensor.errors import ModelError
 from probtensor.model import BoundModel
 from probtensor.observations.domain import Observations
 from probtensor.typing import Key
@@ -31,6 +32,19 @@ class Fit(NamedTuple):
     compile_seconds: float
     run_seconds: float
     restarts: tuple[float, ...] = ()
+
+
+def check_options(engine: AbstractEngine, checks: Mapping[str, bool]) -> None:
+    """Raises ModelError for the first option that fails its check; each is said in words that begin with its name."""
+    for text, good in checks.items():
+        if not good:
+            name = text.split()[0]
+            raise ModelError(f"{type(engine).__name__}({name}={getattr(engine, name)!r}): {text}")
+
+
+def is_whole(value: Any, least: int) -> bool:
+    """Whether an option is a whole number, and no truth value, that is not below another."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= least)
 
 
 class AbstractEngine(abc.ABC):

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from probtensor.compilation import one_blas_thread
-from probtensor.engines.base import AbstractEngine, Fit, Progress
+from probtensor.engines.base import AbstractEngine, Fit, Progress, check_options
 from probtensor.engines.collapsed import fit as collapsed
 from probtensor.engines.sweep import Rule, State, again, start, sweeps
 from probtensor.errors import ModelError
@@ -97,10 +97,7 @@ class MessagePassing(AbstractEngine):
             "draws must be at least 2": self.draws >= 2,
             "power must be above 0 and at most 1": self.power is None or 0 < self.power <= 1,
         }
-        for text, good in checks.items():
-            if not good:
-                name = text.split()[0]
-                raise ModelError(f"MessagePassing({name}={getattr(self, name)!r}): {text}")
+        check_options(self, checks)
 
     def resolved_for(self, model: BoundModel) -> MessagePassing:
         """The same engine with numbers that suit the model wherever its own are None."""

@@ -23,7 +23,7 @@ from probtensor.engines.message_passing import MessagePassing
 from probtensor.engines.sweep import Beliefs, State
 from probtensor.errors import ModelError
 from probtensor.model import BoundModel
-from probtensor.observations.domain import Domain, Observations
+from probtensor.observations.domain import Domain, Observations, joint_levels
 from probtensor.observations.groups import Groups
 from probtensor.observations.layout import Points
 from probtensor.observations.levels import find
@@ -91,7 +91,7 @@ def _with_old_joint_levels(state: State, axes: Mapping[str, Axis], observations:
             every = np.unique(np.concatenate([old, new]), axis=0)
             if len(old) == np.prod([len(c) for c in columns]):
                 parts = [np.unique(axes[part.name].points) for part in axes[name].parts]
-                every = np.stack([x.ravel() for x in np.meshgrid(*parts, indexing="ij")], axis=1)
+                every = joint_levels(parts, None)[0]
             place = domain.place(name)
             assert isinstance(place, int)
             index[:, place] = find(every, new).levels[index[:, place]]
@@ -111,14 +111,11 @@ def _padded(observations: Observations) -> Observations:
     """Sizes that close ones share: levels are repeated, and observations added that say nothing."""
     domain, layout = observations.domain, observations.domain.layout
     assert isinstance(layout, Points)
-    n = shared_size(len(layout.index))
     points = {name: jnp.asarray(padded(np.asarray(p), shared_size(len(p)))) for name, p in domain.points.items()}
-    where = Domain(Points(jnp.asarray(padded(np.asarray(layout.index), n))), points, domain.position)
-    extra = n - len(layout.index)
-    known = {name: jnp.pad(own, (0, extra), constant_values=1.0) for name, own in observations.known.items()}
-    return Observations(
-        where, jnp.pad(observations.values, (0, extra)), jnp.pad(observations.weights, (0, extra)), known
-    )
+    number = len(layout.index)
+    rows = np.pad(np.arange(number), (0, shared_size(number) - number), constant_values=-1)
+    larger = observations.at(rows)
+    return eqx.tree_at(lambda o: o.domain.points, larger, points)
 
 
 @compiled

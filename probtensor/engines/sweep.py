@@ -120,9 +120,11 @@ def with_likelihood(state: State, observations: Observations, most: Float[Array,
     """
     likelihood, dtype = state.model.likelihood, observations.values.dtype
     pseudo = None
-    if likelihood.by_entry(observations):
+    if likelihood.by_entry(observations) and fresh:
+        pseudo = likelihood.start(observations)
+    elif likelihood.by_entry(observations):
         found = moments(state.model.terms, state.beliefs, observations, by_entry=True)
-        pseudo = likelihood.start(observations) if fresh else likelihood.pseudo(observations, found)
+        pseudo = likelihood.pseudo(observations, found)
     if most is None:
         return state._replace(pseudo=pseudo, step=None, objective=None)
     return state._replace(pseudo=pseudo, step=Step(most, most), objective=jnp.asarray(-jnp.inf, dtype))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -78,12 +79,39 @@ def fit(
         >>> bool(abs(post.impute()["value"] - field).max() < 0.05)
         True
     """
+    return _checked_fit(
+        lambda encoded: None,
+        data,
+        model,
+        likelihood=likelihood,
+        weights=weights,
+        errors=errors,
+        engine=engine,
+        seed=seed,
+        progress=progress,
+    )
+
+
+def _checked_fit(
+    check: Callable[[Encoded], object],
+    data: Any,
+    model: Any,
+    *,
+    likelihood: AbstractLikelihood | None = None,
+    weights: Any = None,
+    errors: Any = None,
+    engine: AbstractEngine | None = None,
+    seed: int = 0,
+    progress: Progress | bool | None = None,
+) -> Posterior:
+    """See `fit`; check: of the encoded data, before anything is fitted."""
     likelihood = Gaussian() if likelihood is None else likelihood
     engine = MessagePassing() if engine is None else engine
     if not isinstance(engine, AbstractEngine):
         raise ModelError(f"engine={engine!r}: expected an engine such as pt.MessagePassing()")
     seed = arguments.whole("seed", seed, 0)
     encoded = encode_for(likelihood, data, weights, errors)
+    check(encoded)
     with jax.enable_x64(True):
         return _fit(encoded, model, likelihood, engine, seed, progress)
 
@@ -210,7 +238,6 @@ def impute(
         DataError: the data, ``where`` or ``quantiles`` cannot be used.
         ModelError: the model does not fit the data, they are a table, or ``samples`` is no number of draws.
     """
-    beside = [fit_arguments.get(name) for name in ("likelihood", "weights", "errors")]
-    filling.check(encode_for(beside[0] or Gaussian(), data, *beside[1:]), where, quantiles, samples)
-    post = fit(data, model, **fit_arguments)
+    asked = functools.partial(filling.check, where=where, quantiles=quantiles, samples=samples)
+    post = _checked_fit(asked, data, model, **fit_arguments)
     return post.impute(where=where, quantiles=quantiles, samples=samples)

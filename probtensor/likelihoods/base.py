@@ -55,10 +55,6 @@ class Pseudo(NamedTuple):
     precision: Float[Array, "..."]
 
 
-#: What is known of each entry beside its value, such as the trials of a proportion: name -> (...) array.
-Known = Mapping[str, Array]
-
-
 class Objection(NamedTuple):
     """Why values cannot come from a likelihood: where (a mask of the values), and the text of what is wrong."""
 

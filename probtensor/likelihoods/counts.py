@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -36,22 +37,6 @@ _HUGE = 1e15
 _DISPERSION, _LEAST, _MOST = 0.5, 1e-6, 1e3
 
 
-def _objections(values: Float[np.ndarray, "..."], known: Mapping[str, np.ndarray]) -> list[Objection]:
-    found = [
-        Objection(values < 0, "counts must be zero or above"),
-        Objection(np.isfinite(values) & (values != np.round(values)), "counts must be whole numbers"),
-    ]
-    if EXPOSURE in known:
-        exposure = known[EXPOSURE]
-        bad = np.isfinite(values) & ~(np.isfinite(exposure) & (exposure > 0))
-        found.append(Objection(bad, "the exposure of a count must be finite and above zero"))
-    return found
-
-
-def _log_rate(values: Float[np.ndarray, "..."], known: Mapping[str, np.ndarray]) -> Float[np.ndarray, "..."]:
-    return np.log((values + _HALF) / known.get(EXPOSURE, 1.0))
-
-
 def _exposure(observations: Observations) -> Float[Array, "..."]:
     return observations.known.get(EXPOSURE, jnp.ones((), observations.values.dtype))
 
@@ -60,15 +45,10 @@ def _rate(f: Float[Array, "..."]) -> Float[Array, "..."]:
     return jnp.exp(jnp.minimum(f, _LARGEST_LOG))
 
 
-class Poisson(AbstractLikelihood):
-    """Counts: y is Poisson with mean exposure * exp(f).
+class _AbstractCounts(AbstractLikelihood):
+    """Counts of a rate times an exposure."""
 
-    Args:
-        exposure: how long or how much was looked at, above zero: a number, a DataArray that broadcasts to the data, or
-            an array of their shape. Predictions away from the data's grid are of exposure 1.
-    """
-
-    exposure: Any = None
+    exposure: eqx.AbstractVar[Any]
 
     @property
     def additive(self) -> bool:
@@ -82,11 +62,30 @@ class Poisson(AbstractLikelihood):
 
     def objections(self, values: Float[np.ndarray, "..."], known: Mapping[str, np.ndarray]) -> list[Objection]:
         """Negative or fractional counts; exposures that are not above zero."""
-        return _objections(values, known)
+        found = [
+            Objection(values < 0, "counts must be zero or above"),
+            Objection(np.isfinite(values) & (values != np.round(values)), "counts must be whole numbers"),
+        ]
+        if EXPOSURE in known:
+            exposure = known[EXPOSURE]
+            bad = np.isfinite(values) & ~(np.isfinite(exposure) & (exposure > 0))
+            found.append(Objection(bad, "the exposure of a count must be finite and above zero"))
+        return found
 
     def latent(self, values: Float[np.ndarray, "..."], known: Mapping[str, np.ndarray]) -> Float[np.ndarray, "..."]:
         """Logarithm of count plus one half over exposure."""
-        return _log_rate(values, known)
+        return np.log((values + _HALF) / known.get(EXPOSURE, 1.0))
+
+
+class Poisson(_AbstractCounts):
+    """Counts: y is Poisson with mean exposure * exp(f).
+
+    Args:
+        exposure: how long or how much was looked at, above zero: a number, a DataArray that broadcasts to the data, or
+            an array of their shape. Predictions away from the data's grid are of exposure 1.
+    """
+
+    exposure: Any = None
 
     def bind(self, axes: Mapping[str, Axis], variance: float) -> BoundPoisson:
         """There is nothing to learn."""
@@ -153,7 +152,7 @@ class _GivenPoisson(NamedTuple):
         return Slopes(self.counts - rate, -rate)
 
 
-class NegativeBinomial(AbstractLikelihood):
+class NegativeBinomial(_AbstractCounts):
     """Counts that vary more than Poisson's: mean mu = exposure * exp(f), variance mu + dispersion * mu^2.
 
     Args:
@@ -163,24 +162,6 @@ class NegativeBinomial(AbstractLikelihood):
 
     exposure: Any = None
     dispersion: Declaration = None
-
-    @property
-    def additive(self) -> bool:
-        """No, their exponentials multiply."""
-        return False
-
-    @property
-    def known(self) -> dict[str, Any]:
-        """The exposure."""
-        return {} if self.exposure is None else {EXPOSURE: self.exposure}
-
-    def objections(self, values: Float[np.ndarray, "..."], known: Mapping[str, np.ndarray]) -> list[Objection]:
-        """Negative or fractional counts; exposures that are not above zero."""
-        return _objections(values, known)
-
-    def latent(self, values: Float[np.ndarray, "..."], known: Mapping[str, np.ndarray]) -> Float[np.ndarray, "..."]:
-        """Logarithm of count plus one half over exposure."""
-        return _log_rate(values, known)
 
     def bind(self, axes: Mapping[str, Axis], variance: float) -> BoundNegativeBinomial:
         """A number for the dispersion."""

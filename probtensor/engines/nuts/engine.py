@@ -13,7 +13,7 @@ import numpy as np
 
 from probtensor.compilation import compiled, one_blas_thread
 from probtensor.engines import drawn
-from probtensor.engines.base import AbstractEngine, Fit, Progress
+from probtensor.engines.base import AbstractEngine, Fit, Progress, check_options, is_whole
 from probtensor.engines.collapsed.signal import Signal
 from probtensor.engines.drawn import Draws
 from probtensor.engines.message_passing import MessagePassing
@@ -73,16 +73,13 @@ class NUTS(AbstractEngine):
     def __post_init__(self) -> None:
         """Raises ModelError for a value that an option does not have."""
         checks = {
-            "samples must be a whole number from 4": _is_whole(self.samples, 4),
-            "warmup must be a whole number from 1": _is_whole(self.warmup, 1),
-            "chains must be a whole number from 1": _is_whole(self.chains, 1),
+            "samples must be a whole number from 4": is_whole(self.samples, 4),
+            "warmup must be a whole number from 1": is_whole(self.warmup, 1),
+            "chains must be a whole number from 1": is_whole(self.chains, 1),
             "target_accept must be above 0 and below 1": 0 < self.target_accept < 1,
-            "max_tree_depth must be a whole number from 1": _is_whole(self.max_tree_depth, 1),
+            "max_tree_depth must be a whole number from 1": is_whole(self.max_tree_depth, 1),
         }
-        for text, good in checks.items():
-            if not good:
-                name = text.split()[0]
-                raise ModelError(f"NUTS({name}={getattr(self, name)!r}): {text}")
+        check_options(self, checks)
 
     def resolved_for(self, model: BoundModel) -> NUTS:
         """Itself. Raises ModelError for a model with a local term."""
@@ -239,7 +236,3 @@ def _means(drawn_numbers: Any, held: Any) -> Any:
         return eqx.tree_at(lambda p: p.raw, stacked, jnp.log(jnp.mean(jnp.exp(stacked.raw), axis=0)))
 
     return jax.tree.map(own, drawn_numbers, held, is_leaf=lambda node: node is None or is_parameter(node))
-
-
-def _is_whole(value: Any, least: int) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= least)

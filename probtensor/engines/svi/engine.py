@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 from probtensor.compilation import compiled, one_blas_thread
-from probtensor.engines.base import AbstractEngine, Fit, Progress
+from probtensor.engines.base import AbstractEngine, Fit, Progress, check_options, is_whole
 from probtensor.engines.collapsed import fit as collapsed
 from probtensor.engines.svi.schedule import Schedule
 from probtensor.engines.svi.steps import Walk, fresh_start, steps, walk_from
@@ -76,15 +76,12 @@ class SVI(AbstractEngine):
     def __post_init__(self) -> None:
         """Raises ModelError for a value that an option does not have."""
         checks = {
-            "batch_size must be a whole number of at least 1": _whole(self.batch_size),
-            "steps must be a whole number of at least 1": _whole(self.steps),
+            "batch_size must be a whole number of at least 1": self.batch_size is None or is_whole(self.batch_size, 1),
+            "steps must be a whole number of at least 1": self.steps is None or is_whole(self.steps, 1),
             "optimizer must be one of optax, such as optax.adam(1e-2)": _optimizes(self.optimizer),
             "tol must be at least zero": self.tol >= 0,
         }
-        for text, good in checks.items():
-            if not good:
-                name = text.split()[0]
-                raise ModelError(f"SVI({name}={getattr(self, name)!r}): {text}")
+        check_options(self, checks)
 
     def resolved_for(self, model: BoundModel) -> SVI:
         """The same engine with an optimiser; batches and steps depend on the data. Raises ModelError for `Local`."""
@@ -229,10 +226,6 @@ _DIVERGED = (
     "diverged: the objective is not finite any more after step {made}; the state of that step is kept. Perhaps the "
     "likelihood does not suit the data, or the optimizer's steps are too large"
 )
-
-
-def _whole(number: int | None) -> bool:
-    return number is None or (isinstance(number, int | np.integer) and not isinstance(number, bool) and number >= 1)
 
 
 def _optimizes(optimizer: object) -> bool:
