@@ -3,6 +3,7 @@
 from probtensor import datasets, interop, kernels, presets
 from probtensor.approximation.approximate import approximate
 from probtensor.approximation.tucker import FunctionalTucker
+from probtensor.engines.gibbs.engine import Gibbs
 from probtensor.engines.message_passing import MessagePassing
 from probtensor.engines.nuts.engine import NUTS
 from probtensor.engines.svi.engine import SVI
@@ -51,6 +52,7 @@ __all__ = [
     "FormatError",
     "FunctionalTucker",
     "Gaussian",
+    "Gibbs",
     "IntegratedRandomWalk",
     "Linear",
     "Local",

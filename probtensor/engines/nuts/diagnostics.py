@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from probtensor.errors import warn
-from probtensor.typing import Bool, Float
+from probtensor.observations.domain import Observations
+from probtensor.typing import Bool, Float, Int
 
 #: Above this the chains have not mixed.
 LARGEST_R_HAT = 1.05
@@ -44,6 +45,12 @@ class Diagnostics(NamedTuple):
         return text + (f", {self.deepest:.0%} at the largest tree depth" if self.deepest > 0 else "")
 
 
+def entries(observations: Observations) -> Int[np.ndarray, "K"]:
+    """Some of the observed entries, evenly spread: places in the flattened data."""
+    seen = np.flatnonzero(np.asarray(observations.weights).ravel() > 0)
+    return seen[np.unique(np.linspace(0, len(seen) - 1, ENTRIES).astype(int))] if len(seen) else seen
+
+
 def diagnose(
     followed: Float[np.ndarray, "C S K"], diverging: Bool[np.ndarray, "C S"], cut: Bool[np.ndarray, "C S"]
 ) -> Diagnostics:
@@ -62,15 +69,15 @@ def diagnose(
     return Diagnostics(r_hat, float(np.clip(effective, 0.0, draws)), draws, int(diverging.sum()), float(cut.mean()))
 
 
-def warn_of(found: Diagnostics) -> None:
-    """Warns of chains that have not mixed, and of divergent transitions."""
+def warn_of(engine: str, found: Diagnostics) -> None:
+    """Warns in an engine's name of chains that have not mixed, and of divergent transitions."""
     if found.r_hat > LARGEST_R_HAT:
         warn(
-            f"NUTS: the chains have not mixed: r-hat is {found.r_hat:.3f}, above {LARGEST_R_HAT}. Take more warmup and "
-            "samples, hold hyper-parameters that the data do not tell with pt.fixed, or lower the rank"
+            f"{engine}: the chains have not mixed: r-hat is {found.r_hat:.3f}, above {LARGEST_R_HAT}. Take more warmup "
+            "and samples, hold hyper-parameters that the data do not tell with pt.fixed, or lower the rank"
         )
     if found.divergent:
         warn(
-            f"NUTS: {found.divergent} of {found.draws} transitions diverged, so parts of the posterior may be left "
+            f"{engine}: {found.divergent} of {found.draws} transitions diverged, so parts of the posterior may be left "
             "out. Raise target_accept towards 1 and warmup, or hold variances with pt.fixed"
         )

@@ -83,7 +83,7 @@ class NUTS(AbstractEngine):
 
     def resolved_for(self, model: BoundModel) -> NUTS:
         """Itself. Raises ModelError for a model with a local term."""
-        refuse_local(model)
+        refuse_local("NUTS", model)
         return self
 
     def run(
@@ -147,12 +147,11 @@ class NUTS(AbstractEngine):
             np.stack([getattr(chain, name) for chain in chains]) for name in ("energy", "diverging", "steps")
         )
         places = jax.tree.map(lambda *each: np.concatenate(each), *[chain.places for chain in chains])
-        seen = np.flatnonzero(np.asarray(whole.observations.weights).ravel() > 0)
-        rows = seen[np.unique(np.linspace(0, len(seen) - 1, diagnostics.ENTRIES).astype(int))] if len(seen) else seen
+        rows = diagnostics.entries(whole.observations)
         draws, likelihoods, signal = _meaning(whole, places, jnp.asarray(rows))
         followed = np.concatenate([np.asarray(signal).reshape(*energy.shape, -1), energy[..., None]], axis=-1)
         found = diagnostics.diagnose(followed, diverging, steps >= 2**self.max_tree_depth - 1)
-        diagnostics.warn_of(found)
+        diagnostics.warn_of("NUTS", found)
         for_reading = aligned(whole.model.terms, draws, int(np.argmin(energy.ravel())))
         terms = eqx.combine(_means(for_reading.learned, whole.model.terms), whole.model.terms)
         likelihood = eqx.combine(_means(likelihoods, whole.model.likelihood), whole.model.likelihood)

@@ -138,7 +138,7 @@ def joint(model: BoundModel, observations: Observations) -> Joint:
     Raises:
         ModelError: the model has a local term, or a prior distribution of a hyper-parameter allows negative values.
     """
-    refuse_local(model)
+    refuse_local("NUTS", model)
     for path, node in jax.tree_util.tree_leaves_with_path(model, is_leaf=is_parameter):
         if is_parameter(node) and node.learned:
             check_positive(_name(path), node)
@@ -150,12 +150,12 @@ def joint(model: BoundModel, observations: Observations) -> Joint:
     return Joint(model, observations, shapes, _colourings(model.terms))
 
 
-def refuse_local(model: BoundModel) -> None:
-    """Raises ModelError for a model with a local term."""
+def refuse_local(engine: str, model: BoundModel) -> None:
+    """Raises ModelError in an engine's name for a model with a local term."""
     if any(isinstance(term, BoundLocal) for term in model.terms):
         raise ModelError(
-            "NUTS does not sample models with a Local term, which is one with the noise; use pt.MessagePassing(), or "
-            "leave the Local term out"
+            f"{engine} does not sample models with a Local term, which is one with the noise; use "
+            "pt.MessagePassing(), or leave the Local term out"
         )
 
 

@@ -194,12 +194,12 @@ def test_chains_that_differ_are_warned_of():
     good = diagnostics.diagnose(followed, no, no)
     assert good.converged
     assert good.effective > 150
-    diagnostics.warn_of(good)
+    diagnostics.warn_of("NUTS", good)
     apart = diagnostics.diagnose(followed + np.array([0.0, 2.0])[:, None, None], no, no)
     with pytest.warns(pt.ProbtensorWarning, match="r-hat is"):
-        diagnostics.warn_of(apart)
+        diagnostics.warn_of("NUTS", apart)
     with pytest.warns(pt.ProbtensorWarning, match="1 of 400 transitions diverged"):
-        diagnostics.warn_of(diagnostics.diagnose(followed, one, no))
+        diagnostics.warn_of("NUTS", diagnostics.diagnose(followed, one, no))
     stuck = diagnostics.diagnose(np.broadcast_to(np.array([0.0, 1.0])[:, None, None], (2, 50, 1)), no[:, :50], no)
     assert not stuck.converged
 
