@@ -13,10 +13,13 @@ import numpy as np
 from probtensor.compilation import compiled
 from probtensor.engines.placing import placed
 from probtensor.engines.sweep import Beliefs
+from probtensor.errors import ModelError
+from probtensor.model import BoundModel
 from probtensor.observations.domain import Domain
 from probtensor.observations.levels import Found
 from probtensor.priors.base import Sites
 from probtensor.terms.base import AbstractBoundTerm, Block
+from probtensor.terms.local import BoundLocal
 from probtensor.typing import Array, Float, Key
 
 Terms = tuple[AbstractBoundTerm, ...]
@@ -27,6 +30,15 @@ Values = tuple[tuple[Float[Array, "T R"], ...], ...]
 _PINNED = 1e8
 #: Numbers that a program gives at once, about.
 _AT_ONCE = 1_000_000
+
+
+def refuse_local(engine: str, model: BoundModel) -> None:
+    """Raises ModelError in an engine's name for a model with a local term."""
+    if any(isinstance(term, BoundLocal) for term in model.terms):
+        raise ModelError(
+            f"{engine} does not sample models with a Local term, which is one with the noise; use "
+            "pt.MessagePassing(), or leave the Local term out"
+        )
 
 
 class Draws(NamedTuple):

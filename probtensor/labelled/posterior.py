@@ -82,7 +82,8 @@ class Posterior:
 
         Under ``rule="cep"`` it may fall, and only serves to choose among restarts.
 
-        With a local term and under `NUTS`: log density of the data and of what was drawn, which goes up and down.
+        With a local term and under `NUTS`: log density of the data and of what was drawn; under `Gibbs`: of the data;
+        it goes up and down.
         """
         values = self._result.objective
         bound = self._result.state.local is None and self._result.state.draws is None

@@ -21,8 +21,8 @@ def residuals(state: State, encoded: Encoded, observations: Observations) -> xr.
     """See `Posterior.residuals`; on the core's order of modes and levels."""
     if state.local is not None or state.draws is not None:
         raise ModelError(
-            "residuals: draws, under a Local term or of NUTS, have no leave-one-out form; hold observations out and "
-            "score them"
+            "residuals: draws, under a Local term or of a sampler, have no leave-one-out form; hold "
+            "observations out and score them"
         )
     grid, out = training_places(encoded, observations.domain), xr.Dataset()
     with jax.enable_x64(True):

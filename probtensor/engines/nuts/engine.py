@@ -12,14 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from probtensor.compilation import compiled, one_blas_thread
-from probtensor.engines import drawn
+from probtensor.engines import diagnostics, drawn
+from probtensor.engines.alignment import aligned
 from probtensor.engines.base import AbstractEngine, Fit, Progress, check_options, is_whole
 from probtensor.engines.collapsed.signal import Signal
-from probtensor.engines.drawn import Draws
+from probtensor.engines.drawn import Draws, refuse_local
 from probtensor.engines.message_passing import MessagePassing
-from probtensor.engines.nuts import diagnostics
-from probtensor.engines.nuts.alignment import aligned
-from probtensor.engines.nuts.joint import Joint, Sites, drawn_mask, joint, refuse_local, white_name
+from probtensor.engines.nuts.joint import Joint, Sites, drawn_mask, joint, white_name
 from probtensor.engines.sweep import State
 from probtensor.errors import ModelError
 from probtensor.hyperparameters import is_parameter, learned_mask

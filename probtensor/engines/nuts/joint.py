@@ -11,14 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from probtensor.compilation import compiled
-from probtensor.engines.drawn import Terms, Values, total
+from probtensor.engines.drawn import Terms, Values, refuse_local, total
 from probtensor.errors import ModelError
 from probtensor.hyperparameters import WEAK_LOG_SD, Parameter, is_parameter, learned_mask
 from probtensor.model import BoundModel
 from probtensor.observations.domain import Observations
 from probtensor.priors.base import AbstractModePrior
 from probtensor.priors.categorical import Categorical
-from probtensor.terms.local import BoundLocal
 from probtensor.typing import Array, Float
 
 #: Spread of the prior of an offset's common mean around that of the data, in standard deviations of its levels.
@@ -148,15 +147,6 @@ def joint(model: BoundModel, observations: Observations) -> Joint:
         for t, own in zip(model.terms, ranks, strict=True)
     )
     return Joint(model, observations, shapes, _colourings(model.terms))
-
-
-def refuse_local(engine: str, model: BoundModel) -> None:
-    """Raises ModelError in an engine's name for a model with a local term."""
-    if any(isinstance(term, BoundLocal) for term in model.terms):
-        raise ModelError(
-            f"{engine} does not sample models with a Local term, which is one with the noise; use "
-            "pt.MessagePassing(), or leave the Local term out"
-        )
 
 
 def _ranks(model: BoundModel, observations: Observations) -> list[list[int]]:

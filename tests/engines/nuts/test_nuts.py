@@ -11,7 +11,7 @@ from scipy import stats
 
 import probtensor as pt
 from probtensor.compilation import compiled
-from probtensor.engines.nuts import diagnostics
+from probtensor.engines import diagnostics
 from tests.engines.nuts.problems import joint_of, matern32
 
 NOISE, LENGTHSCALE = 0.3, 0.4

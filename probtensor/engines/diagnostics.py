@@ -25,24 +25,26 @@ class Diagnostics(NamedTuple):
         draws: their number, all chains together.
         divergent: transitions that diverged, warm-up left out.
         deepest: share of the transitions that were cut at the tree's depth.
+
+    The last two are of Hamiltonian steps; None: the sampler takes none.
     """
 
     r_hat: float
     effective: float
     draws: int
-    divergent: int
-    deepest: float
+    divergent: int | None = None
+    deepest: float | None = None
 
     @property
     def converged(self) -> bool:
         """Whether nothing speaks against the draws."""
-        return self.r_hat <= LARGEST_R_HAT and self.divergent == 0
+        return self.r_hat <= LARGEST_R_HAT and not self.divergent
 
     def __str__(self) -> str:
         """In words."""
         text = f"r-hat {self.r_hat:.3f}, at least {self.effective:.0f} effective draws of {self.draws}"
-        text += f", {self.divergent} divergent"
-        return text + (f", {self.deepest:.0%} at the largest tree depth" if self.deepest > 0 else "")
+        text += "" if self.divergent is None else f", {self.divergent} divergent"
+        return text + (f", {self.deepest:.0%} at the largest tree depth" if self.deepest else "")
 
 
 def entries(observations: Observations) -> Int[np.ndarray, "K"]:
@@ -52,21 +54,29 @@ def entries(observations: Observations) -> Int[np.ndarray, "K"]:
 
 
 def diagnose(
-    followed: Float[np.ndarray, "C S K"], diverging: Bool[np.ndarray, "C S"], cut: Bool[np.ndarray, "C S"]
+    followed: Float[np.ndarray, "C S K"],
+    diverging: Bool[np.ndarray, "C S"] | None = None,
+    cut: Bool[np.ndarray, "C S"] | None = None,
 ) -> Diagnostics:
     """Of C chains of S draws of K numbers; cut: at the tree's depth."""
     from numpyro.diagnostics import effective_sample_size, split_gelman_rubin
 
     # A number that never changes, such as the log density of no observation, says nothing.
     followed = followed[..., np.ptp(followed, axis=(0, 1)) > 0]
-    draws = int(diverging.size)
+    draws = followed.shape[0] * followed.shape[1]
     r_hat, effective = 1.0, float(draws)
     if followed.shape[-1]:
         with np.errstate(divide="ignore", invalid="ignore"):
             r_hat = float(np.max(np.nan_to_num(split_gelman_rubin(followed), nan=np.inf)))
             effective = float(np.min(np.nan_to_num(effective_sample_size(followed), nan=0.0)))
     # Of very short or anticorrelated chains the estimate can be any number.
-    return Diagnostics(r_hat, float(np.clip(effective, 0.0, draws)), draws, int(diverging.sum()), float(cut.mean()))
+    return Diagnostics(
+        r_hat,
+        float(np.clip(effective, 0.0, draws)),
+        draws,
+        None if diverging is None else int(diverging.sum()),
+        None if cut is None else float(cut.mean()),
+    )
 
 
 def warn_of(engine: str, found: Diagnostics) -> None:

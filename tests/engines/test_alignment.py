@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import probtensor as pt
+from probtensor.engines.alignment import aligned, match
 from probtensor.engines.drawn import Draws, signals
-from probtensor.engines.nuts.alignment import aligned, match
 from probtensor.hyperparameters import is_parameter
 from tests.engines.nuts.problems import handed
 from tests.labelled.fields import field
