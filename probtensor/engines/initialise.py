@@ -19,6 +19,7 @@ import numpy as np
 from probtensor.compilation import compiled
 from probtensor.hyperparameters import component, is_parameter
 from probtensor.observations.domain import Observations
+from probtensor.observations.marginal_means import NORMAL_MEDIAN
 from probtensor.priors.base import AbstractModePrior, Belief
 from probtensor.terms.base import Block
 from probtensor.terms.cp import BoundCP
@@ -28,7 +29,6 @@ from probtensor.typing import Array, Float, Key
 #: Residuals count up to this many robust standard deviations.
 _CLIP = 2.5
 #: Turns a median of absolute residuals into a standard deviation, for normal ones.
-_MEDIAN_OF_NORMAL = 0.6744897501960817
 #: The bulk of the residuals counts as zero below this share of the noise.
 _EXACT = 1e-3
 #: Rounds over all modes.
@@ -51,7 +51,7 @@ class Component(NamedTuple):
 
 def robust_sd(values: np.ndarray) -> float:
     """Standard deviation around zero of the bulk of some values."""
-    return float(np.median(np.abs(values))) / _MEDIAN_OF_NORMAL
+    return float(np.median(np.abs(values))) / NORMAL_MEDIAN
 
 
 def components(

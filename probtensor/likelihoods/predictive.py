@@ -70,10 +70,10 @@ class AbstractPredictive(abc.ABC):
         """One observation for each draw of the signal."""
 
 
-class Normal(AbstractPredictive):
-    """Normal noise around a normal signal.
+class AbstractNoisy(AbstractPredictive):
+    """Of observations that are some function of a normal signal plus normal noise.
 
-    noise: (...) variances of new observations around the signal.
+    mean, variance: (...) of the signal; noise: (...) variances of the noise of new observations.
     """
 
     def __init__(
@@ -87,6 +87,17 @@ class Normal(AbstractPredictive):
         return self._mean, self._variance
 
     @property
+    def _total(self) -> Float[np.ndarray, "..."]:
+        return self._variance + self.noise
+
+    def _noisy(self, signal: Float[np.ndarray, "n ..."], random: np.random.Generator) -> Float[np.ndarray, "n ..."]:
+        return signal + np.sqrt(self.noise) * random.standard_normal(signal.shape)
+
+
+class Normal(AbstractNoisy):
+    """The sum of both itself."""
+
+    @property
     def mean(self) -> Float[np.ndarray, "..."]:
         """The signal's."""
         return self._mean
@@ -94,7 +105,7 @@ class Normal(AbstractPredictive):
     @property
     def sd(self) -> Float[np.ndarray, "..."]:
         """Of signal and noise."""
-        return np.sqrt(self._variance + self.noise)
+        return np.sqrt(self._total)
 
     @property
     def signal_sd(self) -> Float[np.ndarray, "..."]:
@@ -120,7 +131,7 @@ class Normal(AbstractPredictive):
 
     def draw(self, signal: Float[np.ndarray, "n ..."], random: np.random.Generator) -> Float[np.ndarray, "n ..."]:
         """Signal and noise."""
-        return signal + np.sqrt(self.noise) * random.standard_normal(signal.shape)
+        return self._noisy(signal, random)
 
 
 def in_parts(function: Callable[..., np.ndarray], nodes: int, *arrays: Float[np.ndarray, "..."]) -> np.ndarray:

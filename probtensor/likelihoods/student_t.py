@@ -28,6 +28,7 @@ from probtensor.likelihoods.climbing import climb
 from probtensor.likelihoods.gaussian import FLOOR, scale_of_noise
 from probtensor.likelihoods.predictive import AbstractPredictive, real_quantile
 from probtensor.observations.domain import Domain, Observations
+from probtensor.observations.marginal_means import NORMAL_MEDIAN
 from probtensor.typing import Array, Float
 
 #: Where learning starts: noise scale in units of the data's bulk, and degrees of freedom.
@@ -36,7 +37,6 @@ _START, _DF = 0.3, 4.0
 _LEAST_DF, _MOST_DF = 2.1, 200.0
 #: Values further than so many robust standard deviations from the median count as outliers while defaults are chosen.
 _FAR = 4.0
-_MEDIAN_OF_NORMAL = 0.6744897501960817
 #: Quantiles of many entries are interpolated between so many ratios of variances, which are not below this.
 _RATIOS, _LEAST_RATIO = 512, 1e-12
 #: The scale mixture of a predictive distribution has so many parts, which leave out this much at either end.
@@ -85,7 +85,7 @@ class StudentT(AbstractLikelihood):
     def latent(self, values: Float[np.ndarray, "..."], known: Mapping[str, np.ndarray]) -> Float[np.ndarray, "..."]:
         """The values, outliers drawn in."""
         centre = np.nanmedian(values)
-        sd = np.nanmedian(np.abs(values - centre)) / _MEDIAN_OF_NORMAL
+        sd = np.nanmedian(np.abs(values - centre)) / NORMAL_MEDIAN
         return np.clip(values, centre - _FAR * sd, centre + _FAR * sd) if sd > 0 else values
 
     def bind(self, axes: Mapping[str, Axis], variance: float) -> BoundStudentT:
@@ -113,7 +113,7 @@ class BoundStudentT(AbstractBoundLikelihood):
         """The observations, with outliers believed less."""
         seen = observations.weights > 0
         centre = jnp.nanmedian(jnp.where(seen, observations.values, jnp.nan))
-        spread = jnp.nanmedian(jnp.abs(jnp.where(seen, observations.values - centre, jnp.nan))) / _MEDIAN_OF_NORMAL
+        spread = jnp.nanmedian(jnp.abs(jnp.where(seen, observations.values - centre, jnp.nan))) / NORMAL_MEDIAN
         wide = eqx.tree_at(lambda t: t.scale.raw, self, jnp.log(jnp.maximum(spread, self.scale.value[0]))[None])
         precision = wide._weight((observations.values - centre) ** 2) / self.scale.value[0] ** 2
         return Pseudo(observations.values, precision)

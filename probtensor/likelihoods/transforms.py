@@ -8,32 +8,22 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from probtensor.likelihoods.predictive import AbstractPredictive, real_quantile
+from probtensor.likelihoods.predictive import AbstractNoisy, AbstractPredictive, real_quantile
 from probtensor.typing import Float
 
 
-class LogNormal(AbstractPredictive):
-    """exp(f + e) with a normal signal f and normal noise e; arguments as `predictive.Normal`."""
-
-    def __init__(
-        self, mean: Float[np.ndarray, "..."], variance: Float[np.ndarray, "..."], noise: Float[np.ndarray, "..."]
-    ) -> None:
-        self._mean, self._variance, self._noise = mean, variance, noise
-
-    @property
-    def signal(self) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]:
-        """As given."""
-        return self._mean, self._variance
+class LogNormal(AbstractNoisy):
+    """exp(f + e) with a normal signal f and normal noise e; arguments as `AbstractNoisy`."""
 
     @property
     def mean(self) -> Float[np.ndarray, "..."]:
         """exp(m + s^2 / 2), the variances of signal and noise included."""
-        return np.exp(self._mean + 0.5 * (self._variance + self._noise))
+        return np.exp(self._mean + 0.5 * self._total)
 
     @property
     def sd(self) -> Float[np.ndarray, "..."]:
         """Of the log-normal distribution."""
-        return self.mean * np.sqrt(np.expm1(self._variance + self._noise))
+        return self.mean * np.sqrt(np.expm1(self._total))
 
     @property
     def signal_sd(self) -> Float[np.ndarray, "..."]:
@@ -42,47 +32,33 @@ class LogNormal(AbstractPredictive):
 
     def quantile(self, level: float) -> Float[np.ndarray, "..."]:
         """The exponential of the normal one."""
-        return np.exp(self._mean + ndtri(level) * np.sqrt(self._variance + self._noise))
+        return np.exp(self._mean + ndtri(level) * np.sqrt(self._total))
 
     def log_density(self, values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
         """Minus infinity for values that are not above zero."""
-        log, total = np.log(np.where(values > 0, values, 1.0)), self._variance + self._noise
+        log, total = np.log(np.where(values > 0, values, 1.0)), self._total
         own = -0.5 * (log - self._mean) ** 2 / total - 0.5 * np.log(2 * np.pi * total) - log
         return np.where(values > 0, own, -np.inf)
 
     def distribution(self, values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
         """Of the logarithm."""
         log = np.log(np.where(values > 0, values, 1.0))
-        return np.where(values > 0, ndtr((log - self._mean) / np.sqrt(self._variance + self._noise)), 0.0)
+        return np.where(values > 0, ndtr((log - self._mean) / np.sqrt(self._total)), 0.0)
 
     def expected(self, signal: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n ..."]:
         """exp(f + noise variance / 2)."""
-        return np.exp(signal + 0.5 * self._noise)
+        return np.exp(signal + 0.5 * self.noise)
 
     def draw(self, signal: Float[np.ndarray, "n ..."], random: np.random.Generator) -> Float[np.ndarray, "n ..."]:
         """The exponential of signal and noise."""
-        return np.exp(signal + np.sqrt(self._noise) * random.standard_normal(signal.shape))
+        return np.exp(self._noisy(signal, random))
 
 
-class SquaredNormal(AbstractPredictive):
+class SquaredNormal(AbstractNoisy):
     """(f + e)^2 with a normal signal f and normal noise e: a scaled noncentral chi-square of one degree of freedom.
 
-    Arguments as `predictive.Normal`.
+    Arguments as `AbstractNoisy`.
     """
-
-    def __init__(
-        self, mean: Float[np.ndarray, "..."], variance: Float[np.ndarray, "..."], noise: Float[np.ndarray, "..."]
-    ) -> None:
-        self._mean, self._variance, self._noise = mean, variance, noise
-
-    @property
-    def signal(self) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]:
-        """As given."""
-        return self._mean, self._variance
-
-    @property
-    def _total(self) -> Float[np.ndarray, "..."]:
-        return self._variance + self._noise
 
     @property
     def mean(self) -> Float[np.ndarray, "..."]:
@@ -118,11 +94,11 @@ class SquaredNormal(AbstractPredictive):
 
     def expected(self, signal: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n ..."]:
         """f^2 + noise variance."""
-        return signal**2 + self._noise
+        return signal**2 + self.noise
 
     def draw(self, signal: Float[np.ndarray, "n ..."], random: np.random.Generator) -> Float[np.ndarray, "n ..."]:
         """The square of signal and noise."""
-        return (signal + np.sqrt(self._noise) * random.standard_normal(signal.shape)) ** 2
+        return self._noisy(signal, random) ** 2
 
 
 class Transform(NamedTuple):

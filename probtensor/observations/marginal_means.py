@@ -12,8 +12,8 @@ from probtensor.typing import Float
 
 #: Values are drawn in to this many robust standard deviations from the median before levels are averaged.
 _CLIP = 5.0
-#: Square of the normal distribution's median absolute value: turns a median into a variance.
-NORMAL_MEDIAN_SQUARE = 0.6744897501960817**2
+#: The standard normal distribution's median absolute value: turns a median into a standard deviation.
+NORMAL_MEDIAN = 0.6744897501960817
 
 
 class Means(NamedTuple):
@@ -92,7 +92,7 @@ def _means(domain: Domain, values: np.ndarray, weights: np.ndarray) -> dict[str,
 
 def _clipped(values: np.ndarray, seen: np.ndarray) -> np.ndarray:
     middle = np.median(values[seen])
-    spread = np.median(np.abs(values[seen] - middle)) / np.sqrt(NORMAL_MEDIAN_SQUARE)
+    spread = np.median(np.abs(values[seen] - middle)) / NORMAL_MEDIAN
     return values if spread == 0 else np.clip(values, middle - _CLIP * spread, middle + _CLIP * spread)
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from probtensor.observations.domain import Observations
-from probtensor.observations.marginal_means import NORMAL_MEDIAN_SQUARE, marginal_means
+from probtensor.observations.marginal_means import NORMAL_MEDIAN, marginal_means
 from probtensor.typing import Float
 
 #: A mode with fewer observed levels says nothing of its lengthscale.
@@ -106,7 +106,7 @@ def _variogram(points: np.ndarray, values: np.ndarray, weights: np.ndarray) -> t
         inside = bins == k
         if np.count_nonzero(inside) >= 4:
             distance.append(np.average(far[inside], weights=weight[inside]))
-            height.append(_weighted_median(difference[inside], weight[inside]) ** 2 / (2 * NORMAL_MEDIAN_SQUARE))
+            height.append(_weighted_median(difference[inside], weight[inside]) ** 2 / (2 * NORMAL_MEDIAN**2))
     return np.array(distance), np.array(height)
 
 
