@@ -42,7 +42,8 @@ def _exposure(observations: Observations) -> Float[Array, "..."]:
 
 
 def _rate(f: Float[Array, "..."]) -> Float[Array, "..."]:
-    return jnp.exp(jnp.minimum(f, _LARGEST_LOG))
+    """exp(f), and beyond what can be multiplied still growing, so that no density grows where a count is impossible."""
+    return jnp.exp(jnp.minimum(f, _LARGEST_LOG)) * (1 + jnp.maximum(f - _LARGEST_LOG, 0.0))
 
 
 class _AbstractCounts(AbstractLikelihood):

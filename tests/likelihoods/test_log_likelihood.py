@@ -80,3 +80,13 @@ def test_parameters_come_back_to_their_limits():
     assert float(bound.limited().df.value[0]) == pytest.approx(4.0)
     assert float(pt.Gaussian(sd=1e-9).bind({}, 1.0).limited().sd.value[0]) == pytest.approx(1e-4)
     assert float(pt.NegativeBinomial(dispersion=1e9).bind({}, 1.0).limited().dispersion.value[0]) == pytest.approx(1e3)
+
+
+@pytest.mark.parametrize("declared", [pt.Poisson(), pt.NegativeBinomial()], ids=str)
+def test_rates_beyond_all_counts_are_never_likelier(declared):
+    """Where the exponential itself is limited: a sampler must not run away there."""
+    bound = declared.bind({}, 1.0)
+    given = observations(domain({"a": np.arange(1.0)}, {}), np.array([1300.0]), np.ones(1), {})
+    logs = [float(bound.log_likelihood(given, jnp.asarray([f]))) for f in (20.0, 79.0, 80.5, 200.0, 1e4, 1e8)]
+    assert np.isfinite(logs).all()
+    assert (np.diff(logs) < 0).all()

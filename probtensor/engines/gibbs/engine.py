@@ -16,16 +16,17 @@ from probtensor.engines import diagnostics, drawn
 from probtensor.engines.alignment import aligned
 from probtensor.engines.base import AbstractEngine, Fit, Progress, check_options, is_whole
 from probtensor.engines.drawn import Draws, Values, refuse_local
-from probtensor.engines.gibbs.turn import Place, Target, turn
+from probtensor.engines.gibbs.turn import Place, Target, means, turn
 from probtensor.engines.message_passing import MessagePassing
-from probtensor.engines.sweep import State, start
-from probtensor.likelihoods.base import Moments
+from probtensor.engines.sweep import State
 from probtensor.model import BoundModel
 from probtensor.observations.domain import Observations
 from probtensor.typing import Array, Float, Int, Key
 
-#: Rounds of warm-up; after each, proposals follow the moments of the signal in its second half.
+#: Rounds of warm-up; after each, proposals are tangent at the mean of the signal in its second half.
 _ROUNDS = 3
+#: Sweeps of message passing before another chain starts, at most.
+_SWEEPS = 40
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,13 +93,15 @@ class Gibbs(AbstractEngine):
         first, *keys = jax.random.split(key, 1 + 2 * self.chains)
         fit = passing.run(model, observations, first, progress, init)
         rows = diagnostics.entries(observations)
+        short = dataclasses.replace(passing, restarts=1, max_sweeps=min(passing.max_sweeps or _SWEEPS, _SWEEPS))
         chains, laps = [], []
         with one_blas_thread():
             for number in range(self.chains):
                 begun = time.perf_counter()
                 one, two = keys[2 * number : 2 * number + 2]
-                state = fit.state if number == 0 else _elsewhere(passing, fit.state, observations, one)
-                chains.append(self._chain(Target.of(state, observations), _means(state), two, rows))
+                at = fit.state if number == 0 else short.run(fit.state.model, observations, one).state
+                target = Target.of(fit.state._replace(beliefs=at.beliefs), observations)
+                chains.append(self._chain(target, means(at), two, rows))
                 laps.append(time.perf_counter() - begun)
                 if progress is not None:
                     progress(number + 1, self.chains, float(chains[-1].density[-1]))
@@ -115,8 +118,8 @@ class Gibbs(AbstractEngine):
         turns = -(-self.warmup // _ROUNDS)
         number = min(turns, self.samples)
         for one in keys:
-            values, moments, _ = _draws(target, values, one, rows, self.samples, *_traced(number, -(-turns // number)))
-            target = target.following(moments)
+            values, mean, _ = _draws(target, values, one, rows, self.samples, *_traced(number, -(-turns // number)))
+            target = target.near(mean)
         chain = _draws(target, values, last, rows, self.samples, *_traced(self.samples, self.thin))[2]
         return jax.tree.map(np.asarray, chain)
 
@@ -147,20 +150,6 @@ class _Chain(NamedTuple):
     followed: Float[Array, "S K"]
 
 
-def _means(state: State) -> Values:
-    return tuple(tuple(b.mean for b in part) for part in state.beliefs)
-
-
-def _elsewhere(passing: MessagePassing, state: State, observations: Observations, key: Key) -> State:
-    """Another fit at the hyper-parameters of a state, from a random start."""
-    first, second = jax.random.split(key)
-    rule = dataclasses.replace(state.rule, held=True)
-    most = None if state.step is None else state.step.most
-    begun = start(state.model, state.power, observations, first, rule, most)
-    short = dataclasses.replace(passing, restarts=1)
-    return short.run(state.model, observations, second, init=begun).state
-
-
 def _traced(*numbers: int) -> tuple[Int[Array, ""], ...]:
     """Numbers of which each has the same program."""
     return tuple(jnp.asarray(number) for number in numbers)
@@ -175,7 +164,7 @@ def _draws(
     room: int,
     number: Int[Array, ""],
     thin: Int[Array, ""],
-) -> tuple[Values, Moments, _Chain]:
+) -> tuple[Values, Array, _Chain]:
     """A program for warm-up and for draws.
 
     Args:
@@ -188,25 +177,22 @@ def _draws(
         thin: turns from one to the next.
 
     Returns:
-        The last draw; moments of the signal over the second half; and the draws.
+        The last draw; the mean of the signal over the second half; and the draws.
     """
 
-    def body(i: Array, carry: tuple[Place, Array, Array, _Chain]) -> tuple[Place, Array, Array, _Chain]:
-        place, mean, squares, known = carry
+    def body(i: Array, carry: tuple[Place, Array, _Chain]) -> tuple[Place, Array, _Chain]:
+        place, mean, known = carry
         keys = jax.random.split(jax.random.fold_in(key, i))
         place = jax.lax.fori_loop(0, thin, lambda n, at: turn(target, at, jax.random.fold_in(keys[0], n)), place)
         signal = target.signal(place.values)
         count = jnp.maximum(i - number // 2 + 1, 0)
-        before = jnp.where(count > 0, signal - mean, 0.0)
-        mean = mean + before / jnp.maximum(count, 1)
-        squares = squares + before * (signal - mean)
+        mean = mean + jnp.where(count > 0, signal - mean, 0.0) / jnp.maximum(count, 1)
         found = _Chain(place.values, target.log_likelihood(signal), signal.ravel()[rows])
-        return place, mean, squares, jax.tree.map(lambda whole, new: whole.at[i].set(new), known, found)
+        return place, mean, jax.tree.map(lambda whole, new: whole.at[i].set(new), known, found)
 
     signal = target.signal(values)
     empty = _Chain(values, jnp.zeros((), signal.dtype), signal.ravel()[rows])
     empty = jax.tree.map(lambda leaf: jnp.zeros((room, *leaf.shape), leaf.dtype), empty)
-    nothing = jnp.zeros_like(signal)
-    start = (Place(values, target.excess(signal)), nothing, nothing, empty)
-    place, mean, squares, chain = jax.lax.fori_loop(0, number, body, start)
-    return place.values, Moments(mean, squares / jnp.maximum(number - number // 2 - 1, 1)), chain
+    start = (Place(values, target.excess(signal)), jnp.zeros_like(signal), empty)
+    place, mean, chain = jax.lax.fori_loop(0, number, body, start)
+    return place.values, mean, chain

@@ -51,7 +51,8 @@ class Target(NamedTuple):
     @classmethod
     def of(cls, state: State, observations: Observations) -> Target:
         """The posterior at a fitted state's hyper-parameters."""
-        return cls(state.model, observations, state.power, state.pseudo, state.beliefs)
+        target = cls(state.model, observations, state.power, state.pseudo, state.beliefs)
+        return target.near(target.signal(means(state)))
 
     @property
     def gaussian(self) -> Pseudo:
@@ -60,11 +61,16 @@ class Target(NamedTuple):
             return self.pseudo
         return self.model.likelihood.pseudo(self.observations, Moments(self.observations.values))
 
-    def following(self, moments: Moments) -> Target:
-        """The same, proposing by what the likelihood is near these moments of the signal."""
+    def near(self, signal: Float[Array, "..."]) -> Target:
+        """The same, proposing by the likelihood's tangent at a signal.
+
+        Not by its expectation over a spread: where the spread is wide and skew, as of the logarithm of a rate near
+        zero, that of a normal belief is far from anything that is drawn.
+        """
         if self.pseudo is None:
             return self
-        return self._replace(pseudo=self.model.likelihood.pseudo(self.observations, moments))
+        certain = Moments(signal, jnp.zeros_like(signal))
+        return self._replace(pseudo=self.model.likelihood.pseudo(self.observations, certain))
 
     def part(self, j: int, values: Sequence[Float[Array, "T R"]]) -> Float[Array, "..."]:
         """One term at every entry."""
@@ -90,6 +96,11 @@ class Place(NamedTuple):
 
     values: Values
     excess: Float[Array, ""]
+
+
+def means(state: State) -> Values:
+    """Function values of all blocks at the means of their beliefs."""
+    return tuple(tuple(b.mean for b in part) for part in state.beliefs)
 
 
 def turn(target: Target, place: Place, key: Key) -> Place:

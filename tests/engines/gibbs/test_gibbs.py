@@ -124,6 +124,22 @@ def test_hyperparameters_are_those_of_message_passing():
     assert posts[0].hyperparameters()["name"].tolist() == passed.hyperparameters()["name"].tolist()
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Gibbs. the chains have not mixed")
+def test_counts_of_all_sizes():
+    """None beside thousands: logarithms of rates near zero have wide and skew posteriors."""
+    x = np.linspace(0, 1, 12)
+    f = np.outer(4 * np.cos(3 * x), 1.8 * np.cos(2.5 * x[:10]))
+    counts = np.random.default_rng(0).poisson(np.exp(f)).astype(float)
+    data = xr.DataArray(counts, {"x": x, "level": list("abcdefghij")}, ["x", "level"])
+    engine = pt.Gibbs(samples=100, warmup=60, thin=2, start=pt.MessagePassing(max_sweeps=60))
+    found = pt.fit(data, MODELS["Tucker"], likelihood=pt.Poisson(), engine=engine).predict(data, scale="latent")
+    assert counts.max() > 1000
+    assert np.abs(found["mean"]).max() < 15
+    many = counts > 20
+    assert np.abs(found["mean"].transpose("x", "level").values - f)[many].max() < 1.0
+
+
 def test_an_ellipse_leaves_its_density_as_it_is():
     """A normal proposal (mean 0.5, sd 1.3) and an excess that makes the density logistic."""
     centre, sd = 0.5, 1.3
