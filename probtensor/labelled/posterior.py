@@ -296,7 +296,7 @@ class Posterior:
 
         Raises:
             DataError: the data cannot be used, or have other modes than before.
-            ModelError: the model or its engine cannot absorb data: a Local term, `Nearest` with new levels, NUTS.
+            ModelError: the model or its engine cannot absorb data: a Local term, NUTS.
         """
         engine = self.engine if isinstance(self.engine, MessagePassing) else MessagePassing()
         likelihood = streaming.same_kind(self.likelihood, likelihood)

@@ -12,7 +12,7 @@ import numpy as np
 from probtensor.axes import Axis
 from probtensor.engines.base import Fit
 from probtensor.engines.message_passing import MessagePassing
-from probtensor.engines.streaming import absorb
+from probtensor.engines.streaming import absorb, with_old_joint_levels
 from probtensor.errors import DataError, ModelError
 from probtensor.labelled import coordinates
 from probtensor.labelled.domains import refuse_outside
@@ -51,8 +51,9 @@ def updated(
     with jax.enable_x64(True):
         found = batch(fitted.encoded, new, fitted.modes, likelihood.transformed(new.values))
         refuse_outside(fitted.state.model, found.encoded, found.observations.domain, fitted.terms)
-        result = absorb(fitted.state, found.axes, found.observations, engine, share)
-    return Fitted(found.encoded, fitted.modes, found.observations, likelihood, result.state), result
+        observations = with_old_joint_levels(fitted.state, found.axes, found.observations)
+        result = absorb(fitted.state, found.axes, observations, engine, share)
+    return Fitted(found.encoded, fitted.modes, observations, likelihood, result.state), result
 
 
 def batch(old: Encoded, new: Encoded, modes: Sequence[str], values: np.ndarray) -> Batch:

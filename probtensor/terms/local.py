@@ -123,6 +123,10 @@ class BoundLocal(AbstractBoundTerm):
         """Itself."""
         return self
 
+    def mode_of(self, block: int) -> str | None:
+        """There is no block to have any."""
+        raise IndexError("a local term has no blocks")
+
     def initial(self, key: Key, domain: Domain) -> tuple[Belief, ...]:
         """Nothing to believe."""
         return ()

@@ -100,6 +100,29 @@ def test_new_names_and_offsets():
     np.testing.assert_allclose(found.sel(name="c") - found.sel(name="b"), -1.5, atol=0.4)
 
 
+SURFACE = {"time": TIMES[:8], "x": np.arange(3.0), "y": np.arange(4.0)}
+
+
+def test_joined_dimensions_keep_their_old_combinations():
+    """New data at some combinations of a joined mode: what is said of their own places is what `predict` says."""
+    rng = np.random.default_rng(1)
+    truth = np.sin(np.arange(8) / 2)[:, None, None] * (np.cos(np.arange(3))[:, None] + np.arange(4) / 3)
+    data = xr.DataArray(truth + 0.1 * rng.normal(size=truth.shape), SURFACE, list(SURFACE), name="v")
+    post = fit(data[:5], pt.CP(1, modes={"time": MATERN, ("x", "y"): pt.Dense(pt.Matern(3 / 2))}))
+    new = data[5:, 1:, 1:3]
+    post = post.update(new.where(new != new[1, 1, 1]))
+    there = post.predict({name: new[name] for name in new.dims})["mean"]
+    np.testing.assert_allclose(post.impute()["v"][1, 1, 1], there[1, 1, 1], atol=1e-8)
+    np.testing.assert_allclose(post.residuals()["residual"][0], (new - there)[0], atol=1e-8)
+
+
+def test_nearest_neighbours_are_found_again_among_new_levels(whole):
+    """With as many neighbours as levels it is the exact process, and parts are the whole."""
+    model = pt.CP(1, modes={"time": pt.Nearest(MATERN, neighbours=T)})
+    post = fit(DATA.isel(time=slice(0, 20)), model).update(DATA.isel(time=slice(20, T)))
+    assert_same(post, whole)
+
+
 def test_counts_come_with_their_own_exposure():
     rng = np.random.default_rng(2)
     exposure = DATA.copy(data=rng.uniform(50, 100, T))
