@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from probtensor.axes import Axis
+from probtensor.axes import Axis, axis_of
 from probtensor.engines.base import Fit
 from probtensor.engines.message_passing import MessagePassing
-from probtensor.engines.streaming import absorb, with_old_joint_levels
+from probtensor.engines.streaming import Memory, absorb, with_old_joint_levels
 from probtensor.errors import DataError, ModelError
 from probtensor.labelled import coordinates
+from probtensor.labelled.checking import LOCAL_IS_NORMAL
 from probtensor.labelled.domains import refuse_outside
 from probtensor.labelled.encode import Encoded
 from probtensor.labelled.fitted import Fitted
 from probtensor.likelihoods.base import AbstractLikelihood
+from probtensor.model import BoundModel
 from probtensor.observations.domain import Observations
+from probtensor.terms.local import BoundLocal
 
 
 class Batch(NamedTuple):
@@ -42,18 +45,52 @@ def same_kind(before: AbstractLikelihood, given: AbstractLikelihood | None) -> A
 
 
 def updated(
-    fitted: Fitted, new: Encoded, likelihood: AbstractLikelihood, engine: MessagePassing, forget: float | None
+    fitted: Fitted, new: Encoded, likelihood: AbstractLikelihood, engine: MessagePassing, forget: Any, lag: Any
 ) -> tuple[Fitted, Fit]:
     """A fit after new observations, encoded for their likelihood. See `Posterior.update`."""
-    share = 0.0 if forget is None else float(forget)
+    try:
+        share = 0.0 if forget is None else float(forget)
+    except (TypeError, ValueError):
+        share = np.nan
     if not 0 <= share < 1:
         raise ModelError(f"forget={forget!r}: expected a share from 0 to below 1")
+    if new.known and fitted.state.local is not None:
+        raise ModelError(LOCAL_IS_NORMAL)
     with jax.enable_x64(True):
         found = batch(fitted.encoded, new, fitted.modes, likelihood.transformed(new.values))
         refuse_outside(fitted.state.model, found.encoded, found.observations.domain, fitted.terms)
         observations = with_old_joint_levels(fitted.state, found.axes, found.observations)
-        result = absorb(fitted.state, found.axes, observations, engine, share)
+        lags = {} if lag is None else _lag(lag, fitted.state.model, found.axes)
+        result = absorb(fitted.state, found.axes, observations, engine, Memory(share, lags))
     return Fitted(found.encoded, fitted.modes, observations, likelihood, result.state), result
+
+
+def _lag(lag: Any, model: BoundModel, axes: Mapping[str, Axis]) -> dict[str, float]:
+    """A length along one mode, in its unit: that of the only time axis where no mode is named.
+
+    Raises ModelError if it is none, or if no local term tells observations apart along that mode.
+    """
+    if not isinstance(lag, Mapping):
+        times = [name for name, axis in axes.items() if axis.kind == "time" and not axis.parts]
+        if len(times) != 1:
+            raise ModelError(
+                f"lag={lag!r}: the data have {len(times)} time axes; say along which dimension, as in lag={{'x': 3.0}}"
+            )
+        lag = {times[0]: lag}
+    if len(lag) != 1:
+        raise ModelError(f"lag={dict(lag)!r}: expected a length along one dimension")
+    ((name, length),) = lag.items()
+    axis = axis_of("update: lag", name, {n: a for n, a in axes.items() if not (a.parts or a.parent)})
+    read = {dim for term in model.terms if isinstance(term, BoundLocal) for dim in term.kernel.dims}
+    if read and name not in read:
+        raise ModelError(
+            f"lag={{{name!r}: {length!r}}}: the local term does not read {name!r}, so that it cannot tell old "
+            f"observations from new ones; it reads {', '.join(sorted(read))}"
+        )
+    number = axis.parse(length) if isinstance(length, str) else length
+    if isinstance(number, bool) or not isinstance(number, int | float | np.number) or not 0 <= number < np.inf:
+        raise ModelError(f"lag={length!r}: expected a length of {name!r}, at least zero, such as '90D' on a time axis")
+    return {name: float(number)}
 
 
 def batch(old: Encoded, new: Encoded, modes: Sequence[str], values: np.ndarray) -> Batch:

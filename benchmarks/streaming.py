@@ -1,0 +1,132 @@
+"""Does an update cost more, the more was absorbed before it, and is a stream as good as one fit of everything?
+
+Streams 100 batches with `post.update`, at held hyper-parameters, onto a fit of a first part: over a fixed grid of
+levels, and with ten new days in every batch. OMP_NUM_THREADS=1 python benchmarks/streaming.py [--batches 100]. Each
+stream runs twice, and times are those of the second, which finds its programs compiled. Writes the section "Streaming"
+of RESULTS.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import results
+
+import probtensor as pt
+
+RANK, SD, SIDE, STATIONS, DAYS = 3, 0.3, 40, 25, 10
+#: Observations of a batch, batches in the first fit, and observations that are held out.
+ROWS, FIRST, HELD_OUT = 400, 10, 20_000
+MODES = {"day": 25.0, "x": 12.0, "y": 8.0}
+
+
+def data(batches: int, growing: bool) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+    """Places, noisy values and the batch of each observation; the last batch is held out.
+
+    growing: whether a batch is of days of its own; otherwise of any days of a fixed grid.
+    """
+    rng = np.random.default_rng(0)
+    levels = {"day": DAYS * batches if growing else 100, "x": SIDE, "y": STATIONS}
+    batch = np.repeat(np.arange(batches + 1), [ROWS] * batches + [HELD_OUT])
+    index = {name: rng.integers(0, number, len(batch)) for name, number in levels.items()}
+    if growing:
+        old = batch < batches
+        index["day"][old] = DAYS * batch[old] + index["day"][old] % DAYS
+    signal = np.ones(len(batch))
+    functions = {}
+    for name, number in levels.items():
+        phase, pace = rng.uniform(0, 2 * np.pi, RANK), rng.uniform(0.5, 1.5, RANK) / MODES[name]
+        functions[name] = np.sqrt(2) * np.sin(np.arange(number)[:, None] * pace + phase)
+    signal = np.sum(np.prod([functions[name][index[name]] for name in levels], axis=0), axis=1)
+    at = {name: level.astype(float) for name, level in index.items()}
+    return at, signal + SD * rng.standard_normal(len(batch)), batch
+
+
+def model() -> pt.CP:
+    """All numbers held."""
+    return pt.CP(
+        RANK,
+        {name: pt.Matern(3 / 2, lengthscale=pt.fixed(scale), variance=pt.fixed(1.0)) for name, scale in MODES.items()},
+    )
+
+
+def some(everything: tuple[dict[str, np.ndarray], np.ndarray, np.ndarray], chosen: np.ndarray) -> pt.points:
+    at, values, _ = everything
+    return pt.points({name: place[chosen] for name, place in at.items()}, values[chosen])
+
+
+def stream(everything: tuple, first: int, batches: int) -> tuple[pt.Posterior, np.ndarray, np.ndarray]:
+    """The posterior after all batches, and wall and CPU seconds of each update."""
+    number = everything[2]
+    post = fitted(some(everything, number < first))
+    wall, cpu = [], []
+    for k in range(first, batches):
+        new = some(everything, number == k)
+        begun = time.perf_counter(), time.process_time()
+        post = post.update(new)
+        wall.append(time.perf_counter() - begun[0])
+        cpu.append(time.process_time() - begun[1])
+    return post, np.array(wall), np.array(cpu)
+
+
+def fitted(observations: pt.points) -> pt.Posterior:
+    return pt.fit(observations, model(), likelihood=pt.Gaussian(sd=pt.fixed(SD)))
+
+
+def spread(seconds: np.ndarray) -> str:
+    return f"{1e3 * np.median(seconds):.0f} ({1e3 * seconds.min():.0f} to {1e3 * seconds.max():.0f})"
+
+
+def row(name: str, growing: bool, first: int, updates: int) -> str:
+    everything = data(first + updates, growing)
+    batches = first + updates
+    _, compiling, _ = stream(everything, first, batches)
+    post, wall, cpu = stream(everything, first, batches)
+    held = some(everything, everything[2] == batches)
+    batch = fitted(some(everything, everything[2] < batches))
+    errors = [one.score(held, allow_training=True)["rmse"] for one in (post, batch)]
+    early, late = slice(7, 12), slice(updates - 5, updates)
+    days = [len(np.unique(everything[0]["day"][everything[2] < first + k])) for k in (10, updates)]
+    return (
+        f"| {name} | {first} | {days[0]:,} / {days[1]:,} | {spread(wall[early])} | {spread(wall[late])} | "
+        f"{spread(cpu[early])} | {spread(cpu[late])} | {compiling.sum() - wall.sum():.0f} | {errors[0]:.4f} | "
+        f"{errors[1]:.4f} | {100 * (errors[0] / errors[1] - 1):+.1f}% |"
+    )
+
+
+def lines(updates: int) -> Iterator[str]:
+    yield (
+        f"CP of rank {RANK} over days, x and y (Matern 3/2, all numbers held), {ROWS} scattered observations a batch "
+        f"with noise of sd {SD}, {updates} updates after a fit of the first batches. Milliseconds an update: median "
+        f"(least to most) of updates 8 to 12 and of the last five, without compiling; load average at the start "
+        f"{os.getloadavg()[0]:.1f}. RMSE of {HELD_OUT:,} noisy held-out values.\n"
+    )
+    yield (
+        "| days | batches in the first fit | days at 10 / at the end | ms, 8 to 12 | ms, last five | CPU ms, 8 to 12 | "
+        "CPU ms, last five | s compiling, all | RMSE | of one fit | difference |"
+    )
+    yield "| --- " * 11 + "|"
+    yield row("a fixed grid", False, FIRST, updates)
+    yield row("a fixed grid", False, 1, updates)
+    yield row("ten new ones a batch", True, FIRST, updates)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--batches", type=int, default=100)
+    parser.add_argument("--dry", action="store_true", help="print, and leave RESULTS.md as it is")
+    options = parser.parse_args()
+    found = []
+    for line in lines(options.batches):
+        print(line, flush=True)
+        found.append(line)
+    if not options.dry:
+        results.record("Streaming", "\n".join(found))
+
+
+if __name__ == "__main__":
+    main()
