@@ -67,7 +67,7 @@ def test_a_mirrored_pair_has_the_exact_mean(name):
 
 
 @pytest.mark.parametrize(
-    ("sd", "iterations"), [(0.1, fit._IN_STEP), (0.01, 2000), (0.001, 2000), (0.001, fit._IN_STEP)]
+    ("sd", "iterations"), [(0.1, fit.IN_STEP), (0.01, 2000), (0.001, 2000), (0.001, fit.IN_STEP)]
 )
 def test_draws_are_solved_for_however_small_the_noise(sd, iterations):
     """What the solver leaves, in posterior standard deviations in the worst direction.
