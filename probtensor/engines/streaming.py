@@ -74,7 +74,8 @@ def absorb(
         held = dataclasses.replace(rule, held=True)
         start = _beliefs(model.terms, tuple(base))
         init = state._replace(model=model, beliefs=start, base=tuple(base), rule=held)
-        fit = engine.run(model, where, jax.random.key(_SEED), init=init)
+        # Another start would know nothing of the old observations.
+        fit = dataclasses.replace(engine, restarts=1).run(model, where, jax.random.key(_SEED), init=init)
     kept = [_cut(t, b, sizes) for t, b in zip(fit.state.model.terms, fit.state.beliefs, strict=True)]
     model = BoundModel(tuple(t for t, _ in kept), state.model.likelihood)
     after = fit.state._replace(model=model, beliefs=tuple(b for _, b in kept), base=None, rule=rule, pseudo=None)

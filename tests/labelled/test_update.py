@@ -51,6 +51,12 @@ def test_parts_are_the_whole(whole, name):
     assert post.factors(0).sizes["time"] == T
 
 
+def test_an_update_starts_from_what_is_known_whatever_the_restarts(whole):
+    engine = pt.MessagePassing(max_sweeps=10, restarts=3)
+    first = pt.fit(DATA.isel(time=slice(0, 20)), MODEL, likelihood=pt.Gaussian(sd=SD), engine=engine)
+    assert_same(first.update(DATA.isel(time=slice(20, T))), whole)
+
+
 def test_repeated_days_and_tables_are_the_whole(whole):
     half = fit(DATA, weights=np.full(T, 0.25))
     rows = pd.DataFrame({"time": TIMES, "v": VALUES}).iloc[DATA.notnull().to_numpy()].sample(frac=1, random_state=0)
@@ -157,13 +163,6 @@ def test_a_mode_of_one_level_stays_so():
     post = pt.fit(GRID, pt.Offset() + pt.CP(1), likelihood=pt.Gaussian(sd=SD), engine=QUICK)
     with pytest.raises(pt.ModelError, match=r"'lat' had a single level, 5.0, .* fit the old and the new data together"):
         post.update(GRID.assign_coords(lat=[6.0]))
-
-
-@pytest.mark.slow
-def test_a_local_term_cannot():
-    post = fit(DATA, MODEL + pt.Local(pt.Matern(1 / 2), neighbours=2))
-    with pytest.raises(pt.ModelError, match="need all observations"):
-        post.update(DATA)
 
 
 @pytest.mark.slow
