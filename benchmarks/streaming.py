@@ -61,18 +61,19 @@ def some(everything: tuple[dict[str, np.ndarray], np.ndarray, np.ndarray], chose
     return pt.points({name: place[chosen] for name, place in at.items()}, values[chosen])
 
 
-def stream(everything: tuple, first: int, batches: int) -> tuple[pt.Posterior, np.ndarray, np.ndarray]:
-    """The posterior after all batches, and wall and CPU seconds of each update."""
+def stream(everything: tuple, first: int, batches: int) -> tuple[pt.Posterior, np.ndarray, np.ndarray, np.ndarray]:
+    """The posterior after all batches; wall and CPU seconds and sweeps of each update."""
     number = everything[2]
     post = fitted(some(everything, number < first))
-    wall, cpu = [], []
+    wall, cpu, sweeps = [], [], []
     for k in range(first, batches):
         new = some(everything, number == k)
         begun = time.perf_counter(), time.process_time()
         post = post.update(new)
         wall.append(time.perf_counter() - begun[0])
         cpu.append(time.process_time() - begun[1])
-    return post, np.array(wall), np.array(cpu)
+        sweeps.append(post.objective.size)
+    return post, np.array(wall), np.array(cpu), np.array(sweeps)
 
 
 def fitted(observations: pt.points) -> pt.Posterior:
@@ -86,8 +87,8 @@ def spread(seconds: np.ndarray) -> str:
 def row(name: str, growing: bool, first: int, updates: int) -> str:
     everything = data(first + updates, growing)
     batches = first + updates
-    _, compiling, _ = stream(everything, first, batches)
-    post, wall, cpu = stream(everything, first, batches)
+    _, compiling, *_ = stream(everything, first, batches)
+    post, wall, cpu, sweeps = stream(everything, first, batches)
     held = some(everything, everything[2] == batches)
     batch = fitted(some(everything, everything[2] < batches))
     errors = [one.score(held, allow_training=True)["rmse"] for one in (post, batch)]
@@ -95,7 +96,8 @@ def row(name: str, growing: bool, first: int, updates: int) -> str:
     days = [len(np.unique(everything[0]["day"][everything[2] < first + k])) for k in (10, updates)]
     return (
         f"| {name} | {first} | {days[0]:,} / {days[1]:,} | {spread(wall[early])} | {spread(wall[late])} | "
-        f"{spread(cpu[early])} | {spread(cpu[late])} | {compiling.sum() - wall.sum():.0f} | {errors[0]:.4f} | "
+        f"{spread(cpu[early])} | {spread(cpu[late])} | "
+        f"{np.median(sweeps[early]):.0f} / {np.median(sweeps[late]):.0f} | {compiling.sum() - wall.sum():.0f} | {errors[0]:.4f} | "
         f"{errors[1]:.4f} | {100 * (errors[0] / errors[1] - 1):+.1f}% |"
     )
 
@@ -109,9 +111,9 @@ def lines(updates: int) -> Iterator[str]:
     )
     yield (
         "| days | batches in the first fit | days at 10 / at the end | ms, 8 to 12 | ms, last five | CPU ms, 8 to 12 | "
-        "CPU ms, last five | s compiling, all | RMSE | of one fit | difference |"
+        "CPU ms, last five | sweeps, then and then | s compiling, all | RMSE | of one fit | difference |"
     )
-    yield "| --- " * 11 + "|"
+    yield "| --- " * 12 + "|"
     yield row("a fixed grid", False, FIRST, updates)
     yield row("a fixed grid", False, 1, updates)
     yield row("ten new ones a batch", True, FIRST, updates)

@@ -20,6 +20,7 @@ from probtensor.labelled import (
     aggregating,
     arguments,
     calibrating,
+    facts,
     predictions,
     reading,
     residuals,
@@ -380,29 +381,8 @@ class Posterior:
         """Model, data, noise, convergence and time, in plain text."""
         from probtensor import report
 
-        return report.summary(self._facts())
-
-    def _facts(self) -> dict[str, Any]:
-        encoded, result = self._fitted.encoded, self._result
-        return {
-            "model": self.model,
-            "name": encoded.name,
-            "units": self._fitted.attrs.get("units", ""),
-            "modes": {n: (len(c.labels), c.kind, c.labels[0], c.labels[-1]) for n, c in encoded.levels.items()},
-            "observed": int(encoded.seen.sum()),
-            "entries": int(encoded.seen.size),
-            "likelihood": self.likelihood,
-            "parameters": predictions.parameters(result.state.model.likelihood),
-            "objective": result.objective,
-            "steps": "sweeps" if result.state.draws is None else "draws",
-            "reason": result.reason,
-            "converged": result.converged,
-            "power": float(result.state.power),
-            "restarts": result.restarts,
-            "compile_seconds": self.compile_seconds,
-            "run_seconds": self.run_seconds,
-            "choice": self.choice,
-        }
+        seconds = self.compile_seconds, self.run_seconds
+        return report.summary(facts.facts(self.model, self._fitted, self._result, self.choice, seconds))
 
     @property
     def plot(self) -> Any:

@@ -20,6 +20,7 @@ from probtensor.labelled.domains import refuse_outside
 from probtensor.labelled.encode import Encoded
 from probtensor.labelled.fitted import Fitted
 from probtensor.likelihoods.base import AbstractLikelihood
+from probtensor.likelihoods.gaussian import Gaussian
 from probtensor.model import BoundModel
 from probtensor.observations.domain import Observations
 from probtensor.terms.local import BoundLocal
@@ -41,6 +42,13 @@ def same_kind(before: AbstractLikelihood, given: AbstractLikelihood | None) -> A
     """The likelihood of new data: as before, or given for what comes with them. Raises ModelError for another kind."""
     if given is not None and type(given) is not type(before):
         raise ModelError(f"update: the likelihood was {type(before).__name__}, and stays such")
+    if isinstance(given, Gaussian) and isinstance(before, Gaussian):
+        was, now = ((one.transform, one.noise) for one in (before, given))
+        if was != now:
+            raise ModelError(
+                f"update: the likelihood had transform={was[0]!r} and noise={was[1]!r}, and keeps them; got "
+                f"{now[0]!r} and {now[1]!r}"
+            )
     return before if given is None else given
 
 
