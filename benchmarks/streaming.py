@@ -97,8 +97,8 @@ def row(name: str, growing: bool, first: int, updates: int) -> str:
     return (
         f"| {name} | {first} | {days[0]:,} / {days[1]:,} | {spread(wall[early])} | {spread(wall[late])} | "
         f"{spread(cpu[early])} | {spread(cpu[late])} | "
-        f"{np.median(sweeps[early]):.0f} / {np.median(sweeps[late]):.0f} | {compiling.sum() - wall.sum():.0f} | {errors[0]:.4f} | "
-        f"{errors[1]:.4f} | {100 * (errors[0] / errors[1] - 1):+.1f}% |"
+        f"{np.median(sweeps[early]):.0f} / {np.median(sweeps[late]):.0f} | {compiling.sum() - wall.sum():.0f} | "
+        f"{errors[0]:.4f} | {errors[1]:.4f} | {100 * (errors[0] / errors[1] - 1):+.1f}% |"
     )
 
 
