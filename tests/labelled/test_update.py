@@ -51,10 +51,11 @@ def test_parts_are_the_whole(whole, name):
     assert post.factors(0).sizes["time"] == T
 
 
-def test_an_update_starts_from_what_is_known_whatever_the_restarts(whole):
-    engine = pt.MessagePassing(max_sweeps=10, restarts=3)
-    first = pt.fit(DATA.isel(time=slice(0, 20)), MODEL, likelihood=pt.Gaussian(sd=SD), engine=engine)
-    assert_same(first.update(DATA.isel(time=slice(20, T))), whole)
+def test_an_update_starts_from_what_is_known_whatever_the_restarts():
+    """Of values around zero, whose old ones make the objective smaller than that of another start would be."""
+    engine, small = pt.MessagePassing(max_sweeps=10, restarts=3), 0.1 * DATA
+    first = pt.fit(small.isel(time=slice(0, 20)), MODEL, likelihood=pt.Gaussian(sd=SD), engine=engine)
+    assert_same(first.update(small.isel(time=slice(20, T))), fit(small))
 
 
 def test_repeated_days_and_tables_are_the_whole(whole):
