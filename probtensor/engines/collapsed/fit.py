@@ -13,7 +13,7 @@ from probtensor.engines.collapsed import local_learning, term_learning
 from probtensor.engines.collapsed.conditional import Chain
 from probtensor.engines.collapsed.contrasts import contrasts
 from probtensor.engines.collapsed.entries import Training, training
-from probtensor.engines.collapsed.said import Said
+from probtensor.engines.collapsed.said import AllSaid
 from probtensor.engines.collapsed.signal import Signal, Terms, Values
 from probtensor.engines.drawn import Draws, summaries
 from probtensor.engines.sweep import Beliefs
@@ -59,7 +59,7 @@ class Local(NamedTuple):
     residuals: Float[np.ndarray, "S M"]
     noise: float
     observations: Observations
-    said: tuple[tuple[Said, ...], ...] | None = None
+    said: AllSaid | None = None
 
     @property
     def kernel(self) -> AbstractFieldKernel:

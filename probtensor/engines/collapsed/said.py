@@ -8,7 +8,7 @@ does not grow with the observations.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from scipy import sparse
@@ -21,6 +21,9 @@ from probtensor.typing import Bool, Float, Int
 
 #: Added to a precision before it is factored, relative to its largest entry: data need not reach all functions.
 _JITTER = 1e-10
+
+#: For each term, for each of its blocks.
+AllSaid: TypeAlias = "tuple[tuple[Said, ...], ...]"
 
 
 class Said(NamedTuple):
@@ -65,7 +68,7 @@ class Said(NamedTuple):
 
 
 def with_said(
-    noise: Contrasts, values: Float[np.ndarray, "N"], said: Sequence[Sequence[Said]]
+    noise: Contrasts, values: Float[np.ndarray, "N"], said: AllSaid
 ) -> tuple[Contrasts, Float[np.ndarray, "M"]]:
     """Contrasts and values of a signal that has its function values behind it, with what is said of these."""
     parts = [one.contrasts() for own in said for one in own]
@@ -80,7 +83,7 @@ def said_by(
     noise: Contrasts,
     values: Float[np.ndarray, "N"],
     draws: Sequence[Values],
-) -> tuple[tuple[Said, ...], ...]:
+) -> AllSaid:
     """What some entries say of every block, given the other entries and on average over draws of the other blocks.
 
     Exact for a term that is linear in its functions and stands alone; otherwise blocks count as independent, as in mean

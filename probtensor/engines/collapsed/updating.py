@@ -19,9 +19,9 @@ from probtensor.engines.collapsed.conditional import Chain
 from probtensor.engines.collapsed.contrasts import contrasts
 from probtensor.engines.collapsed.entries import Training, training
 from probtensor.engines.collapsed.fit import IN_STEP, TO_START, Collapsed, Local
-from probtensor.engines.collapsed.said import Said, said_by, with_said
+from probtensor.engines.collapsed.said import AllSaid, said_by, with_said
 from probtensor.engines.collapsed.signal import Signal
-from probtensor.engines.drawn import PINNED, Draws, Values, summaries
+from probtensor.engines.drawn import PINNED, Draws, Terms, Values, summaries
 from probtensor.engines.sweep import Beliefs, State
 from probtensor.model import BoundModel
 from probtensor.observations.domain import Domain, Observations
@@ -119,9 +119,7 @@ def _together(local: Local, new: Observations, share: float) -> Observations:
     return Observations(where, joined(old.values, new.values), joined(share * old.weights, new.weights))
 
 
-def _moved(
-    said: tuple[tuple[Said, ...], ...], terms: tuple, places: tuple[tuple[Places, ...], ...], share: float
-) -> tuple[tuple[Said, ...], ...]:
+def _moved(said: AllSaid, terms: Terms, places: tuple[tuple[Places, ...], ...], share: float) -> AllSaid:
     triples = zip(said, terms, places, strict=True)
     return tuple(
         tuple(s.moved(at, len(b.points), share) for s, b, at in zip(own, term.blocks, where, strict=True))
@@ -129,7 +127,7 @@ def _moved(
     )
 
 
-def _begun(terms: tuple, places: tuple[tuple[Places, ...], ...], beliefs: Beliefs, values: Values) -> Beliefs:
+def _begun(terms: Terms, places: tuple[tuple[Places, ...], ...], beliefs: Beliefs, values: Values) -> Beliefs:
     """Beliefs at old and new levels whose means are a draw at the old ones; how wide they are is as before."""
     out = []
     for term, where, own, drawn in zip(terms, places, beliefs, values, strict=True):
@@ -168,7 +166,7 @@ def _without_old(local: Local, signal: Signal, residuals: Float[np.ndarray, "S N
     return local._replace(observations=kept, training=data, residuals=data.pooled.means(residuals[:, ~old]), said=said)
 
 
-def _both(one: tuple[tuple[Said, ...], ...], other: tuple[tuple[Said, ...], ...]) -> tuple[tuple[Said, ...], ...]:
+def _both(one: AllSaid, other: AllSaid) -> AllSaid:
     pairs = zip(one, other, strict=True)
     return tuple(tuple(a + b for a, b in zip(*pair, strict=True)) for pair in pairs)
 
