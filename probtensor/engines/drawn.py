@@ -27,7 +27,7 @@ Terms = tuple[AbstractBoundTerm, ...]
 Values = tuple[tuple[Float[Array, "T R"], ...], ...]
 
 #: Precision of function values that are known, relative to that of the prior's typical values.
-_PINNED = 1e8
+PINNED = 1e8
 #: Numbers that a program gives at once, about.
 _AT_ONCE = 1_000_000
 
@@ -159,7 +159,7 @@ def _brought(
 
 
 def _extended(block: Block, value: Float[Array, "T R"], points: Float[Array, "U ..."], key: Key) -> Float[Array, "U R"]:
-    precision = _PINNED / jnp.maximum(jnp.mean(value**2), jnp.finfo(value.dtype).tiny)
+    precision = PINNED / jnp.maximum(jnp.mean(value**2), jnp.finfo(value.dtype).tiny)
     T, R = value.shape
     sites = Sites(precision * value, jnp.broadcast_to(precision * jnp.eye(R, dtype=value.dtype), (T, R, R)))
     return block.prior.sample(block.posterior(sites), points, key, 1)[0]

@@ -19,71 +19,91 @@ import numpy as np
 from probtensor.axes import Axis
 from probtensor.compilation import compiled, one_blas_thread, padded, shared_size
 from probtensor.engines.base import Fit
+from probtensor.engines.collapsed import updating
+from probtensor.engines.collapsed.updating import Memory
 from probtensor.engines.message_passing import MessagePassing
 from probtensor.engines.sweep import Beliefs, State
 from probtensor.errors import ModelError
 from probtensor.model import BoundModel
 from probtensor.observations.domain import Domain, Observations, joint_levels
-from probtensor.observations.groups import Groups
 from probtensor.observations.layout import Points
 from probtensor.observations.levels import find
-from probtensor.priors.base import Belief, Sites, empty_sites
-from probtensor.priors.nearest import Nearest
-from probtensor.terms.base import AbstractBoundTerm
-from probtensor.terms.cp import BoundCP
-from probtensor.terms.network import AbstractNetwork
-from probtensor.terms.offset import BoundOffset
-from probtensor.typing import Int
+from probtensor.priors.base import Belief, Sites
+from probtensor.terms.base import AbstractBoundTerm, Places
+from probtensor.typing import Array
+
+#: Of draws; nothing else in an update is random.
+_SEED = 0
 
 
 def absorb(
-    state: State, axes: Mapping[str, Axis], observations: Observations, engine: MessagePassing, forget: float
+    state: State, axes: Mapping[str, Axis], observations: Observations, engine: MessagePassing, memory: Memory
 ) -> Fit:
     """The state after new observations.
 
     Cost that of sweeps over the new observations and of smoothing all levels; how many observations were absorbed
-    before does not matter. Numbers of observations and of levels are padded, so that updates of like size share their
-    programs.
+    before does not matter, unless a local term keeps them. Numbers of observations and of levels are padded, so that
+    updates of like size share their programs.
 
     Args:
         state: of a fit by message passing or stochastic inference.
         axes: every mode that the model reads, with old and new levels.
-        observations: the new ones, as a list, on a domain of these levels.
+        observations: the new ones, as a list, on a domain of these levels (see `with_old_joint_levels`).
         engine: whose tolerance and bound on sweeps count.
-        forget: the share of what the old observations say that is forgotten, from 0 to below 1.
+        memory: what is kept of the old ones.
 
     Raises:
-        ModelError: a term cannot take new levels.
+        ModelError: the state is one of draws without sites, or there is a lag and no local term to have it.
     """
-    if state.local is not None or state.draws is not None:
-        raise ModelError(
-            "update: a Local term, and draws of NUTS, need all observations; fit old and new ones together"
-        )
-    observations = _with_old_joint_levels(state, axes, observations)
+    if state.draws is not None:
+        raise ModelError("update: draws of NUTS need all observations; fit old and new ones together")
+    if state.local is not None:
+        return _with_local(state, axes, observations, engine, memory)
+    if memory.lag:
+        raise ModelError("lag= says which observations a Local term keeps, and the model has none; leave it out")
     sizes = {name: len(points) for name, points in observations.domain.points.items()}
     where = _padded(observations)
-    pairs = zip(state.model.terms, state.beliefs, strict=True)
-    grown = [_grown(term, beliefs, axes, where.domain) for term, beliefs in pairs]
-    keep = jnp.asarray(1 - forget, where.values.dtype)
-    terms, base = tuple(g[0] for g in grown), tuple(tuple(s.times(keep) for s in g[1]) for g in grown)
-    model, rule = BoundModel(terms, state.model.likelihood), state.rule
+    terms, base = [], []
+    for term, beliefs in zip(state.model.terms, state.beliefs, strict=True):
+        larger, places = term.grown(axes, where.domain)
+        own = zip(beliefs, places, larger.blocks, strict=True)
+        base.append(tuple(_moved(b, at, len(block.points), 1 - memory.forget) for b, at, block in own))
+        terms.append(larger)
+    model, rule = BoundModel(tuple(terms), state.model.likelihood), state.rule
     with one_blas_thread():
         held = dataclasses.replace(rule, held=True)
-        init = state._replace(model=model, beliefs=_beliefs(terms, base), base=base, rule=held)
-        fit = engine.run(model, where, jax.random.key(0), init=init)
+        start = _beliefs(model.terms, tuple(base))
+        init = state._replace(model=model, beliefs=start, base=tuple(base), rule=held)
+        # Another start would know nothing of the old observations.
+        fit = dataclasses.replace(engine, restarts=1).run(model, where, jax.random.key(_SEED), init=init)
     kept = [_cut(t, b, sizes) for t, b in zip(fit.state.model.terms, fit.state.beliefs, strict=True)]
     model = BoundModel(tuple(t for t, _ in kept), state.model.likelihood)
     after = fit.state._replace(model=model, beliefs=tuple(b for _, b in kept), base=None, rule=rule, pseudo=None)
     return fit._replace(state=after)
 
 
-def _with_old_joint_levels(state: State, axes: Mapping[str, Axis], observations: Observations) -> Observations:
+def _with_local(
+    state: State, axes: Mapping[str, Axis], observations: Observations, engine: MessagePassing, memory: Memory
+) -> Fit:
+    with one_blas_thread():
+        found = updating.update(state, axes, observations, engine.draws, _SEED, memory)
+    local = found.local
+    reason = (
+        f"after {len(found.objective)} sweeps of draws under {len(local.training.rows)} observations that the local "
+        f"term keeps, the last {len(local.values)} draws kept"
+    )
+    after = state._replace(model=found.model, beliefs=found.beliefs, local=local)
+    return Fit(after, found.objective, True, reason, 0.0, found.seconds, (float(found.objective[-1]),))
+
+
+def with_old_joint_levels(state: State, axes: Mapping[str, Axis], observations: Observations) -> Observations:
     """Joined modes with the levels of the state beside those of the observations: all combinations if it had all."""
     domain, layout = observations.domain, observations.domain.layout
     assert isinstance(layout, Points)
     points, index = dict(domain.points), np.array(layout.index)
     for term in state.model.terms:
-        for name, block in zip(_modes(term), term.blocks, strict=True):
+        for k, block in enumerate(term.blocks):
+            name = term.mode_of(k)
             if name is None or points[name].ndim < 2:
                 continue
             old, new = np.asarray(block.points), np.asarray(points[name])
@@ -100,22 +120,23 @@ def _with_old_joint_levels(state: State, axes: Mapping[str, Axis], observations:
     return eqx.tree_at(lambda o: o.domain, observations, where)
 
 
-def _modes(term: AbstractBoundTerm) -> tuple[str | None, ...]:
-    """The mode of each block; none for the core of a Tucker, and for offsets and local terms, which are no factors."""
-    if not isinstance(term, BoundCP | AbstractNetwork):
-        return (None,) * len(term.blocks)
-    return tuple(term.mode_of(k) for k in range(len(term.blocks)))
-
-
 def _padded(observations: Observations) -> Observations:
-    """Sizes that close ones share: levels are repeated, and observations added that say nothing."""
+    """Sizes that close ones share: levels are repeated, and observations added that say nothing.
+
+    On the host, like all that is done here with sizes of their own: otherwise each would be compiled for.
+    """
     domain, layout = observations.domain, observations.domain.layout
     assert isinstance(layout, Points)
     points = {name: jnp.asarray(padded(np.asarray(p), shared_size(len(p)))) for name, p in domain.points.items()}
-    number = len(layout.index)
-    rows = np.pad(np.arange(number), (0, shared_size(number) - number), constant_values=-1)
-    larger = observations.at(rows)
-    return eqx.tree_at(lambda o: o.domain.points, larger, points)
+    size = shared_size(len(layout.index))
+    index = jnp.asarray(padded(np.asarray(layout.index), size))
+
+    def filled(whole: Array, blank: float) -> Array:
+        return jnp.asarray(np.pad(np.asarray(whole), (0, size - len(whole)), constant_values=blank))
+
+    known = {name: filled(whole, 1.0) for name, whole in observations.known.items()}
+    where = Domain(Points(index), points, domain.position)
+    return Observations(where, filled(observations.values, 0.0), filled(observations.weights, 0.0), known)
 
 
 @compiled
@@ -124,48 +145,28 @@ def _beliefs(terms: tuple[AbstractBoundTerm, ...], base: tuple[tuple[Sites, ...]
     return tuple(tuple(b.posterior(s) for b, s in zip(t.blocks, own, strict=True)) for t, own in pairs)
 
 
-def _grown(
-    term: AbstractBoundTerm, beliefs: tuple[Belief, ...], axes: Mapping[str, Axis], domain: Domain
-) -> tuple[AbstractBoundTerm, tuple[Sites, ...]]:
-    """A term over old and new levels, and what its blocks' old sites say there."""
-    if isinstance(term, BoundOffset):
-        groups = Groups.over("Offset", term.over, axes)
-        numbers = jnp.arange(groups.number, dtype=term.table.points.dtype)
-        larger = eqx.tree_at(lambda t: (t.groups, t.table.points), term, (groups, numbers))
-        return larger, (_moved(beliefs[0], term.groups.among(groups), groups.number),)
-    points, sites = list(term.block_points(domain)), []
-    for block, belief, new in zip(term.blocks, beliefs, points, strict=True):
-        places = find(np.asarray(new), np.asarray(block.points)).levels
-        if isinstance(block.prior, Nearest) and len(np.unique(np.asarray(new), axis=0)) > len(block.points):
-            raise ModelError("update: Nearest is bound to the levels that it was fitted at; fit again for new ones")
-        sites.append(_moved(belief, places, new.shape[0]))
-    return eqx.tree_at(lambda t: [b.points for b in t.blocks], term, points), tuple(sites)
+def _moved(belief: Belief, places: Places, number: int, share: float) -> Sites:
+    """A share of a belief's sites at their places among more levels, where the others say nothing."""
 
+    def moved(old: Array) -> Array:
+        new = np.zeros((number, *old.shape[1:]), old.dtype)
+        np.add.at(new, places, share * np.asarray(old))
+        return jnp.asarray(new)
 
-def _moved(belief: Belief, places: Int[np.ndarray, "T"], number: int) -> Sites:
-    """A belief's sites at their places among more levels, where the others say nothing."""
-    old = belief.sites
-    empty = empty_sites(number, old.eta.shape[1], old.eta.dtype)
-    return Sites(empty.eta.at[places].add(old.eta), empty.precision.at[places].add(old.precision), old.origin)
+    return Sites(moved(belief.sites.eta), moved(belief.sites.precision), belief.sites.origin)
 
 
 def _cut(
     term: AbstractBoundTerm, beliefs: tuple[Belief, ...], sizes: Mapping[str, int]
 ) -> tuple[AbstractBoundTerm, tuple[Belief, ...]]:
-    """A term and its beliefs without the levels that only pad."""
-    if isinstance(term, BoundOffset):
-        return term, beliefs
-    numbers = [
-        b.points.shape[0] if name is None else sizes[name] for name, b in zip(_modes(term), beliefs, strict=True)
-    ]
-    cut = [
-        b._replace(
-            mean=b.mean[:n],
-            cov=b.cov[:n],
-            points=b.points[:n],
-            sites=Sites(b.sites.eta[:n], b.sites.precision[:n], b.sites.origin),
+    """A term and its beliefs without the levels that only pad; sizes: how many levels each mode has."""
+    cut = []
+    for k, b in enumerate(beliefs):
+        name = term.mode_of(k)
+        n = b.points.shape[0] if name is None else sizes[name]
+        mean, cov, points, eta, precision = (
+            jnp.asarray(np.asarray(whole)[:n]) for whole in (b.mean, b.cov, b.points, b.sites.eta, b.sites.precision)
         )
-        for b, n in zip(beliefs, numbers, strict=True)
-    ]
-    points = [b.points for b in cut]
-    return eqx.tree_at(lambda t: [b.points for b in t.blocks], term, points), tuple(cut)
+        sites = Sites(eta, precision, b.sites.origin)
+        cut.append(b._replace(mean=mean, cov=cov, points=points, sites=sites))
+    return term.with_points([b.points for b in cut]), tuple(cut)

@@ -10,6 +10,12 @@ from probtensor.labelled.encode import Encoded, encode
 from probtensor.likelihoods.base import AbstractLikelihood
 from probtensor.likelihoods.gaussian import ERRORS, Gaussian
 
+#: What a local term is refused for.
+LOCAL_IS_NORMAL = (
+    "a Local term is one with plain normal noise, and goes with pt.Gaussian(sd=...) alone: without noise=, transform= "
+    "or errors. Leave it out, or transform the values beforehand"
+)
+
 
 def encode_for(likelihood: AbstractLikelihood, data: Any, weights: Any, errors: Any) -> Encoded:
     """Data as arrays, with what the likelihood reads beside the values.

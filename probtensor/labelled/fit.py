@@ -17,7 +17,7 @@ from probtensor.engines.collapsed import fit as collapsed
 from probtensor.engines.message_passing import MessagePassing
 from probtensor.errors import ModelError, warn
 from probtensor.labelled import arguments, filling
-from probtensor.labelled.checking import encode_for
+from probtensor.labelled.checking import LOCAL_IS_NORMAL, encode_for
 from probtensor.labelled.encode import Encoded
 from probtensor.labelled.posterior import Posterior
 from probtensor.likelihoods.base import AbstractLikelihood
@@ -28,10 +28,6 @@ from probtensor.selection import automatic, rank
 from probtensor.selection.hold_out import hold_out
 from probtensor.terms.local import Local
 
-_LOCAL_IS_NORMAL = (
-    "a Local term is one with plain normal noise, and goes with pt.Gaussian(sd=...) alone: without noise=, transform= "
-    "or errors. Leave it out, or transform the values beforehand"
-)
 #: From fewer observations no gaps are made.
 _FEW = 50
 _LOG = logging.getLogger("probtensor")
@@ -145,7 +141,7 @@ def _fit(
         if isinstance(term, Local):
             term.check(int(encoded.seen.sum()))
             if not plain:
-                raise ModelError(_LOCAL_IS_NORMAL)
+                raise ModelError(LOCAL_IS_NORMAL)
     on_latent = observations if plain else encoded.observations(modes, latent)
     scale = automatic.scale_of(on_latent, cycles=declared.open_periods > 0)
     if rank.is_open(declared):

@@ -20,6 +20,7 @@ from probtensor.labelled import (
     aggregating,
     arguments,
     calibrating,
+    facts,
     predictions,
     reading,
     residuals,
@@ -276,6 +277,7 @@ class Posterior:
         self,
         new_data: Any,
         forget: float | None = None,
+        lag: Any = None,
         *,
         weights: Any = None,
         errors: Any = None,
@@ -288,21 +290,30 @@ class Posterior:
         absorbed before. Old observations are not revisited: where new ones change what others' functions are, a new
         fit of all says it better.
 
+        A `Local` term keeps its observations, or with ``lag`` the newest. The other terms are then drawn again given
+        all that it keeps: without a lag that is the fit of all observations at held hyper-parameters, and costs as
+        much. What it no longer keeps is forgotten by `Local` alone: predictions there are those of the other terms,
+        for each block of which it is remembered as one Gaussian factor over all levels of the block.
+
         Args:
             new_data: like the data of `fit`, with the same modes; coordinates may be new ones.
             forget: the share of what the posterior knows from observations that is forgotten first, from 0 to below 1.
+            lag: how far behind the newest an observation that a `Local` term keeps may lie: a duration or a number of
+                days along the data's only time axis (``"90D"``), or along the dimension that a dict names
+                (``{"x": 3.0}``, in its unit). None: all are kept. It holds for this update.
             weights: of the new observations.
             errors: of the new observations.
             likelihood: the same kind as before, with the exposure or the trials of the new data where these are arrays.
 
         Raises:
             DataError: the data cannot be used, or have other modes than before.
-            ModelError: the model or its engine cannot absorb data: a Local term, `Nearest` with new levels, NUTS.
+            ModelError: the engine cannot absorb data: NUTS; ``forget`` is no such share or ``lag`` no such length; or
+                there is no `Local` to have a lag.
         """
         engine = self.engine if isinstance(self.engine, MessagePassing) else MessagePassing()
         likelihood = streaming.same_kind(self.likelihood, likelihood)
         new = encode_for(likelihood, new_data, weights, errors)
-        return self._with(*streaming.updated(self._fitted, new, likelihood, engine, forget))
+        return self._with(*streaming.updated(self._fitted, new, likelihood, engine, forget, lag))
 
     def factors(self, term: int | None = None, gauge: str = "canonical") -> xr.Dataset:
         """The functions of a term: for each mode ``{mode}_mean`` and ``{mode}_sd``.
@@ -371,29 +382,8 @@ class Posterior:
         """Model, data, noise, convergence and time, in plain text."""
         from probtensor import report
 
-        return report.summary(self._facts())
-
-    def _facts(self) -> dict[str, Any]:
-        encoded, result = self._fitted.encoded, self._result
-        return {
-            "model": self.model,
-            "name": encoded.name,
-            "units": self._fitted.attrs.get("units", ""),
-            "modes": {n: (len(c.labels), c.kind, c.labels[0], c.labels[-1]) for n, c in encoded.levels.items()},
-            "observed": int(encoded.seen.sum()),
-            "entries": int(encoded.seen.size),
-            "likelihood": self.likelihood,
-            "parameters": predictions.parameters(result.state.model.likelihood),
-            "objective": result.objective,
-            "steps": "sweeps" if result.state.draws is None else "draws",
-            "reason": result.reason,
-            "converged": result.converged,
-            "power": float(result.state.power),
-            "restarts": result.restarts,
-            "compile_seconds": self.compile_seconds,
-            "run_seconds": self.run_seconds,
-            "choice": self.choice,
-        }
+        seconds = self.compile_seconds, self.run_seconds
+        return report.summary(facts.facts(self.model, self._fitted, self._result, self.choice, seconds))
 
     @property
     def plot(self) -> Any:

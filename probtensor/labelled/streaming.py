@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from probtensor.axes import Axis
+from probtensor.axes import Axis, axis_of
 from probtensor.engines.base import Fit
 from probtensor.engines.message_passing import MessagePassing
-from probtensor.engines.streaming import absorb
+from probtensor.engines.streaming import Memory, absorb, with_old_joint_levels
 from probtensor.errors import DataError, ModelError
 from probtensor.labelled import coordinates
+from probtensor.labelled.checking import LOCAL_IS_NORMAL
 from probtensor.labelled.domains import refuse_outside
 from probtensor.labelled.encode import Encoded
 from probtensor.labelled.fitted import Fitted
 from probtensor.likelihoods.base import AbstractLikelihood
+from probtensor.likelihoods.gaussian import Gaussian
+from probtensor.model import BoundModel
 from probtensor.observations.domain import Observations
+from probtensor.terms.local import BoundLocal
 
 
 class Batch(NamedTuple):
@@ -38,21 +42,63 @@ def same_kind(before: AbstractLikelihood, given: AbstractLikelihood | None) -> A
     """The likelihood of new data: as before, or given for what comes with them. Raises ModelError for another kind."""
     if given is not None and type(given) is not type(before):
         raise ModelError(f"update: the likelihood was {type(before).__name__}, and stays such")
+    if isinstance(given, Gaussian) and isinstance(before, Gaussian):
+        was, now = ((one.transform, one.noise) for one in (before, given))
+        if was != now:
+            raise ModelError(
+                f"update: the likelihood had transform={was[0]!r} and noise={was[1]!r}, and keeps them; got "
+                f"{now[0]!r} and {now[1]!r}"
+            )
     return before if given is None else given
 
 
 def updated(
-    fitted: Fitted, new: Encoded, likelihood: AbstractLikelihood, engine: MessagePassing, forget: float | None
+    fitted: Fitted, new: Encoded, likelihood: AbstractLikelihood, engine: MessagePassing, forget: Any, lag: Any
 ) -> tuple[Fitted, Fit]:
     """A fit after new observations, encoded for their likelihood. See `Posterior.update`."""
-    share = 0.0 if forget is None else float(forget)
+    try:
+        share = 0.0 if forget is None else float(forget)
+    except (TypeError, ValueError):
+        share = np.nan
     if not 0 <= share < 1:
         raise ModelError(f"forget={forget!r}: expected a share from 0 to below 1")
+    if new.known and fitted.state.local is not None:
+        raise ModelError(LOCAL_IS_NORMAL)
     with jax.enable_x64(True):
         found = batch(fitted.encoded, new, fitted.modes, likelihood.transformed(new.values))
         refuse_outside(fitted.state.model, found.encoded, found.observations.domain, fitted.terms)
-        result = absorb(fitted.state, found.axes, found.observations, engine, share)
-    return Fitted(found.encoded, fitted.modes, found.observations, likelihood, result.state), result
+        observations = with_old_joint_levels(fitted.state, found.axes, found.observations)
+        lags = {} if lag is None else _lag(lag, fitted.state.model, found.axes)
+        result = absorb(fitted.state, found.axes, observations, engine, Memory(share, lags))
+    return Fitted(found.encoded, fitted.modes, observations, likelihood, result.state), result
+
+
+def _lag(lag: Any, model: BoundModel, axes: Mapping[str, Axis]) -> dict[str, float]:
+    """A length along one mode, in its unit: that of the only time axis where no mode is named.
+
+    Raises ModelError if it is none, or if no local term tells observations apart along that mode.
+    """
+    if not isinstance(lag, Mapping):
+        times = [name for name, axis in axes.items() if axis.kind == "time" and not axis.parts]
+        if len(times) != 1:
+            raise ModelError(
+                f"lag={lag!r}: the data have {len(times)} time axes; say along which dimension, as in lag={{'x': 3.0}}"
+            )
+        lag = {times[0]: lag}
+    if len(lag) != 1:
+        raise ModelError(f"lag={dict(lag)!r}: expected a length along one dimension")
+    ((name, length),) = lag.items()
+    axis = axis_of("update: lag", name, {n: a for n, a in axes.items() if not (a.parts or a.parent)})
+    read = {dim for term in model.terms if isinstance(term, BoundLocal) for dim in term.kernel.dims}
+    if read and name not in read:
+        raise ModelError(
+            f"lag={{{name!r}: {length!r}}}: the local term does not read {name!r}, so that it cannot tell old "
+            f"observations from new ones; it reads {', '.join(sorted(read))}"
+        )
+    number = axis.parse(length) if isinstance(length, str) else length
+    if isinstance(number, bool) or not isinstance(number, int | float | np.number) or not 0 <= number < np.inf:
+        raise ModelError(f"lag={length!r}: expected a length of {name!r}, at least zero, such as '90D' on a time axis")
+    return {name: float(number)}
 
 
 def batch(old: Encoded, new: Encoded, modes: Sequence[str], values: np.ndarray) -> Batch:

@@ -36,10 +36,9 @@ class Groups(eqx.Module):
         return int(np.prod([v.shape[0] for v in self.vocabulary])) if self.vocabulary else 1
 
     def among(self, others: Groups) -> Int[np.ndarray, "G"]:
-        """The place of each group among those of the same modes with more levels."""
-        codes = [
-            np.asarray(_codes(mine, theirs)) for mine, theirs in zip(self.vocabulary, others.vocabulary, strict=True)
-        ]
+        """The place of each group among those of the same modes with these and more levels."""
+        pairs = zip(self.vocabulary, others.vocabulary, strict=True)
+        codes = [np.searchsorted(np.asarray(theirs), np.asarray(mine)) for mine, theirs in pairs]
         if not codes:
             return np.zeros(1, dtype=int)
         every = np.meshgrid(*codes, indexing="ij")

@@ -149,6 +149,13 @@ class AbstractModePrior(eqx.Module):
         """
         return self
 
+    def at_levels(self, points: np.ndarray) -> Self:
+        """The same hyper-parameters where data can reach other levels, which may be unsorted and repeated.
+
+        Most priors know any coordinate: themselves.
+        """
+        return self
+
     def outside(self, points: np.ndarray) -> Outside | None:
         """The first of these points at which this prior (bound) says nothing, which is a question to refuse.
 

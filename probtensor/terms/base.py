@@ -6,7 +6,7 @@ import abc
 import types
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self, TypeAlias
 
 import equinox as eqx
 import jax
@@ -16,8 +16,12 @@ from probtensor.axes import Axis
 from probtensor.errors import ModelError
 from probtensor.kernels.base import AbstractKernel, Start
 from probtensor.observations.domain import Domain, Observations
+from probtensor.observations.levels import find
 from probtensor.priors.base import AbstractModePrior, Belief, Marginals, Sites
-from probtensor.typing import Array, Float, Key
+from probtensor.typing import Array, Float, Int, Key
+
+#: Of some levels among others.
+Places: TypeAlias = Int[np.ndarray, "T"]
 
 
 class DataScale(NamedTuple):
@@ -112,6 +116,30 @@ class AbstractBoundTerm(eqx.Module):
     @abc.abstractmethod
     def with_priors(self, priors: Sequence[AbstractModePrior]) -> AbstractBoundTerm:
         """The same term with other (learned) priors."""
+
+    @abc.abstractmethod
+    def mode_of(self, block: int) -> str | None:
+        """The mode at whose levels a block has its functions; None: it has numbers of its own (a core, an offset)."""
+
+    def with_points(self, points: Sequence[Float[Array, "T ..."]]) -> Self:
+        """The same term with its blocks at other coordinates."""
+        return eqx.tree_at(lambda t: [b.points for b in t.blocks], self, list(points))
+
+    def grown(self, axes: Mapping[str, Axis], domain: Domain) -> tuple[AbstractBoundTerm, tuple[Places, ...]]:
+        """The term over more levels, with the same hyper-parameters.
+
+        Args:
+            axes: of all modes, with old and new levels.
+            domain: the same for the core; its levels may repeat.
+
+        Returns:
+            The term, and for each block the place of each of its levels among those of the larger one.
+        """
+        points = self.block_points(domain)
+        pairs = list(zip(self.blocks, points, strict=True))
+        priors = [block.prior.at_levels(np.asarray(own)) for block, own in pairs]
+        places = tuple(find(np.asarray(own), np.asarray(block.points)).levels for block, own in pairs)
+        return self.with_points(points).with_priors(priors), places
 
     @abc.abstractmethod
     def initial(self, key: Key, domain: Domain) -> tuple[Belief, ...]:

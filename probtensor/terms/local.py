@@ -29,7 +29,8 @@ class Local(AbstractTerm):
     """A Gaussian process over several modes, in linear time by nearest-neighbour (Vecchia) conditioning.
 
     Inside it is one with the noise: the residual of the other terms is one correlated Gaussian, so that the local term
-    cannot explain away what belongs to them. Several local terms are one with the summed kernel.
+    cannot explain away what belongs to them. Several local terms are one with the summed kernel. It needs observations
+    themselves: `Posterior.update` keeps them, or with ``lag=`` the newest.
 
     Args:
         kernel: kernels of chosen coordinates, ``Matern(1/2).on("time") * Matern(3/2).on("lat", "lon")``, their sums and
@@ -122,6 +123,10 @@ class BoundLocal(AbstractBoundTerm):
     def with_priors(self, priors: Sequence[AbstractModePrior]) -> BoundLocal:
         """Itself."""
         return self
+
+    def mode_of(self, block: int) -> str | None:
+        """There is no block to have any."""
+        raise IndexError("a local term has no blocks")
 
     def initial(self, key: Key, domain: Domain) -> tuple[Belief, ...]:
         """Nothing to believe."""

@@ -26,10 +26,6 @@ class AbstractNetwork(AbstractBoundTerm):
     """A term whose value is a contraction of its blocks' values."""
 
     @abc.abstractmethod
-    def mode_of(self, block: int) -> str | None:
-        """The mode whose functions a block holds; None for a core, which has one level and is the same everywhere."""
-
-    @abc.abstractmethod
     def letters(self, block: int) -> str:
         """Names of a block's axes behind its levels; axes of two blocks with one name are contracted."""
 

@@ -16,7 +16,7 @@ from probtensor.observations.domain import Domain, Observations
 from probtensor.observations.groups import Groups
 from probtensor.priors.base import AbstractModePrior, Belief, Marginals, Sites, empty_sites
 from probtensor.priors.categorical import Categorical
-from probtensor.terms.base import AbstractBoundTerm, AbstractTerm, Block, DataScale, refuse_repeats
+from probtensor.terms.base import AbstractBoundTerm, AbstractTerm, Block, DataScale, Places, refuse_repeats
 from probtensor.typing import Array, Float, Int, Key
 
 
@@ -104,6 +104,17 @@ class BoundOffset(AbstractBoundTerm):
     def with_priors(self, priors: Sequence[AbstractModePrior]) -> BoundOffset:
         """The same table with another prior."""
         return eqx.tree_at(lambda t: t.table.prior, self, priors[0])
+
+    def mode_of(self, block: int) -> str | None:
+        """None: a table has numbers of its own for combinations of levels."""
+        return None
+
+    def grown(self, axes: Mapping[str, Axis], domain: Domain) -> tuple[BoundOffset, tuple[Places, ...]]:
+        """A table of all combinations of old and new levels."""
+        groups = Groups.over("Offset", self.over, axes)
+        numbers = jnp.arange(groups.number, dtype=self.table.points.dtype)
+        larger = eqx.tree_at(lambda t: (t.groups, t.table.points), self, (groups, numbers))
+        return larger, (self.groups.among(groups),)
 
     @property
     def _common_mean(self) -> Float[Array, "1"]:

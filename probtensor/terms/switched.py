@@ -43,6 +43,10 @@ class Switched(AbstractBoundTerm):
         """The same term and switches with other priors."""
         return Switched(self.term.with_priors(priors), self.active)
 
+    def mode_of(self, block: int) -> str | None:
+        """That of the term."""
+        return self.term.mode_of(block)
+
     def initial(self, key: Key, domain: Domain) -> tuple[Belief, ...]:
         """The term's own start."""
         return self.term.initial(key, domain)

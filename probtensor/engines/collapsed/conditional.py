@@ -98,7 +98,7 @@ class Chain:
         pair = []
         free = groups(signal)
         for g, chosen in enumerate(free):
-            one = Perturbation(self._rng.standard_normal(len(values)), self._rng.standard_normal(signal.size))
+            one = Perturbation(self._rng.standard_normal(len(noise.variance)), self._rng.standard_normal(signal.size))
             system = self._system(g, signal, noise, chosen)
             if g == len(free) - 1:
                 pair.append(draw(system, values, self.white, one.mirrored(), self._iterations))

@@ -38,14 +38,22 @@ class Training(NamedTuple):
         return left == 0
 
 
-def training(observations: Observations, names: Sequence[str], read: Sequence[str]) -> Training:
+def training(
+    observations: Observations,
+    names: Sequence[str],
+    read: Sequence[str],
+    last: Bool[np.ndarray, "N"] | None = None,
+) -> Training:
     """The observed entries, their places in a random order that is always the same.
 
-    names: of the columns of their coordinates; read: those that kernels read.
+    names: of the columns of their coordinates; read: those that kernels read; last: which of the observed entries come
+    behind all others, None: no such.
     """
     weights = np.asarray(observations.weights).ravel()
     rows = np.flatnonzero(weights > 0)
     turn = np.random.default_rng(_ORDER_SEED).permutation(len(rows))
+    if last is not None:
+        turn = np.argsort(np.lexsort((turn, last)))
     pooled = pool(coordinates(observations.domain, names, rows, read), 1 / weights[rows], turn)
     return Training(rows, pooled, np.asarray(observations.values).ravel()[rows])
 

@@ -13,6 +13,7 @@ from probtensor.engines.collapsed import local_learning, term_learning
 from probtensor.engines.collapsed.conditional import Chain
 from probtensor.engines.collapsed.contrasts import contrasts
 from probtensor.engines.collapsed.entries import Training, training
+from probtensor.engines.collapsed.said import AllSaid
 from probtensor.engines.collapsed.signal import Signal, Terms, Values
 from probtensor.engines.drawn import Draws, summaries
 from probtensor.engines.sweep import Beliefs
@@ -30,7 +31,7 @@ _ROUNDS, _SWEEPS, _DRAWS = 5, 2, 4
 _SETTLE = 2
 #: Iterations at most: of the optimiser towards the start, and of the solver in a step of the chain. Most draws take 30
 #: to 50; where the noise is a thousandth of the terms some would take more than these, see `systems`.
-_TO_START, _IN_STEP = 60, 300
+TO_START, IN_STEP = 60, 300
 #: Iterations in which a round learns the terms' hyper-parameters.
 _TERM_STEPS = 6
 
@@ -46,6 +47,8 @@ class Local(NamedTuple):
         values: S draws of the function values of every block of the other terms.
         residuals: S draws of the values minus the other terms, means at each place.
         noise: variance of an entry with weight 1.
+        observations: those that the entries are among.
+        said: what observations that are no longer kept said of each block; None: all are kept.
     """
 
     kernels: tuple[tuple[int, AbstractFieldKernel], ...]
@@ -55,6 +58,8 @@ class Local(NamedTuple):
     values: tuple[Values, ...]
     residuals: Float[np.ndarray, "S M"]
     noise: float
+    observations: Observations
+    said: AllSaid | None = None
 
     @property
     def kernel(self) -> AbstractFieldKernel:
@@ -121,7 +126,7 @@ def fit(
     data = training(observations, locals_[0].names, [d for term in locals_ for d in term.kernel.dims])
     ranks = tuple(tuple(int(b.mean.shape[1]) for b in part) for part in beliefs)
     signal = Signal(model.terms, ranks, observations.domain, data.rows)
-    white = signal.whitened(beliefs, _TO_START)
+    white = signal.whitened(beliefs, TO_START)
     assert isinstance(model.likelihood, BoundGaussian)
     sd, floor = model.likelihood.sd, float(model.likelihood.floor)
 
@@ -137,7 +142,7 @@ def fit(
     found = local_learning.learn(starts, sd, floor, leftover([white]))
     numbers = _Numbers(model.terms, found.kernel, found.noise_sd)
     noise = contrasts(numbers.kernel, numbers.noise, data.pooled, neighbours)
-    chain = Chain(white, seed, _IN_STEP)
+    chain = Chain(white, seed, IN_STEP)
     trace = []
 
     def swept(number: int) -> list[np.ndarray]:
@@ -168,6 +173,7 @@ def fit(
         values,
         data.pooled.means(np.stack([data.values - signal(one) for one in kept])),
         numbers.noise,
+        observations,
     )
     return Collapsed(
         _with_numbers(model, numbers, local),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -15,7 +15,7 @@ from scipy import sparse
 from scipy.linalg import block_diag
 from scipy.optimize import minimize
 
-from probtensor.compilation import compiled, compiled_for
+from probtensor.compilation import compiled, compiled_for, padded, shared_size
 from probtensor.engines.drawn import Terms, Values, total
 from probtensor.engines.sweep import Beliefs
 from probtensor.hyperparameters import learned_mask
@@ -54,23 +54,36 @@ def _unpacked(shapes: Shapes, white: Float[Array, "P"]) -> Any:
     return tuple(tuple(white[at].reshape(shape) for at, shape in zip(*part, strict=True)) for part in parts)
 
 
-def _signal(terms: Terms, colourings: Any, domain: Domain, rows: Array, shapes: Shapes, white: Array) -> Array:
-    return total(terms, _coloured(colourings, _unpacked(shapes, white)), domain)[rows]
+class _Places(NamedTuple):
+    """Where the signal is asked for.
+
+    rows: places of the entries among the domain's, flattened, padded; levels: whether all function values follow.
+    """
+
+    domain: Domain
+    rows: Int[Array, "M"]
+    levels: bool
 
 
-def _pull(
-    terms: Terms, colourings: Any, domain: Domain, rows: Array, shapes: Shapes, white: Array, cotangent: Array
-) -> Array:
-    signal = functools.partial(_signal, terms, colourings, domain, rows, shapes)
+def _signal(terms: Terms, colourings: Any, places: _Places, shapes: Shapes, white: Array) -> Array:
+    values = _coloured(colourings, _unpacked(shapes, white))
+    entries = total(terms, values, places.domain)[places.rows]
+    if not places.levels:
+        return entries
+    return jnp.concatenate([entries, *(one.T.ravel() for own in values for one in own)])
+
+
+def _pull(terms: Terms, colourings: Any, places: _Places, shapes: Shapes, white: Array, cotangent: Array) -> Array:
+    signal = functools.partial(_signal, terms, colourings, places, shapes)
     return jax.vjp(signal, white)[1](cotangent)[0]
 
 
 def _pull_learned(
-    held: Terms, domain: Domain, rows: Array, shapes: Shapes, learned: Terms, white: Array, cotangent: Array
+    held: Terms, places: _Places, shapes: Shapes, learned: Terms, white: Array, cotangent: Array
 ) -> Terms:
     def signal(learned: Terms) -> Array:
         terms = eqx.combine(learned, held)
-        return _signal(terms, _colourings(terms), domain, rows, shapes, white)
+        return _signal(terms, _colourings(terms), places, shapes, white)
 
     return jax.vjp(signal, learned)[1](cotangent)[0]
 
@@ -79,11 +92,11 @@ def _values(colourings: Any, shapes: Shapes, white: Array) -> Values:
     return _coloured(colourings, _unpacked(shapes, white))
 
 
-def _alone(term: AbstractBoundTerm, domain: Domain, rows: Array, values: tuple[Array, ...]) -> Array:
-    return total((term,), (values,), domain)[rows]
+def _alone(term: AbstractBoundTerm, places: _Places, values: tuple[Array, ...]) -> Array:
+    return total((term,), (values,), places.domain)[places.rows]
 
 
-def _read(alone: Callable[..., Array], values: tuple[Array, ...], block: int, function: int) -> sparse.csc_matrix:
+def _read(alone: Callable[..., Array], values: tuple[Array, ...], block: int, function: int) -> sparse.csr_matrix:
     """(N, T) what each entry reads of one function of a block, given the term's value for function values.
 
     An entry reads one level: what the term gives where the function is the levels' numbers, over what it gives where
@@ -98,7 +111,7 @@ def _read(alone: Callable[..., Array], values: tuple[Array, ...], block: int, fu
     )
     rows = np.flatnonzero(one)
     levels = np.round(numbered[rows] / one[rows]).astype(int) - 1
-    return sparse.csc_matrix((one[rows], (rows, levels)), shape=(len(one), T))
+    return sparse.csr_matrix((one[rows], (rows, levels)), shape=(len(one), T))
 
 
 def _columns(colouring: Any, shape: tuple[int, ...], units: Float[Array, "F F"]) -> Float[Array, "F T R"]:
@@ -139,6 +152,9 @@ def movable(terms: Terms) -> Any:
 class Signal:
     """The signal at the training entries as a function of a vector of white noise.
 
+    With ``levels`` all blocks' function values stand behind it, block by block and function by function, so that what
+    is known of these is one more contrast.
+
     Attributes:
         terms: with numbers, in the model's order.
         movable: which of their hyper-parameters learning may move.
@@ -152,9 +168,12 @@ class Signal:
         domain: Domain,
         rows: Int[np.ndarray, "N"],
         movable_parts: Any = None,
+        levels: bool = False,
     ) -> None:
         """ranks: numbers of functions of each term's blocks; rows: places of the entries among the domain's."""
         self.terms, self._ranks, self._domain, self._rows = terms, ranks, domain, rows
+        # Close numbers of entries share their programs.
+        self._places = _Places(domain, jnp.asarray(padded(rows, shared_size(len(rows)))), levels)
         self.movable = movable(terms) if movable_parts is None else movable_parts
         self._shapes: Shapes = tuple(
             tuple(b.prior.white_shape(b.points.shape[0], rank) for b, rank in zip(t.blocks, own, strict=True))
@@ -162,12 +181,12 @@ class Signal:
         )
         self.size = sum(int(np.prod(s)) for part in self._shapes for s in part)
         self._colourings = _colourings_of(terms)
-        given = (terms, self._colourings, domain, rows, self._shapes)
+        given = (terms, self._colourings, self._places, self._shapes)
         self._signal, self._pull = compiled_for(_signal, *given), compiled_for(_pull, *given)
 
     def with_terms(self, terms: Terms) -> Signal:
         """The same with other hyper-parameters."""
-        return Signal(terms, self._ranks, self._domain, self._rows, self.movable)
+        return Signal(terms, self._ranks, self._domain, self._rows, self.movable, self._places.levels)
 
     def blocks(self) -> list[list[slice]]:
         """Where each term's blocks lie in the vector."""
@@ -175,7 +194,13 @@ class Signal:
 
     def __call__(self, white: Float[np.ndarray, "P"]) -> Float[np.ndarray, "N"]:
         """The signal at the entries."""
-        return np.asarray(self._signal(white))
+        found, entries = np.asarray(self._signal(white)), len(self._rows)
+        return np.concatenate([found[:entries], found[len(self._places.rows) :]])
+
+    def _padded(self, cotangent: Float[np.ndarray, "N"]) -> Float[np.ndarray, "M"]:
+        entries = len(self._rows)
+        nothing = np.zeros(len(self._places.rows) - entries)
+        return np.concatenate([cotangent[:entries], nothing, cotangent[entries:]])
 
     def values(self, white: Float[np.ndarray, "P"]) -> Values:
         """Function values at the blocks' points."""
@@ -198,7 +223,7 @@ class Signal:
 
     def pull(self, white: Float[np.ndarray, "P"], cotangent: Float[np.ndarray, "N"]) -> Float[np.ndarray, "P"]:
         """Gradient with respect to the vector of the inner product of signal and cotangent."""
-        return np.asarray(self._pull(white, cotangent))
+        return np.asarray(self._pull(white, self._padded(cotangent)))
 
     def derivative(
         self, white: Float[np.ndarray, "P"], free: Bool[np.ndarray, "P"]
@@ -208,22 +233,33 @@ class Signal:
         Returns:
             (N, V) what entries read of the V function values of the free blocks, and these from their white noise.
         """
-        read, colours = [], []
+        read, colours, itself = [], [], []
         values = self.values(white)
-        for j, (term, own) in enumerate(zip(self.terms, self.blocks(), strict=True)):
-            alone = compiled_for(_alone, term, self._domain, self._rows)
+        for j, own in enumerate(self.blocks()):
             for k, at in enumerate(own):
+                number = values[j][k].size
                 if not free[at].any():
+                    itself.append(sparse.csr_matrix((number, 0)))
                     continue
-                T, R = values[j][k].shape
-                read += [_read(alone, values[j], k, r) for r in range(R)]
+                itself.append(sparse.identity(number, format="csr"))
+                read.append(self.reads(values, j, k))
                 colour = compiled_for(_columns, self._colourings[j][k], self._shapes[j][k])
                 columns = np.asarray(colour(jnp.eye(at.stop - at.start)))
-                colours.append(columns.transpose(2, 1, 0).reshape(T * R, -1))
-        return sparse.hstack(read, format="csr"), block_diag(*colours)
+                colours.append(columns.transpose(2, 1, 0).reshape(number, -1))
+        entries = sparse.hstack(read, format="csr")
+        if self._places.levels:
+            entries = sparse.vstack([entries, sparse.block_diag(itself)], format="csr")
+        return entries, block_diag(*colours)
+
+    def reads(self, values: Values, term: int, block: int) -> sparse.csr_matrix:
+        """(N, V) what each entry reads of a block's V function values, given those of its term's other blocks."""
+        alone = compiled_for(_alone, self.terms[term], self._places)
+        own = values[term]
+        each = [_read(alone, own, block, r)[: len(self._rows)] for r in range(own[block].shape[1])]
+        return sparse.hstack(each, format="csr")
 
     def pull_learned(self, white: Float[np.ndarray, "P"], cotangent: Float[np.ndarray, "N"]) -> Terms:
         """The same with respect to what is `movable`."""
         learned, held = eqx.partition(self.terms, self.movable)
-        pull = compiled_for(_pull_learned, held, self._domain, self._rows, self._shapes)
-        return pull(learned, white, cotangent)
+        pull = compiled_for(_pull_learned, held, self._places, self._shapes)
+        return pull(learned, white, self._padded(cotangent))

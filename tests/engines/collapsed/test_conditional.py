@@ -66,9 +66,7 @@ def test_a_mirrored_pair_has_the_exact_mean(name):
         assert max(spread) > 0.2
 
 
-@pytest.mark.parametrize(
-    ("sd", "iterations"), [(0.1, fit._IN_STEP), (0.01, 2000), (0.001, 2000), (0.001, fit._IN_STEP)]
-)
+@pytest.mark.parametrize(("sd", "iterations"), [(0.1, fit.IN_STEP), (0.01, 2000), (0.001, 2000), (0.001, fit.IN_STEP)])
 def test_draws_are_solved_for_however_small_the_noise(sd, iterations):
     """What the solver leaves, in posterior standard deviations in the worst direction.
 
