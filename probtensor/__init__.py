@@ -29,6 +29,7 @@ from probtensor.priors.dense import Dense
 from probtensor.priors.markov import Markov
 from probtensor.priors.nearest import Nearest
 from probtensor.priors.sphere import Sphere
+from probtensor.store.posterior import load
 from probtensor.terms.cp import CP
 from probtensor.terms.local import Local
 from probtensor.terms.offset import Climatology, Offset
@@ -83,6 +84,7 @@ __all__ = [
     "gaps",
     "kernels",
     "impute",
+    "load",
     "interop",
     "points",
     "presets",
