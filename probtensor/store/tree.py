@@ -253,6 +253,7 @@ class _Reader:
             found = found.assign_coords(xr.Coordinates.from_pandas_multiindex(index, name))
         for name, own in coords.items():
             found.coords[name].encoding = dict(own.encoding)
+        found.encoding = dict(data.encoding)
         return found
 
     def _variable(self, tree: Json) -> xr.Variable:
