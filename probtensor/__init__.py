@@ -15,6 +15,7 @@ from probtensor.kernels.mixture import SpectralMixture
 from probtensor.kernels.periodic import Cosine, Periodic
 from probtensor.kernels.rbf import RBF
 from probtensor.kernels.walks import IntegratedRandomWalk, Linear, RandomWalk
+from probtensor.labelled import accessor as _accessor  # registers itself with xarray  # noqa: F401
 from probtensor.labelled.fit import fit, impute
 from probtensor.labelled.posterior import Posterior
 from probtensor.labelled.tables import points, table
