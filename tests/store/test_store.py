@@ -11,8 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from typer.testing import CliRunner
 
 import probtensor as pt
+from probtensor import cli
 from probtensor.errors import FormatError
 from probtensor.store.archive import HEADER
 
@@ -175,3 +177,12 @@ def test_a_users_own_function_is_refused(tmp_path):
     with pytest.raises(pt.ModelError, match="function .*cannot be stored"):
         other.save(tmp_path / "fit.zarr")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_line_says_what_a_store_is(store, tmp_path):
+    told = CliRunner().invoke(cli.app, ["info", str(store)])
+    assert told.exit_code == 0
+    assert told.output.strip() == fitted().summary().strip()
+    told = CliRunner().invoke(cli.app, ["info", str(tmp_path)])
+    assert told.exit_code == 2
+    assert "no store of a posterior" in told.output
