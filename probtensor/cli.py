@@ -1,4 +1,4 @@
-"""The command line: ``probtensor demo``, ``probtensor impute in.nc --var sst -o out.nc`` and ``probtensor info fit.zarr``.
+"""The command line: ``probtensor demo``, ``probtensor impute in.nc --var sst -o out.nc``, ``probtensor info fit.zarr``.
 
 Bad input is one paragraph on stderr and exit status 2. Only a terminal gets a progress bar; in a pipe ``impute`` says
 nothing. An output appears whole or not at all: it is written beside its place and then moved there.
