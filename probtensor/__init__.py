@@ -15,6 +15,7 @@ from probtensor.kernels.mixture import SpectralMixture
 from probtensor.kernels.periodic import Cosine, Periodic
 from probtensor.kernels.rbf import RBF
 from probtensor.kernels.walks import IntegratedRandomWalk, Linear, RandomWalk
+from probtensor.labelled import accessor as _accessor  # registers itself with xarray  # noqa: F401
 from probtensor.labelled.fit import fit, impute
 from probtensor.labelled.posterior import Posterior
 from probtensor.labelled.tables import points, table
@@ -29,6 +30,7 @@ from probtensor.priors.dense import Dense
 from probtensor.priors.markov import Markov
 from probtensor.priors.nearest import Nearest
 from probtensor.priors.sphere import Sphere
+from probtensor.store.posterior import load
 from probtensor.terms.cp import CP
 from probtensor.terms.local import Local
 from probtensor.terms.offset import Climatology, Offset
@@ -83,6 +85,7 @@ __all__ = [
     "gaps",
     "kernels",
     "impute",
+    "load",
     "interop",
     "points",
     "presets",

@@ -1,4 +1,4 @@
-"""The command line: ``probtensor demo`` and ``probtensor impute in.nc --var sst -o out.nc``.
+"""The command line: ``probtensor demo``, ``probtensor impute in.nc --var sst -o out.nc``, ``probtensor info fit.zarr``.
 
 Bad input is one paragraph on stderr and exit status 2. Only a terminal gets a progress bar; in a pipe ``impute`` says
 nothing. An output appears whole or not at all: it is written beside its place and then moved there.
@@ -106,6 +106,15 @@ def impute(
         if console.is_terminal:
             name = data.name if data.name is not None else "value"
             console.print(f"{output}: {int(filled[f'{name}_filled'].sum())} of {data.size} values filled")
+
+
+@app.command()
+def info(store: Annotated[Path, typer.Argument(metavar="FIT.ZARR", help="What post.save wrote.")]) -> None:
+    """Says what a saved posterior is: model, data, noise, convergence and time."""
+    with _bad_input_exits():
+        from probtensor.store.posterior import load
+
+        typer.echo(load(store).summary())
 
 
 @contextlib.contextmanager

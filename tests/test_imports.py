@@ -32,6 +32,7 @@ ROOMS = (
     "evaluation",
     "selection",
     "labelled",
+    "store",
     "interop",
     "plotting",
     "report",
@@ -43,7 +44,7 @@ ROOMS = (
 )
 
 #: Rooms after `labelled` that it may import inside a function, on first use.
-ON_FIRST_USE = ("interop", "plotting", "report")
+ON_FIRST_USE = ("store", "interop", "plotting", "report")
 
 FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 

@@ -19,6 +19,8 @@ from probtensor.errors import ModelError, warn
 from probtensor.labelled import arguments, filling
 from probtensor.labelled.checking import LOCAL_IS_NORMAL, encode_for
 from probtensor.labelled.encode import Encoded
+from probtensor.labelled.fitted import Fitted
+from probtensor.labelled.made import Made
 from probtensor.labelled.posterior import Posterior
 from probtensor.likelihoods.base import AbstractLikelihood
 from probtensor.likelihoods.gaussian import Gaussian
@@ -156,7 +158,8 @@ def _fit(
         result = engine.run(bound, observations, jax.random.key(seed), report, init, gaps)
     if not result.converged:
         _LOG.info("fit %s", result.reason)
-    return Posterior(encoded, declared, likelihood, engine, result, observations, modes, choice, seed)
+    fitted = Fitted(encoded, modes, observations, likelihood, result.state)
+    return Posterior(fitted, Made(declared, engine, choice, seed, result))
 
 
 def _gaps(bound: BoundModel, encoded: Encoded, observations: Observations, seed: int) -> np.ndarray | None:

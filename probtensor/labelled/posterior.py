@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from probtensor import arrays
-from probtensor.engines.base import AbstractEngine, Fit
+from probtensor.engines.base import Fit
 from probtensor.engines.message_passing import MessagePassing
 from probtensor.errors import ModelError
 from probtensor.evaluation.calibration import Calibration
@@ -28,14 +29,10 @@ from probtensor.labelled import (
     streaming,
 )
 from probtensor.labelled.checking import encode_for
-from probtensor.labelled.encode import Encoded
 from probtensor.labelled.fitted import Fitted
+from probtensor.labelled.made import Made
 from probtensor.likelihoods.base import AbstractLikelihood
 from probtensor.likelihoods.gaussian import BoundGaussian
-from probtensor.observations.domain import Observations
-from probtensor.selection.automatic import Choice
-from probtensor.selection.rank import Growth
-from probtensor.terms.base import Sum
 
 
 class Posterior:
@@ -50,22 +47,10 @@ class Posterior:
         choice: what ``model="auto"`` or ``rank="auto"`` tried and chose; None for a model with all its ranks.
     """
 
-    def __init__(
-        self,
-        encoded: Encoded,
-        model: Sum,
-        likelihood: AbstractLikelihood,
-        engine: AbstractEngine,
-        result: Fit,
-        observations: Observations,
-        modes: tuple[str, ...],
-        choice: Choice | Growth | None,
-        seed: int,
-        calibration: Calibration | None = None,
-    ) -> None:
+    def __init__(self, fitted: Fitted, made: Made) -> None:
         """Made by `probtensor.fit`."""
-        self.model, self.engine, self.choice, self.seed, self._result = model, engine, choice, seed, result
-        self._fitted = Fitted(encoded, modes, observations, likelihood, result.state, calibration)
+        self._fitted, self._made = fitted, made
+        self.model, self.engine, self.choice, self.seed, self._result = made
 
     @property
     def likelihood(self) -> AbstractLikelihood:
@@ -270,8 +255,7 @@ class Posterior:
 
     def _with(self, fitted: Fitted, result: Fit) -> Posterior:
         """The same model with other data or another calibration."""
-        data = (fitted.encoded, self.model, fitted.likelihood, self.engine, result, fitted.observations, fitted.modes)
-        return Posterior(*data, self.choice, self.seed, fitted.calibration)
+        return Posterior(fitted, self._made._replace(result=result))
 
     def update(
         self,
@@ -377,6 +361,22 @@ class Posterior:
         if not allow_training:
             scoring.refuse_training(self._fitted.encoded, at, truth)
         return score(self._fitted.law_at(at, truth), truth)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes everything to a folder, a zarr store with digests, which `probtensor.load` reads bit for bit.
+
+        A store that is there is replaced once the new one is whole; on any failure it stays as it was.
+
+        Args:
+            path: of the folder, such as ``"fit.zarr"``.
+
+        Raises:
+            FormatError: something else is at the path, or it cannot be written.
+            ModelError: there is a user's own function in the model.
+        """
+        from probtensor.store import posterior as store
+
+        store.save(self._fitted, self._made, path)
 
     def summary(self) -> str:
         """Model, data, noise, convergence and time, in plain text."""

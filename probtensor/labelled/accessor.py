@@ -1,0 +1,26 @@
+"""The ``.probtensor`` accessor of a DataArray."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import xarray as xr
+
+from probtensor.labelled import fit as fitting
+from probtensor.labelled.posterior import Posterior
+
+
+@xr.register_dataarray_accessor("probtensor")
+class Accessor:
+    """What this package does with a DataArray: ``sst.probtensor.impute()`` is ``pt.impute(sst)``."""
+
+    def __init__(self, data: xr.DataArray) -> None:
+        self._data = data
+
+    def fit(self, model: Any = "auto", **arguments: Any) -> Posterior:
+        """See `probtensor.fit`, whose other arguments it takes."""
+        return fitting.fit(self._data, model, **arguments)
+
+    def impute(self, model: Any = "auto", **arguments: Any) -> xr.Dataset:
+        """See `probtensor.impute`, whose other arguments it takes."""
+        return fitting.impute(self._data, model, **arguments)

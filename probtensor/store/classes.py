@@ -1,0 +1,81 @@
+"""Which classes a store may hold, and under which names.
+
+A name is the module without the package's, and the class: ``engines.sweep:State``. Only plain records of this package
+are ever made from a file, by setting their fields, so that reading one runs no code of the file's choosing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import re
+from typing import Any
+
+from probtensor.errors import FormatError, ModelError
+
+_PACKAGE = __package__.partition(".")[0]
+_NAME = re.compile(r"[a-z_]+(\.[a-z_]+)*:[A-Za-z_]+")
+#: Names of earlier versions: where a class of that name is now.
+_MOVED: dict[str, str] = {}
+
+
+def name_of(kind: type) -> str:
+    """The name of a class. Raises ModelError for one that is not a record of this package."""
+    package, _, module = kind.__module__.partition(".")
+    if package != _PACKAGE or not is_record(kind):
+        raise ModelError(f"save: a {kind.__module__}.{kind.__qualname__} is in the posterior and cannot be stored")
+    return f"{module}:{kind.__qualname__}"
+
+
+def class_of(name: str) -> type:
+    """The class of a name. Raises FormatError if there is none."""
+    now = _MOVED.get(name, name)
+    if not _NAME.fullmatch(now):
+        raise FormatError(f"{name!r} is no name of a class; the store is damaged, or not one of {_PACKAGE}'s")
+    module, _, own = now.partition(":")
+    try:
+        found = getattr(importlib.import_module(f"{_PACKAGE}.{module}"), own)
+    except (ImportError, AttributeError):
+        found = None
+    if not (isinstance(found, type) and found.__module__ == f"{_PACKAGE}.{module}" and is_record(found)):
+        raise FormatError(f"this version of {_PACKAGE} knows no {name!r}; the store was written by another version")
+    return found
+
+
+def is_record(kind: type) -> bool:
+    """Whether a class is told by its fields: a dataclass, which every module is, or a named tuple."""
+    return dataclasses.is_dataclass(kind) or (issubclass(kind, tuple) and hasattr(kind, "_fields"))
+
+
+def fields(kind: type) -> tuple[str, ...]:
+    """The names of a record's fields."""
+    if dataclasses.is_dataclass(kind):
+        return tuple(field.name for field in dataclasses.fields(kind))
+    return kind._fields  # type: ignore[attr-defined]
+
+
+def made(kind: type, given: dict[str, Any]) -> Any:
+    """A record with these values of its fields, those that are missing at their defaults.
+
+    Checks of the constructor are not made again: what is stored has passed them, and arrays may have other kinds.
+    Raises FormatError for fields that do not belong there.
+    """
+    strange = set(given) - set(fields(kind))
+    if strange:
+        raise FormatError(
+            f"{kind.__name__} has no {', '.join(sorted(strange))}; the store was written by another version"
+        )
+    if not dataclasses.is_dataclass(kind):
+        return kind(**given)
+    record = object.__new__(kind)
+    for field in dataclasses.fields(kind):
+        if field.name in given:
+            value = given[field.name]
+        elif field.default is not dataclasses.MISSING:
+            value = field.default
+        elif field.default_factory is not dataclasses.MISSING:
+            value = field.default_factory()
+        else:
+            raise FormatError(f"{kind.__name__} needs {field.name}; the store was written by another version")
+        object.__setattr__(record, field.name, value)
+    return record

@@ -1,0 +1,280 @@
+"""Objects as a tree of JSON with arrays beside it, and back, bit for bit.
+
+Numbers, text, None and truth values stand for themselves; everything else is ``{"kind": ..., ...}``. A record that is
+met again is only named, so that what was one object is one again.
+"""
+
+from __future__ import annotations
+
+import datetime
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import xarray as xr
+from scipy import sparse
+
+from probtensor.errors import FormatError, ModelError
+from probtensor.store import classes
+
+Json = Any
+
+#: Kinds of array that stand for themselves; times are stored as whole numbers.
+_PLAIN, _TIMES = "biufc", "mM"
+
+
+class Stored(NamedTuple):
+    """A tree, and the arrays that it counts."""
+
+    tree: Json
+    arrays: list[np.ndarray]
+
+
+def described(value: Any, left_out: Mapping[str, Sequence[str]]) -> Stored:
+    """An object as a tree.
+
+    Args:
+        value: records of this package, containers, arrays, labels.
+        left_out: names of classes -> fields that are stored as None.
+
+    Raises:
+        ModelError: there is something in it that cannot be stored, such as a function.
+    """
+    writer = _Writer(left_out)
+    return Stored(writer.tree(value), writer.arrays)
+
+
+class _Writer:
+    def __init__(self, left_out: Mapping[str, Sequence[str]]) -> None:
+        self.arrays: list[np.ndarray] = []
+        self._left_out, self._records, self._known, self._kept = left_out, 0, {}, []  # type: ignore[var-annotated]
+
+    def tree(self, value: Any) -> Json:
+        if value is None or isinstance(value, bool | int | str) and type(value) in (bool, int, str):
+            return value
+        if type(value) is float:
+            return value if math.isfinite(value) else {"kind": "float", "value": repr(value)}
+        for kinds, write in self._writers():
+            if isinstance(value, kinds):
+                return write(value)
+        return self._record(value)
+
+    def _writers(self) -> tuple[tuple[Any, Callable[[Any], Json]], ...]:
+        return (
+            (jax.Array, lambda v: self._array(np.asarray(v)) | {"device": True}),
+            (np.ndarray, self._array),
+            (np.generic, lambda v: self._array(np.asarray(v)) | {"scalar": True}),
+            (type(...), lambda v: {"kind": "ellipsis"}),
+            (complex, lambda v: {"kind": "complex", "value": repr(v)}),
+            (bytes, lambda v: {"kind": "bytes", "value": v.hex()}),
+            (np.dtype, lambda v: {"kind": "dtype", "value": v.str}),
+            (slice, lambda v: {"kind": "slice", "items": [self.tree(x) for x in (v.start, v.stop, v.step)]}),
+            (pd.Timestamp, lambda v: {"kind": "timestamp", "value": v.isoformat()}),
+            (datetime.datetime, lambda v: {"kind": "datetime", "value": v.isoformat()}),
+            (datetime.date, lambda v: {"kind": "date", "value": v.isoformat()}),
+            (datetime.timedelta, lambda v: {"kind": "duration", "items": [v.days, v.seconds, v.microseconds]}),
+            (xr.DataArray, self._data_array),
+            (sparse.csr_matrix, self._sparse),
+            (dict, self._dict),
+            (list, lambda v: {"kind": "list", "items": [self.tree(x) for x in v]}),
+            (frozenset | set, lambda v: {"kind": "set", "items": [self.tree(x) for x in sorted(v)]}),
+        )
+
+    def _array(self, value: np.ndarray) -> dict[str, Json]:
+        if value.dtype.kind in _PLAIN:
+            return {"kind": "array", "at": self._kept_at(value)}
+        if value.dtype.kind in _TIMES:
+            return {"kind": "array", "at": self._kept_at(value.view(np.int64)), "dtype": value.dtype.str}
+        items = [self.tree(x) for x in value.ravel().tolist()]
+        return {"kind": "labels", "dtype": value.dtype.str, "shape": list(value.shape), "items": items}
+
+    def _kept_at(self, value: np.ndarray) -> int:
+        self.arrays.append(value)
+        return len(self.arrays) - 1
+
+    def _dict(self, value: Mapping[Any, Any]) -> Json:
+        return {"kind": "dict", "items": [[self.tree(k), self.tree(v)] for k, v in value.items()]}
+
+    def _sparse(self, value: sparse.csr_matrix) -> Json:
+        parts = [self.tree(x) for x in (value.data, value.indices, value.indptr)]
+        return {"kind": "sparse", "items": parts, "shape": list(value.shape)}
+
+    def _data_array(self, value: xr.DataArray) -> Json:
+        coords = {name: self._variable(c.variable) for name, c in value.coords.items()}
+        indexes = {name: value.indexes[name] for name in value.dims if name in value.indexes}
+        together = {name: list(own.names) for name, own in indexes.items() if isinstance(own, pd.MultiIndex)}
+        return {
+            "kind": "labelled",
+            "name": self.tree(value.name),
+            "data": self._variable(value.variable),
+            "coords": [[self.tree(name), own] for name, own in coords.items()],
+            "together": self.tree(together),
+        }
+
+    def _variable(self, value: xr.Variable) -> Json:
+        dims, attrs = self.tree(list(value.dims)), self.tree(dict(value.attrs))
+        encoding = {k: v for k, v in value.encoding.items() if self._storable(v)}
+        return {"dims": dims, "values": self.tree(value.to_numpy()), "attrs": attrs, "encoding": self.tree(encoding)}
+
+    def _storable(self, value: Any) -> bool:
+        """Encodings may hold codecs of the library that read them, which the next one would not take."""
+        try:
+            described(value, {})
+        except ModelError:
+            return False
+        return True
+
+    def _record(self, value: Any) -> Json:
+        if id(value) in self._known:
+            return {"kind": "again", "number": self._known[id(value)]}
+        kind = type(value)
+        if hasattr(value, "calendar") and hasattr(value, "isoformat"):
+            return {"kind": "cftime", "value": value.isoformat(), "calendar": value.calendar}
+        if kind is tuple:
+            return {"kind": "tuple", "items": [self.tree(x) for x in value]}
+        if kind.__module__.startswith("numpyro.distributions"):
+            own = {name: self.tree(getattr(value, name)) for name in kind.arg_constraints}
+            return {"kind": "distribution", "class": kind.__name__, "arguments": own}
+        name = classes.name_of(kind)
+        self._known[id(value)] = self._records
+        self._kept.append(value)  # An object that is gone could lend its identity to another.
+        self._records += 1
+        own = {field: getattr(value, field) for field in classes.fields(kind)}
+        own |= dict.fromkeys(self._left_out.get(name, ()))
+        return {"kind": "record", "class": name, "fields": {field: self.tree(v) for field, v in own.items()}}
+
+
+def rebuilt(stored: Stored) -> Any:
+    """The object of a tree; arrays follow JAX's precision, so this is called in the scope of 64 bits.
+
+    Raises:
+        FormatError: the tree is not one that `described` makes.
+    """
+    try:
+        return _Reader(stored.arrays).value(stored.tree)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        if isinstance(error, FormatError):
+            raise
+        raise FormatError(f"the store holds what this version cannot read: {type(error).__name__} {error}") from error
+
+
+class _Reader:
+    def __init__(self, arrays: list[np.ndarray]) -> None:
+        self._arrays = arrays
+        self._records: list[Any] = []
+
+    def value(self, tree: Json) -> Any:
+        if not isinstance(tree, dict):
+            return tree
+        return getattr(self, f"_{tree['kind']}")(tree)
+
+    def _float(self, tree: Json) -> float:
+        return float(tree["value"])
+
+    def _complex(self, tree: Json) -> complex:
+        return complex(tree["value"])
+
+    def _bytes(self, tree: Json) -> bytes:
+        return bytes.fromhex(tree["value"])
+
+    def _dtype(self, tree: Json) -> np.dtype:
+        return np.dtype(tree["value"])
+
+    def _ellipsis(self, tree: Json) -> Any:
+        return ...
+
+    def _slice(self, tree: Json) -> slice:
+        return slice(*(self.value(x) for x in tree["items"]))
+
+    def _timestamp(self, tree: Json) -> pd.Timestamp:
+        return pd.Timestamp(tree["value"])
+
+    def _datetime(self, tree: Json) -> datetime.datetime:
+        return datetime.datetime.fromisoformat(tree["value"])
+
+    def _date(self, tree: Json) -> datetime.date:
+        return datetime.date.fromisoformat(tree["value"])
+
+    def _duration(self, tree: Json) -> datetime.timedelta:
+        return datetime.timedelta(*tree["items"])
+
+    def _cftime(self, tree: Json) -> Any:
+        import cftime
+
+        day, _, clock = tree["value"].partition("T")
+        year, month, date = (int(x) for x in day.rsplit("-", 2))
+        hour, minute, second = clock.split(":")
+        whole, _, part = second.partition(".")
+        micro = int(part.ljust(6, "0")) if part else 0
+        numbers = (year, month, date, int(hour), int(minute), int(whole), micro)
+        return cftime.datetime(*numbers, calendar=tree["calendar"])
+
+    def _array(self, tree: Json) -> Any:
+        value = self._arrays[tree["at"]]
+        if "dtype" in tree:
+            value = value.view(tree["dtype"])
+        if tree.get("scalar"):
+            return value[()]
+        return jnp.asarray(value) if tree.get("device") else value
+
+    def _labels(self, tree: Json) -> np.ndarray:
+        found = np.empty(len(tree["items"]), dtype=object)
+        found[:] = [self.value(x) for x in tree["items"]]
+        return found.astype(tree["dtype"]).reshape(tree["shape"])
+
+    def _tuple(self, tree: Json) -> tuple[Any, ...]:
+        return tuple(self.value(x) for x in tree["items"])
+
+    def _list(self, tree: Json) -> list[Any]:
+        return [self.value(x) for x in tree["items"]]
+
+    def _set(self, tree: Json) -> frozenset[Any]:
+        return frozenset(self.value(x) for x in tree["items"])
+
+    def _dict(self, tree: Json) -> dict[Any, Any]:
+        return {self.value(k): self.value(v) for k, v in tree["items"]}
+
+    def _sparse(self, tree: Json) -> sparse.csr_matrix:
+        return sparse.csr_matrix(tuple(self.value(x) for x in tree["items"]), shape=tree["shape"])
+
+    def _labelled(self, tree: Json) -> xr.DataArray:
+        data = self._variable(tree["data"])
+        coords = {self.value(name): self._variable(own) for name, own in tree["coords"]}
+        together = self.value(tree["together"])
+        levels = {level for names in together.values() for level in names}
+        plain = {name: c for name, c in coords.items() if name not in levels and name not in together}
+        found = xr.DataArray(data, coords=plain, name=self.value(tree["name"]))
+        for name, names in together.items():
+            index = pd.MultiIndex.from_arrays([coords[level].values for level in names], names=names)
+            found = found.assign_coords(xr.Coordinates.from_pandas_multiindex(index, name))
+        for name, own in coords.items():
+            found.coords[name].encoding = dict(own.encoding)
+        found.encoding = dict(data.encoding)
+        return found
+
+    def _variable(self, tree: Json) -> xr.Variable:
+        dims, values, attrs, encoding = (self.value(tree[k]) for k in ("dims", "values", "attrs", "encoding"))
+        return xr.Variable(dims, values, attrs, encoding)
+
+    def _distribution(self, tree: Json) -> Any:
+        import numpyro.distributions as dist
+
+        kind = getattr(dist, tree["class"])
+        if not (isinstance(kind, type) and issubclass(kind, dist.Distribution)):
+            raise FormatError(f"numpyro has no distribution {tree['class']!r}")
+        return kind(**{name: self.value(own) for name, own in tree["arguments"].items()})
+
+    def _again(self, tree: Json) -> Any:
+        return self._records[tree["number"]]
+
+    def _record(self, tree: Json) -> Any:
+        place = len(self._records)
+        self._records.append(None)
+        kind = classes.class_of(tree["class"])
+        found = classes.made(kind, {field: self.value(own) for field, own in tree["fields"].items()})
+        self._records[place] = found
+        return found
