@@ -66,6 +66,15 @@ def _program(
     return jax.jit(run, compiler_options=_options())
 
 
+def on_device(array: np.ndarray) -> jax.Array:
+    """A host's array as JAX's; not inside a program.
+
+    `jnp.asarray` compiles a program for each shape and dtype, only to copy. Here the copy is the host's: without it the
+    array on the device could share the host's memory, and change when that does.
+    """
+    return jax.device_put(np.array(array))
+
+
 def shared_size(number: int) -> int:
     """A size for all numbers of points that are close to each other, so that they share a program."""
     step = max(_FEWEST, 1 << max(number.bit_length() - _DIGITS, 0))
