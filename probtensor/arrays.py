@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from probtensor.compilation import compiled, one_blas_thread, padded, shared_size
+from probtensor.compilation import compiled, on_device, one_blas_thread, padded, shared_size
 from probtensor.engines import drawn
 from probtensor.engines.collapsed import prediction
 from probtensor.engines.placing import placed
@@ -74,11 +74,11 @@ def _asked(term: AbstractBoundTerm, beliefs: Sequence[Belief], domain: Domain) -
     out = []
     for block, belief, found in zip(term.blocks, beliefs, placed(term, domain), strict=True):
         others = (
-            _elsewhere(block.prior, belief, jnp.asarray(padded(found.others, shared_size(len(found.others)))))
+            _elsewhere(block.prior, belief, on_device(padded(found.others, shared_size(len(found.others)))))
             if len(found.others)
             else None
         )
-        out.append(_Asked(jnp.asarray(found.levels), others))
+        out.append(_Asked(on_device(found.levels), others))
     return tuple(out)
 
 

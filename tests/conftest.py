@@ -1,11 +1,19 @@
 """Every test runs in the precision that PROBTENSOR_TEST_X64 asks for: 1 (the default) is 64 bits, 0 is 32."""
 
+import gc
 import os
 
 import jax
 import pytest
 
 jax.config.update("jax_enable_x64", os.environ.get("PROBTENSOR_TEST_X64", "1") != "0")
+
+
+def pytest_collection_finish():
+    """Modules and tests live as long as the run: the garbage collector need not look at them again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 @pytest.fixture

@@ -90,9 +90,10 @@ def update(
     learn: whether to take the step in this sweep; mean: of the belief so far; by_component: whether the block's
     functions are independent under its belief, each at its optimum given the others in turn.
     """
+    apart = by_component and mean.shape[1] > 1
 
     def posterior(prior: AbstractModePrior, sites: Sites) -> Belief:
-        if not by_component or mean.shape[1] == 1:
+        if not apart:
             return prior.posterior(block.points, sites)
         return posterior_by_component(prior, block.points, sites, mean)
 
@@ -122,9 +123,12 @@ def update(
             lambda new, old: jnp.where(gains, new, old), found, best._replace(proposal=proposal, gains=gains)
         )
 
+    # Of the shapes that `posterior` gives, without tracing its long program once more to see them.
+    zero = jnp.zeros((), sites.eta.dtype)
+    seen = sites.about(None) if apart else sites
+    unread = Belief(jnp.zeros_like(sites.eta), jnp.zeros_like(sites.precision), zero, zero, block.points, seen)
     # A loop and not one evaluation after the other, so that the posterior's long program is compiled once.
-    value, belief = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(evidence, learned))
-    start = _Best(learned, belief, value, _Proposal(learned, state), jnp.ones((), bool))
+    start = _Best(learned, unread, unread.log_normaliser, _Proposal(learned, state), jnp.ones((), bool))
     best = jax.lax.fori_loop(0, 1 + learn.astype(int), attempt, start)
     steps, gradients = best.proposal.state
     steps = jax.tree.map(lambda s: jnp.where(best.gains, s, jnp.maximum(s * _SHRINK, _SMALLEST)), steps)

@@ -12,6 +12,7 @@ import numpy as np
 
 from probtensor import hyperparameters
 from probtensor.axes import Axis
+from probtensor.compilation import compiled
 from probtensor.errors import ModelError
 from probtensor.hyperparameters import Fixed, Parameter
 from probtensor.typing import Array, Float
@@ -74,6 +75,12 @@ class Chart(eqx.Module):
         turn = jnp.where(period > 0, period, 1.0)
         away = jnp.where(period > 0, (away + turn / 2) % turn - turn / 2, away)
         return away * self.scale.astype(x.dtype)[None]
+
+
+@compiled
+def on_chart(chart: Chart, points: Float[Array, "T ..."]) -> Float[Array, "T d"]:
+    """Flat coordinates of points, outside other programs: one program, not one for each operation."""
+    return chart(points)
 
 
 class Metric(eqx.Module):

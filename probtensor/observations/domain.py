@@ -8,6 +8,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
+from probtensor.compilation import on_device
 from probtensor.observations.layout import AbstractLayout, Grid, Place, Points
 from probtensor.typing import Array, Float, Int
 
@@ -135,8 +136,8 @@ def domain(
             columns.append(column)
     layout: AbstractLayout = Grid(tuple(len(points[n]) for n in base))
     if index is not None:
-        layout = Points(jnp.asarray(np.stack(columns, axis=1)))
-    return Domain(layout, {n: jnp.asarray(p) for n, p in everything.items()}, tuple(position.items()))
+        layout = Points(on_device(np.stack(columns, axis=1)))
+    return Domain(layout, {n: on_device(p) for n, p in everything.items()}, tuple(position.items()))
 
 
 def observations(
@@ -144,6 +145,6 @@ def observations(
 ) -> Observations:
     """Observations with whatever stands at unobserved entries blanked."""
     seen = weights > 0
-    blanked, counted = jnp.asarray(np.where(seen, values, 0.0)), jnp.asarray(np.where(seen, weights, 0.0))
-    beside = {name: jnp.asarray(np.where(seen, own, 1.0)) for name, own in (known or {}).items()}
+    blanked, counted = on_device(np.where(seen, values, 0.0)), on_device(np.where(seen, weights, 0.0))
+    beside = {name: on_device(np.where(seen, own, 1.0)) for name, own in (known or {}).items()}
     return Observations(where, blanked, counted, beside)

@@ -13,10 +13,11 @@ import numpy as np
 
 from probtensor import hyperparameters
 from probtensor.axes import Axis
+from probtensor.compilation import on_device
 from probtensor.errors import ModelError, warn
 from probtensor.hyperparameters import Fixed
 from probtensor.kernels.base import AbstractKernel, Start
-from probtensor.kernels.metric import Metric, measure
+from probtensor.kernels.metric import Metric, measure, on_chart
 from probtensor.kernels.spectral import check_spectral
 from probtensor.priors.base import check_size
 from probtensor.priors.features.base import AbstractFeatures
@@ -124,7 +125,7 @@ class Wanted(NamedTuple):
 
 
 def _flat(metric: Metric, axis: Axis) -> Float[np.ndarray, "T d"]:
-    return np.asarray(metric.chart(jnp.asarray(axis.points.astype(float))), dtype=float)
+    return np.asarray(on_chart(metric.chart, on_device(axis.points.astype(float))), dtype=float)
 
 
 def _factors(metric: Metric) -> Float[np.ndarray, "d"]:

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.linalg import solve_triangular
 
+from probtensor.compilation import on_device
 from probtensor.kernels.base import AbstractKernel
-from probtensor.kernels.metric import Metric
+from probtensor.kernels.metric import Metric, on_chart
 from probtensor.linalg.gaussian import cholesky_above_identity
 from probtensor.linalg.packing import pack, unpack
 from probtensor.priors.base import (
@@ -72,7 +73,7 @@ class AbstractWeighted(AbstractModePrior):
         limits, chart = features.limits(), metric.chart
         if limits is None:
             return None
-        beyond = np.abs(np.asarray(chart(jnp.asarray(points)), dtype=float)) > limits.half + limits.slack
+        beyond = np.abs(np.asarray(on_chart(chart, on_device(points)), dtype=float)) > limits.half + limits.slack
         if not beyond.any():
             return None
         place = int(np.argmax(beyond.any(axis=1)))

@@ -7,14 +7,21 @@ import pytest
 
 import probtensor as pt
 from probtensor.axes import Axis
+from probtensor.compilation import compiled
+from probtensor.engines import sweep
 from probtensor.engines.components import posterior_by_component
-from probtensor.engines.sweep import Rule, again, moments, start, sweeps
+from probtensor.engines.sweep import Rule, again, start, sweeps
 from probtensor.model import as_sum, bind
 from probtensor.observations.domain import domain, observations
 from probtensor.terms.base import DataScale
 from tests.helpers import DTYPE, assert_close
 from tests.oracles import likelihoods as oracle
-from tests.terms.problems import AXES, CELLS, LAYOUTS, SIZES, data, in_order, points_of, random_beliefs
+from tests.terms.problems import AXES, CELLS, LAYOUTS, SIZES, data, everything, in_order, points_of, random_beliefs
+
+# Each a program and not one operation after the other, which would be a program each.
+moments = compiled(sweep.moments)
+by_component = compiled(posterior_by_component)
+jointly = compiled(lambda prior, points, sites: prior.posterior(points, sites))
 
 N = 6
 LEARNED, HELD = np.ones(N, bool), np.zeros(N, bool)
@@ -269,14 +276,14 @@ def test_a_belief_by_components_is_that_of_its_sites(R):
     term = pt.CP(R, LEVELS).bind(AXES, SCALE)
     where = observed("grid", "levels")
     beliefs, _ = random_beliefs(term)
-    for k, block in enumerate(term.blocks):
-        sites = term.sites(k, beliefs, where, where.values)
-        found = posterior_by_component(block.prior, block.points, sites, beliefs[k].mean)
-        again = block.prior.posterior(block.points, found.sites)
+    every = everything(term, beliefs, where, where.values)[-1]
+    for block, belief, sites in zip(term.blocks, beliefs, every, strict=True):
+        found = by_component(block.prior, block.points, sites, belief.mean)
+        again = jointly(block.prior, block.points, found.sites)
         assert_close(again.mean, found.mean, factor=100)
         assert_close(again.cov, found.cov, factor=100)
         assert_close(again.kl, found.kl, factor=1e3)
-        joint = block.prior.posterior(block.points, sites)
+        joint = jointly(block.prior, block.points, sites)
         if R == 1:
             assert_close(joint.mean, found.mean, factor=10)
             assert_close(joint.log_normaliser, found.log_normaliser, factor=100)
@@ -290,11 +297,11 @@ def test_the_evidence_of_components_is_their_bound():
     where = observed("grid", "levels")
     beliefs, _ = random_beliefs(term)
     block = term.blocks[2]
-    sites = term.sites(2, beliefs, where, where.values).about(None)
-    found = posterior_by_component(block.prior, block.points, sites, beliefs[2].mean)
+    sites = everything(term, beliefs, where, where.values)[-1][2].about(None)
+    found = by_component(block.prior, block.points, sites, beliefs[2].mean)
     second = found.cov + found.mean[:, :, None] * found.mean[:, None, :]
     bound = jnp.sum(sites.eta * found.mean) - 0.5 * jnp.sum(sites.precision * second) - found.kl
-    joint = block.prior.posterior(block.points, sites)
+    joint = jointly(block.prior, block.points, sites)
     whole = joint.cov + joint.mean[:, :, None] * joint.mean[:, None, :]
     same = jnp.sum(sites.eta * joint.mean) - 0.5 * jnp.sum(sites.precision * whole) - joint.kl
     # Both log normalisers may leave out the same constant.

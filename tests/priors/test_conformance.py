@@ -297,7 +297,7 @@ def test_gaps_of_many_lengthscales(name, gap):
     assert_close(result.log_normaliser, exact.log_normaliser)
 
 
-@every_prior
+@one_of_each_kind
 def test_covariances_are_positive_semi_definite(name):
     for kind in SITES:
         result = run(CASES[name].bind(16), random_points(60, 16), random_sites(60, kind, 16))

@@ -29,6 +29,11 @@ def everything(term, beliefs, where, residual):
     return mean, variance, term.total_variance(beliefs, where), term.sites(0, beliefs, where, residual)
 
 
+@compiled
+def block_points(term, where):
+    return term.block_points(where)
+
+
 def row(over, cell):
     """The table's row of an entry: its levels counted row-major in the order of over."""
     index = 0
@@ -95,7 +100,7 @@ def test_a_level_never_seen_has_the_common_mean():
     """At prediction its row is negative, which is no level of the table."""
     term = Offset("lat", variance=fixed(0.7)).bind(AXES, SCALE)
     new = domain({**points_of(), "lat": np.array([0.5, 99.0])}, {})
-    codes = np.asarray(term.block_points(new)[0])
+    codes = np.asarray(block_points(term, new)[0])
     assert codes[0] == 2.0 and codes[1] < 0.0
     belief = compiled(term.initial)(jax.random.key(0), new)[0]
     marginals = compiled(term.table.prior.predict)(belief, jnp.asarray(codes, DTYPE))
@@ -110,7 +115,7 @@ def test_levels_never_seen_differ_from_each_other(over, layout):
     points = {**points_of(), "lat": np.array([99.0, 0.5, -7.0, 99.0]), "site": np.array([2.0, 8.0, 9.0])}
     term = Offset(over).bind(AXES, SCALE)
     new = domain(points, {}, None if layout == "grid" else CELLS[::-1])
-    rows = np.broadcast_to(np.asarray(term.block_points(new)[0]).reshape(term.groups.of(new).shape), new.shape).ravel()
+    rows = np.broadcast_to(np.asarray(block_points(term, new)[0]).reshape(term.groups.of(new).shape), new.shape).ravel()
     cells = CELLS if layout == "grid" else CELLS[::-1]
     keys = [tuple(points[name][cell[NAMES.index(name)]] for name in term.over) for cell in cells]
     same = np.array([[a == b for b in keys] for a in keys])
@@ -124,7 +129,7 @@ def test_draws_of_levels_never_seen_are_independent():
     term = Offset("lat", variance=fixed(0.7)).bind(AXES, SCALE)
     new = domain({**points_of(), "lat": np.array([50.0, 99.0, 50.0, 0.5])}, {})
     belief = compiled(term.initial)(jax.random.key(0), new)[0]
-    draws = compiled(term.table.prior.sample)(belief, term.block_points(new)[0], jax.random.key(1), 4000)[:, :, 0]
+    draws = compiled(term.table.prior.sample)(belief, block_points(term, new)[0], jax.random.key(1), 4000)[:, :, 0]
     np.testing.assert_array_equal(draws[:, 0], draws[:, 2])
     error = np.abs(np.cov(np.asarray(draws[:, [0, 1, 3]], np.float64).T) - 0.7 * np.eye(3))
     assert np.all(error <= 5 * 0.7 * np.sqrt((1 + np.eye(3)) / 4000))

@@ -149,6 +149,7 @@ def test_one_mode_with_a_known_core_is_gaussian_process_regression():
     assert_close(term.variance([b.marginals for b in beliefs], grid), variance)
 
 
+@pytest.mark.slow
 def test_grid_and_points_are_one_fit():
     values, weights = data()
     (one, elbo), (other, elbo_points) = (
@@ -161,6 +162,7 @@ def test_grid_and_points_are_one_fit():
             assert_close(a.cov, b.cov)
 
 
+@pytest.mark.slow
 def test_weight_zero_is_absence():
     values, weights = data()
     seen = weights > 0

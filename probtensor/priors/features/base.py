@@ -10,6 +10,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
+from probtensor.compilation import compiled
 from probtensor.kernels.base import AbstractKernel
 from probtensor.linalg.cosines import Waves
 from probtensor.typing import Array, Bool, Float, Int
@@ -103,8 +104,14 @@ class AbstractFeatures(eqx.Module):
 
     def highest(self, factors: Float[Array, "d"]) -> float:
         """The highest frequency; that of the first function behind the constant, if that is the only one."""
-        steps = np.asarray(self.steps(factors), dtype=float)
-        return float(max(np.sqrt(np.asarray(self.squares(factors), dtype=float).max()), steps.min()))
+        steps, squares = (np.asarray(x, dtype=float) for x in _frequencies(self, factors))
+        return float(max(np.sqrt(squares.max()), steps.min()))
+
+
+@compiled
+def _frequencies(features: AbstractFeatures, factors: Float[Array, "d"]) -> tuple[Array, Array]:
+    """Steps and squares, outside other programs: one program, not one for each operation."""
+    return features.steps(factors), features.squares(factors)
 
 
 def _both_sides(change: Float[Array, "M M"], matrices: Float[Array, "M M P"]) -> Float[Array, "M M P"]:

@@ -26,7 +26,7 @@ def distribution(prior, points, rank=R):
     size = int(np.prod(shape))
     mean = np.asarray(colour(jnp.zeros(size)))
     root = (
-        np.stack([np.asarray(colour(unit)) - mean for unit in jnp.eye(size)], axis=1)
+        np.stack([np.asarray(colour(unit)) - mean for unit in np.eye(size)], axis=1)
         if size
         else np.zeros((len(mean), 0))
     )

@@ -1,0 +1,29 @@
+"""The compiler's options: ours, unless the environment decides."""
+
+import jax.numpy as jnp
+import pytest
+
+from probtensor import compilation
+from tests.helpers import DTYPE
+
+
+@pytest.mark.parametrize(
+    ("flags", "left"),
+    [
+        ("", set()),
+        ("--xla_dump_to=/nowhere", set()),
+        ("--xla_backend_optimization_level=0", {"xla_backend_optimization_level"}),
+        (
+            "--xla_cpu_use_fusion_emitters=true  --xla_cpu_multi_thread_eigen",
+            {"xla_cpu_use_fusion_emitters", "xla_cpu_multi_thread_eigen"},
+        ),
+    ],
+)
+def test_options_that_the_environment_names_are_left_to_it(monkeypatch, flags, left):
+    monkeypatch.setenv("XLA_FLAGS", flags)
+    assert set(compilation._OPTIONS) - set(compilation._options()) == left
+
+
+def test_this_compiler_knows_the_options(monkeypatch):
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    assert float(compilation.compiled(lambda x: x + 1)(jnp.ones((), DTYPE))) == 2.0
