@@ -231,6 +231,17 @@ def test_goes_on_from_a_state():
     assert (np.abs(np.asarray(a[0] - b[0])) / np.sqrt(np.asarray(a[1])))[seen].mean() < 0.5
 
 
+def test_the_best_of_the_restarts_is_kept():
+    """Each from a start of its own, the first of them from a given state, if there is one."""
+    where = observed("points", *data())
+    fit = run(where, batch_size=6, steps=45, restarts=3)
+    assert len(set(fit.restarts)) == 3 and fit.objective[-1] == max(fit.restarts)
+    good = run(where, batch_size=6, steps=200)
+    again = run(where, batch_size=6, steps=45, restarts=2, init=good.state, optimizer=optax.sgd(0.0))
+    assert abs(again.restarts[0] - good.objective[-1]) < 0.2 * abs(good.objective[-1])
+    assert again.restarts[0] != again.restarts[1]
+
+
 def test_counts():
     """Poisson, batches: the mean rate of each level of a mode is near the counts' own."""
     values, weights = data()
@@ -295,6 +306,7 @@ def test_stops_and_keeps_the_last_good_state(monkeypatch):
         ({"batch_size": True}, "batch_size=True"),
         ({"steps": 0}, "steps=0"),
         ({"tol": -1.0}, "tol=-1.0"),
+        ({"restarts": 0}, "restarts=0"),
         ({"optimizer": "adam"}, "optimizer='adam'.*optax"),
         ({"optimizer": optax.adam}, "optimizer=.*optax"),
     ],

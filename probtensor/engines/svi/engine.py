@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 from probtensor.compilation import compiled, one_blas_thread
-from probtensor.engines.base import AbstractEngine, Fit, Progress, check_options, is_whole
+from probtensor.engines.base import AbstractEngine, Fit, Progress, best_of, check_options, is_whole
 from probtensor.engines.collapsed import fit as collapsed
 from probtensor.engines.svi.schedule import Schedule
 from probtensor.engines.svi.steps import Walk, fresh_start, steps, walk_from
@@ -60,6 +60,7 @@ class SVI(AbstractEngine):
         optimizer: moves the kernels' hyper-parameters by their gradient at the current sums, in units of their
             resolution: any ``optax.GradientTransformation``. None: Adam with steps that shrink like 1 / n.
         tol: stop when a pass gains less than this many nats per observation.
+        restarts: fits from so many random starts, of which the best is kept: that of the greatest objective.
 
     Raises:
         ModelError: an option has no such value.
@@ -72,6 +73,7 @@ class SVI(AbstractEngine):
     steps: int | None = None
     optimizer: optax.GradientTransformation | None = None
     tol: float = 3e-4
+    restarts: int = 1
 
     def __post_init__(self) -> None:
         """Raises ModelError for a value that an option does not have."""
@@ -80,6 +82,7 @@ class SVI(AbstractEngine):
             "steps must be a whole number of at least 1": self.steps is None or is_whole(self.steps, 1),
             "optimizer must be one of optax, such as optax.adam(1e-2)": _optimizes(self.optimizer),
             "tol must be at least zero": self.tol >= 0,
+            "restarts must be a whole number of at least 1": is_whole(self.restarts, 1),
         }
         check_options(self, checks)
 
@@ -101,27 +104,29 @@ class SVI(AbstractEngine):
         init: State | None = None,
         gaps: np.ndarray | None = None,
     ) -> Fit:
-        """Fits the model; ``init`` is gone on from without a warm-up."""
+        """Fits the model, keeping the best of the restarts; ``init`` stands for the first start and has no warm-up."""
         engine = self.resolved_for(model)
         seen = np.flatnonzero(np.asarray(observations.weights) > 0).astype(np.int32)
         size, most = self._batch_of(len(seen)), self.steps
         if most is None:
             most = max(_STEPS, _PASSES * -(-len(seen) // size))
-        first, second = jax.random.split(key)
-        random = np.random.default_rng(np.asarray(jax.random.key_data(second)).astype(np.uint32))
-        schedule = Schedule(seen, size, most, init is not None, random)
-        begun = time.perf_counter()
+        fits: list[Fit] = []
         with one_blas_thread():
-            if init is None:
-                state = fresh_start(model, observations.at(np.full(size, -1, np.int32)), first)
-            else:
-                power = jnp.ones((), observations.values.dtype)
-                state = init._replace(power=power, pseudo=None, step=None, objective=None)
-            assert engine.optimizer is not None
-            walk = jax.block_until_ready(walk_from(state, observations, engine.optimizer, init is not None))
-            starting = time.perf_counter() - begun
-            fit = engine._go_on(walk, observations, schedule, progress)
-        return fit._replace(compile_seconds=fit.compile_seconds + starting)
+            for one in [key] if self.restarts == 1 else jax.random.split(key, self.restarts):
+                first, second = jax.random.split(one)
+                random = np.random.default_rng(np.asarray(jax.random.key_data(second)).astype(np.uint32))
+                begun, warm = time.perf_counter(), init is not None and not fits
+                if init is not None and warm:
+                    power = jnp.ones((), observations.values.dtype)
+                    state = init._replace(power=power, pseudo=None, step=None, objective=None)
+                else:
+                    state = fresh_start(model, observations.at(np.full(size, -1, np.int32)), first)
+                assert engine.optimizer is not None
+                walk = jax.block_until_ready(walk_from(state, observations, engine.optimizer, warm))
+                starting = time.perf_counter() - begun
+                fit = engine._go_on(walk, observations, Schedule(seen, size, most, warm, random), progress)
+                fits.append(fit._replace(compile_seconds=fit.compile_seconds + starting))
+        return best_of(fits)
 
     def _batch_of(self, number: int) -> int:
         """The size of a batch. Raises ModelError if it is larger than the data."""
