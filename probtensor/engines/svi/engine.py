@@ -15,7 +15,7 @@ from probtensor.compilation import compiled, one_blas_thread
 from probtensor.engines.base import AbstractEngine, Fit, Progress, best_of, check_options, is_whole
 from probtensor.engines.collapsed import fit as collapsed
 from probtensor.engines.svi.schedule import Schedule
-from probtensor.engines.svi.steps import Walk, fresh_start, steps, walk_from
+from probtensor.engines.svi.steps import Walk, fresh_start, objective, steps, walk_from
 from probtensor.engines.sweep import State, moments
 from probtensor.errors import ModelError
 from probtensor.hyperparameters import parameters
@@ -27,8 +27,10 @@ from probtensor.typing import Array, Key
 BLOCK = 20
 #: What stands for None: a batch, and steps at most, in passes and at least.
 _BATCH, _PASSES, _STEPS = 2**16, 40, 400
-#: Passes that are made before the objective is compared, and in how many blocks of passes it is allowed to fall.
-_FALLS = 3
+#: Passes that are made before they are compared, the last of so many parts with the one before.
+_COMPARED = 4
+#: Passes after which a loss is no accident.
+_PATIENT = 20
 
 
 def _rate(count: Array) -> Array:
@@ -49,8 +51,9 @@ class SVI(AbstractEngine):
 
     It starts with a warm-up that forgets its first batches, its memory growing to a part of the observations. Then
     every pass over the data, in a new random order, replaces what the pass before had of each observation, so that
-    after a pass each counts once. Later passes replace a shrinking share, which averages out sampling noise, and the
-    fit ends where message passing would. There is no step size to choose.
+    after a pass each counts once. When passes gain nothing more, or a quarter of the steps is left, those that follow
+    are averaged, which takes out sampling noise, and the fit ends where message passing would. There is no step size to
+    choose.
 
     Args:
         batch_size: observations of a batch. None: 65,536, or a tenth of the observations if that is less. Smaller ones
@@ -59,14 +62,14 @@ class SVI(AbstractEngine):
         steps: never make more than this many; the first third at most is warm-up. None: 40 passes, at least 400 steps.
         optimizer: moves the kernels' hyper-parameters by their gradient at the current sums, in units of their
             resolution: any ``optax.GradientTransformation``. None: Adam with steps that shrink like 1 / n.
-        tol: stop when a pass gains less than this many nats per observation.
+        tol: begin to average, and then stop, when a pass gains less than this many nats per observation.
         restarts: fits from so many random starts, of which the best is kept: that of the greatest objective.
 
     Raises:
         ModelError: an option has no such value.
 
     Its objective is an estimate of the evidence lower bound from the batches of each block of steps, noisy by what they
-    differ; over a whole pass every observation counts once.
+    differ; the last one is exact, of what is returned on all observations.
     """
 
     batch_size: int | None = None
@@ -144,8 +147,8 @@ class SVI(AbstractEngine):
         watch = _Watch(schedule, self.tol * len(schedule.seen))
         laps: list[float] = []
         exact = any(p.learned and p.raw.size > 1 for p in parameters(walk.state.model.likelihood))
-        while watch.made < schedule.steps and not watch.done:
-            begun, number = time.perf_counter(), min(BLOCK, schedule.steps - watch.made)
+        while watch.made < schedule.steps:
+            begun, number = time.perf_counter(), schedule.length(watch.made, BLOCK)
             plan = schedule.block(watch.made, number, BLOCK)
             after, trace = steps(walk, observations, plan, jnp.asarray(number), self.optimizer)
             found = np.asarray(trace.elbo, dtype=float)[:number]
@@ -163,6 +166,9 @@ class SVI(AbstractEngine):
                 progress(watch.made, schedule.steps, watch.objective[-1])
         typical = float(np.median(laps[1:])) if len(laps) > 1 else laps[0]
         compiling = max(laps[0] - typical, 0.0)
+        begun = time.perf_counter()
+        watch.objective[-1] = float(objective(walk.state, observations, jnp.asarray(schedule.whole())))
+        laps.append(time.perf_counter() - begun)
         reason = watch.reason or watch.stopped()
         return Fit(walk.state, np.array(watch.objective), watch.converged, reason, compiling, sum(laps) - compiling)
 
@@ -170,15 +176,13 @@ class SVI(AbstractEngine):
 class _Watch:
     """What the steps so far have gained, and whether that is enough.
 
-    enough: nats; a pass that gains less is the last.
+    enough: nats; where a pass gains less, those that follow are averaged, and then it ends.
     """
 
     def __init__(self, schedule: Schedule, enough: float) -> None:
         self.schedule, self.enough = schedule, enough
-        # Means over whole passes are compared, as many together as a block of steps has.
-        self.window = schedule.batches * -(-BLOCK // schedule.batches)
         self.objective: list[float] = []
-        self.made, self.done, self.converged, self.reason, self.gain = 0, False, False, "", np.nan
+        self.made, self.converged, self.reason, self.gain = 0, False, "", np.nan
         self._each: list[float] = []
 
     def passing(self, number: int) -> bool:
@@ -186,24 +190,28 @@ class _Watch:
         return self.made + number > self.schedule.warm_up
 
     def saw(self, elbo: np.ndarray) -> None:
-        """The objective of each step of a block."""
-        before = max(self.made - self.schedule.warm_up, 0) // self.window
-        self.made += len(elbo)
+        """The objective of each step of a block, which is of the warm-up or of passes."""
         self.objective.append(float(np.mean(elbo)))
-        self._each.extend(elbo[max(len(elbo) - max(self.made - self.schedule.warm_up, 0), 0) :].tolist())
-        windows = len(self._each) // self.window
-        if windows > max(before, 1):
-            last = np.reshape(self._each[: windows * self.window], (windows, self.window)).mean(axis=1)[-2:]
-            # Passes that replace half of the messages gain half of what there is to gain.
-            new = self.schedule.new(np.array([windows * self.window - 1]))[0]
-            self.gain = float(last[1] - last[0]) * self.schedule.batches / self.window / float(new)
-            self.converged = self.done = windows > 2 and abs(self.gain) < self.enough
+        if self.passing(len(elbo)):
+            self._each.extend(elbo.tolist())
+        self.made += len(elbo)
+        passes, rest = divmod(len(self._each), self.schedule.batches)
+        if rest or passes < _COMPARED or self.made > self.schedule.averages_from:
+            return
+        # Means over whole passes, in which every observation counts once: the last quarter and the one before.
+        each = np.reshape(self._each, (passes, -1)).mean(axis=1)
+        many = passes // _COMPARED
+        self.gain = float(each[-many:].mean() - each[-2 * many : -many].mean()) / many
+        # Two passes of few observations differ by more than they gain.
+        if abs(self.gain) < self.enough or (self.gain < self.enough and passes >= _PATIENT):
+            self.converged = True
+            self.schedule.settle(self.made)
 
     def stopped(self) -> str:
         """Why it stopped, in words."""
         needed = f"tol * observations = {self.enough:.3g}"
         if self.converged:
-            return f"converged: a pass gained {self.gain:.3g} nats, below {needed}"
+            return f"converged: a pass gained {self.gain:.3g} nats, below {needed}, and the last ones were averaged"
         if np.isnan(self.gain):
             return f"stopped at steps={self.schedule.steps}, too early to tell whether the objective stands still"
         return f"stopped at steps={self.schedule.steps} before the objective stood still: {self.gain:.3g} nats a pass"
