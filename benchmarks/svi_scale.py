@@ -24,14 +24,14 @@ import results
 
 import probtensor as pt
 
-RANK, LEVELS, HELD_OUT, SD = 8, 1000, 20_000, 0.3
+RANK, HELD_OUT, SD = 8, 20_000, 0.3
 MODES = ("x", "y", "z")
 
 
-def simulated(observations: int, seed: int = 0) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+def simulated(observations: int, levels: int, seed: int = 0) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
     """Places, noisy values and the signal; the first HELD_OUT entries are held out, whatever the number."""
     generator = np.random.default_rng(seed)
-    place = np.linspace(0, 1, LEVELS)
+    place = np.linspace(0, 1, levels)
     total = observations + HELD_OUT
     signal, at = np.zeros(total), {}
     factors = []
@@ -39,12 +39,12 @@ def simulated(observations: int, seed: int = 0) -> tuple[dict[str, np.ndarray], 
         phases, sizes = generator.uniform(0, 2 * np.pi, (3, RANK, 1)), generator.standard_normal((3, RANK, 1))
         waves = enumerate(zip(sizes, phases, strict=True), start=1)
         factors.append(sum(s * np.cos(2 * np.pi * k * place + p) for k, (s, p) in waves))
-    levels = generator.integers(LEVELS, size=(total, len(MODES)), dtype=np.int32)
+    chosen = generator.integers(levels, size=(total, len(MODES)), dtype=np.int32)
     for r in range(RANK):
-        signal += np.prod([f[r][levels[:, d]] for d, f in enumerate(factors)], axis=0)
+        signal += np.prod([f[r][chosen[:, d]] for d, f in enumerate(factors)], axis=0)
     signal /= signal[:HELD_OUT].std()
     for d, name in enumerate(MODES):
-        at[name] = place[levels[:, d]]
+        at[name] = place[chosen[:, d]]
     return at, signal + SD * generator.standard_normal(total), signal
 
 
@@ -78,11 +78,11 @@ def row(label: str, data: Any, observations: int, engine: Any, held: bool) -> st
     )
 
 
-def compared(observations: int, seeds: list[int], restarts: int, held: bool) -> Iterable[str]:
+def compared(observations: int, levels: int, seeds: list[int], restarts: int, held: bool) -> Iterable[str]:
     """Both engines on the same problems."""
     how = "held" if held else "learned"
     yield (
-        f"CP of rank {RANK}, 3 modes of {LEVELS:,} levels (Matern 3/2, {how}), {observations:,} observations, engines "
+        f"CP of rank {RANK}, 3 modes of {levels:,} levels (Matern 3/2, {how}), {observations:,} observations, engines "
         f"with their defaults and {restarts} restarts. Errors at {HELD_OUT:,} held-out places, of the noise-free "
         f"signal and of noisy values (noise sd {SD}); objectives are exact, in nats.\n"
     )
@@ -91,7 +91,7 @@ def compared(observations: int, seeds: list[int], restarts: int, held: bool) -> 
     noisy: dict[str, list[float]] = {}
     clean: dict[str, list[float]] = {}
     for seed in seeds:
-        data = simulated(observations, seed)
+        data = simulated(observations, levels, seed)
         for engine in (pt.MessagePassing(restarts=restarts), pt.SVI(restarts=restarts)):
             name = type(engine).__name__
             post, error, rmse, wall = fitted(data, observations, engine, held, seed)
@@ -104,11 +104,11 @@ def compared(observations: int, seeds: list[int], restarts: int, held: bool) -> 
     yield f"\nSVI over message passing, problem by problem: noisy RMSE {ratios[0]}, error of the signal {ratios[1]}."
 
 
-def lines(observations: int, both: int, batch: int, held: bool) -> Iterable[str]:
+def lines(observations: int, levels: int, both: int, batch: int, held: bool) -> Iterable[str]:
     """Message passing last: memory is the largest so far."""
-    data = simulated(max(observations, both))
+    data = simulated(max(observations, both), levels)
     how = "held" if held else "learned"
-    yield f"CP of rank {RANK}, 3 modes of {LEVELS:,} levels (Matern 3/2, {how}), batches of {batch:,}; load average "
+    yield f"CP of rank {RANK}, 3 modes of {levels:,} levels (Matern 3/2, {how}), batches of {batch:,}; load average "
     yield f"at the start {os.getloadavg()[0]:.1f}. Error: of the noise-free signal at held-out places; noise sd {SD}.\n"
     yield "| engine | observations | wall s | of it compiling s | GB | error | noise sd | stopped |"
     yield "| --- " * 8 + "|"
@@ -121,6 +121,7 @@ def lines(observations: int, both: int, batch: int, held: bool) -> Iterable[str]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--observations", type=int, default=10_000_000)
+    parser.add_argument("--levels", type=int, default=1000, help="of each mode")
     parser.add_argument("--both", type=int, default=100_000)
     parser.add_argument("--batch", type=int, default=2**18)
     parser.add_argument("--held", action="store_true")
@@ -130,10 +131,10 @@ def main() -> None:
     parser.add_argument("--restarts", type=int, default=3)
     options = parser.parse_args()
     found, section = [], "Stochastic inference at scale"
-    made = lines(options.observations, options.both, options.batch, options.held)
+    made = lines(options.observations, options.levels, options.both, options.batch, options.held)
     if options.compare:
         section = "Stochastic inference beside message passing"
-        made = compared(options.both, options.seeds, options.restarts, options.held)
+        made = compared(options.both, options.levels, options.seeds, options.restarts, options.held)
     for line in made:
         print(line, flush=True)
         found.append(line)

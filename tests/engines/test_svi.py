@@ -255,7 +255,10 @@ LAWS = {
     ],
 )
 def test_every_term_and_likelihood_ends_where_message_passing_ends(term, law):
-    """From the same start, since starts of their own end in different optima: means within 0.2 sd, sds within 5%."""
+    """From the same start, since starts of their own end in different optima: means within 0.2 sd, sds within 5%.
+
+    The objective to 0.02 nats an observation: both creep along a ridge.
+    """
     likelihood, draw = LAWS[law]
     values, signal = field()
     given = np.where(np.isfinite(values), draw(signal - 1, np.random.default_rng(1)), np.nan)
@@ -269,7 +272,7 @@ def test_every_term_and_likelihood_ends_where_message_passing_ends(term, law):
     assert np.std(mean) > 0.3  # it found something
     assert np.mean(np.abs(own - mean) / np.sqrt(variance)) < 0.2
     assert np.median(np.sqrt(spread / variance)) == pytest.approx(1.0, abs=0.05)
-    assert fit.objective[-1] == pytest.approx(swept.objective[-1], abs=0.01 * where.count)
+    assert fit.objective[-1] == pytest.approx(swept.objective[-1], abs=0.02 * where.count)
 
 
 def test_goes_on_from_a_state():
