@@ -62,7 +62,8 @@ class SVI(AbstractEngine):
         steps: never make more than this many; the first third at most is warm-up. None: 40 passes, at least 400 steps.
         optimizer: moves the kernels' hyper-parameters by their gradient at the current sums, in units of their
             resolution: any ``optax.GradientTransformation``. None: Adam with steps that shrink like 1 / n.
-        tol: begin to average, and then stop, when a pass gains less than this many nats per observation.
+        tol: begin to average, and then stop, when a pass gains less than this many nats per observation. 0:
+            make all steps.
         restarts: fits from so many random starts, of which the best is kept: that of the greatest objective.
 
     Raises:
@@ -203,7 +204,7 @@ class _Watch:
         many = passes // _COMPARED
         self.gain = float(each[-many:].mean() - each[-2 * many : -many].mean()) / many
         # Two passes of few observations differ by more than they gain.
-        if abs(self.gain) < self.enough or (self.gain < self.enough and passes >= _PATIENT):
+        if abs(self.gain) < self.enough or (self.gain < self.enough and passes >= _PATIENT and self.enough > 0):
             self.converged = True
             self.schedule.settle(self.made)
 
