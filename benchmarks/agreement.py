@@ -31,6 +31,7 @@ LIKELIHOODS = ("Gaussian", "StudentT", "Poisson", "Bernoulli")
 ENGINES = {
     "vmp": pt.MessagePassing(restarts=4, tol=1e-6, max_sweeps=2000),
     "cep": pt.MessagePassing(rule="cep", restarts=4, tol=1e-5, max_sweeps=500),
+    "SVI": pt.SVI(batch_size=32, steps=2000, tol=0.0, restarts=4),
     "Gibbs": pt.Gibbs(samples=500, warmup=300, thin=10, start=pt.MessagePassing(restarts=4, tol=1e-6, max_sweeps=2000)),
 }
 REFERENCE = pt.NUTS(samples=1000, warmup=800, chains=3, target_accept=0.9)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -32,6 +32,16 @@ class Fit(NamedTuple):
     compile_seconds: float
     run_seconds: float
     restarts: tuple[float, ...] = ()
+
+
+def best_of(fits: Sequence[Fit]) -> Fit:
+    """The restart of the greatest final objective, with the seconds of all."""
+    best = max(fits, key=lambda f: f.objective[-1])
+    return best._replace(
+        restarts=tuple(float(f.objective[-1]) for f in fits),
+        compile_seconds=sum(f.compile_seconds for f in fits),
+        run_seconds=sum(f.run_seconds for f in fits),
+    )
 
 
 def check_options(engine: AbstractEngine, checks: Mapping[str, bool]) -> None:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from probtensor.compilation import one_blas_thread
-from probtensor.engines.base import AbstractEngine, Fit, Progress, check_options
+from probtensor.engines.base import AbstractEngine, Fit, Progress, best_of, check_options
 from probtensor.engines.collapsed import fit as collapsed
 from probtensor.engines.sweep import Rule, State, again, start, sweeps
 from probtensor.errors import ModelError
@@ -145,12 +145,7 @@ class MessagePassing(AbstractEngine):
                     fit = engine._go_on(state, observations, progress, fresh=False)
                 compiling, running = compiling + fit.compile_seconds, running + fit.run_seconds
                 fits.append(fit._replace(compile_seconds=compiling, run_seconds=running))
-        best = max(fits, key=lambda f: f.objective[-1])
-        best = best._replace(
-            restarts=tuple(float(f.objective[-1]) for f in fits),
-            compile_seconds=sum(f.compile_seconds for f in fits),
-            run_seconds=sum(f.run_seconds for f in fits),
-        )
+        best = best_of(fits)
         return self._with_local(best, observations, key, gaps, progress) if collapsed.positions(model) else best
 
     def _most(self, model: BoundModel, dtype: np.dtype) -> Array | None:

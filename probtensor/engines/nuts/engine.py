@@ -133,8 +133,8 @@ class NUTS(AbstractEngine):
         for j, (places, shapes) in enumerate(zip(signal.blocks(), whole.shapes, strict=True)):
             for k, (at, shape) in enumerate(zip(places, shapes, strict=True)):
                 found[white_name(j, k)] = jnp.asarray(white[at].reshape(shape), observations.values.dtype)
-        sites = whole.unconstrained(whole.sites(state.model, found))
-        if not np.isfinite(float(_potential(whole, sites))):
+        sites, potential = _placed(whole, state.model, found)
+        if not np.isfinite(float(potential)):
             raise ModelError(
                 "NUTS: the log density is not finite where the chain starts. Likely causes: values of very different "
                 "magnitude (rescale the data), or a held hyper-parameter far from the data's scale"
@@ -173,8 +173,10 @@ class _Chain(NamedTuple):
 
 
 @compiled
-def _potential(whole: Joint, sites: Sites) -> Float[Array, ""]:
-    return whole.potential(sites)
+def _placed(whole: Joint, model: BoundModel, white: Sites) -> tuple[Sites, Float[Array, ""]]:
+    """Where a chain starts, and minus the log density there."""
+    sites = whole.unconstrained(whole.sites(model, white))
+    return sites, whole.potential(sites)
 
 
 @compiled

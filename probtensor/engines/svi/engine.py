@@ -12,10 +12,10 @@ import numpy as np
 import optax
 
 from probtensor.compilation import compiled, one_blas_thread
-from probtensor.engines.base import AbstractEngine, Fit, Progress, check_options, is_whole
+from probtensor.engines.base import AbstractEngine, Fit, Progress, best_of, check_options, is_whole
 from probtensor.engines.collapsed import fit as collapsed
 from probtensor.engines.svi.schedule import Schedule
-from probtensor.engines.svi.steps import Walk, fresh_start, steps, walk_from
+from probtensor.engines.svi.steps import Walk, fresh_start, objective, steps, walk_from
 from probtensor.engines.sweep import State, moments
 from probtensor.errors import ModelError
 from probtensor.hyperparameters import parameters
@@ -27,8 +27,10 @@ from probtensor.typing import Array, Key
 BLOCK = 20
 #: What stands for None: a batch, and steps at most, in passes and at least.
 _BATCH, _PASSES, _STEPS = 2**16, 40, 400
-#: Passes that are made before the objective is compared, and in how many blocks of passes it is allowed to fall.
-_FALLS = 3
+#: Passes that are made before they are compared, the last of so many parts with the one before.
+_COMPARED = 4
+#: Passes after which a loss is no accident.
+_PATIENT = 20
 
 
 def _rate(count: Array) -> Array:
@@ -49,8 +51,9 @@ class SVI(AbstractEngine):
 
     It starts with a warm-up that forgets its first batches, its memory growing to a part of the observations. Then
     every pass over the data, in a new random order, replaces what the pass before had of each observation, so that
-    after a pass each counts once. Later passes replace a shrinking share, which averages out sampling noise, and the
-    fit ends where message passing would. There is no step size to choose.
+    after a pass each counts once. When passes gain nothing more, or a quarter of the steps is left, those that follow
+    are averaged, which takes out sampling noise, and the fit ends where message passing would. There is no step size to
+    choose.
 
     Args:
         batch_size: observations of a batch. None: 65,536, or a tenth of the observations if that is less. Smaller ones
@@ -59,19 +62,22 @@ class SVI(AbstractEngine):
         steps: never make more than this many; the first third at most is warm-up. None: 40 passes, at least 400 steps.
         optimizer: moves the kernels' hyper-parameters by their gradient at the current sums, in units of their
             resolution: any ``optax.GradientTransformation``. None: Adam with steps that shrink like 1 / n.
-        tol: stop when a pass gains less than this many nats per observation.
+        tol: begin to average, and then stop, when a pass gains less than this many nats per observation. 0:
+            make all steps.
+        restarts: fits from so many random starts, of which the best is kept: that of the greatest objective.
 
     Raises:
         ModelError: an option has no such value.
 
     Its objective is an estimate of the evidence lower bound from the batches of each block of steps, noisy by what they
-    differ; over a whole pass every observation counts once.
+    differ; the last one is exact, of what is returned on all observations.
     """
 
     batch_size: int | None = None
     steps: int | None = None
     optimizer: optax.GradientTransformation | None = None
     tol: float = 3e-4
+    restarts: int = 1
 
     def __post_init__(self) -> None:
         """Raises ModelError for a value that an option does not have."""
@@ -80,6 +86,7 @@ class SVI(AbstractEngine):
             "steps must be a whole number of at least 1": self.steps is None or is_whole(self.steps, 1),
             "optimizer must be one of optax, such as optax.adam(1e-2)": _optimizes(self.optimizer),
             "tol must be at least zero": self.tol >= 0,
+            "restarts must be a whole number of at least 1": is_whole(self.restarts, 1),
         }
         check_options(self, checks)
 
@@ -101,27 +108,29 @@ class SVI(AbstractEngine):
         init: State | None = None,
         gaps: np.ndarray | None = None,
     ) -> Fit:
-        """Fits the model; ``init`` is gone on from without a warm-up."""
+        """Fits the model, keeping the best of the restarts; ``init`` stands for the first start and has no warm-up."""
         engine = self.resolved_for(model)
         seen = np.flatnonzero(np.asarray(observations.weights) > 0).astype(np.int32)
         size, most = self._batch_of(len(seen)), self.steps
         if most is None:
             most = max(_STEPS, _PASSES * -(-len(seen) // size))
-        first, second = jax.random.split(key)
-        random = np.random.default_rng(np.asarray(jax.random.key_data(second)).astype(np.uint32))
-        schedule = Schedule(seen, size, most, init is not None, random)
-        begun = time.perf_counter()
+        fits: list[Fit] = []
         with one_blas_thread():
-            if init is None:
-                state = fresh_start(model, observations.at(np.full(size, -1, np.int32)), first)
-            else:
-                power = jnp.ones((), observations.values.dtype)
-                state = init._replace(power=power, pseudo=None, step=None, objective=None)
-            assert engine.optimizer is not None
-            walk = jax.block_until_ready(walk_from(state, observations, engine.optimizer, init is not None))
-            starting = time.perf_counter() - begun
-            fit = engine._go_on(walk, observations, schedule, progress)
-        return fit._replace(compile_seconds=fit.compile_seconds + starting)
+            for one in [key] if self.restarts == 1 else jax.random.split(key, self.restarts):
+                first, second = jax.random.split(one)
+                random = np.random.default_rng(np.asarray(jax.random.key_data(second)).astype(np.uint32))
+                begun, warm = time.perf_counter(), init is not None and not fits
+                if init is not None and warm:
+                    power = jnp.ones((), observations.values.dtype)
+                    state = init._replace(power=power, pseudo=None, step=None, objective=None)
+                else:
+                    state = fresh_start(model, observations.at(np.full(size, -1, np.int32)), first)
+                assert engine.optimizer is not None
+                walk = jax.block_until_ready(walk_from(state, observations, engine.optimizer, warm))
+                starting = time.perf_counter() - begun
+                fit = engine._go_on(walk, observations, Schedule(seen, size, most, warm, random), progress)
+                fits.append(fit._replace(compile_seconds=fit.compile_seconds + starting))
+        return best_of(fits)
 
     def _batch_of(self, number: int) -> int:
         """The size of a batch. Raises ModelError if it is larger than the data."""
@@ -139,8 +148,8 @@ class SVI(AbstractEngine):
         watch = _Watch(schedule, self.tol * len(schedule.seen))
         laps: list[float] = []
         exact = any(p.learned and p.raw.size > 1 for p in parameters(walk.state.model.likelihood))
-        while watch.made < schedule.steps and not watch.done:
-            begun, number = time.perf_counter(), min(BLOCK, schedule.steps - watch.made)
+        while watch.made < schedule.steps:
+            begun, number = time.perf_counter(), schedule.length(watch.made, BLOCK)
             plan = schedule.block(watch.made, number, BLOCK)
             after, trace = steps(walk, observations, plan, jnp.asarray(number), self.optimizer)
             found = np.asarray(trace.elbo, dtype=float)[:number]
@@ -158,6 +167,9 @@ class SVI(AbstractEngine):
                 progress(watch.made, schedule.steps, watch.objective[-1])
         typical = float(np.median(laps[1:])) if len(laps) > 1 else laps[0]
         compiling = max(laps[0] - typical, 0.0)
+        begun = time.perf_counter()
+        watch.objective[-1] = float(objective(walk.state, observations, jnp.asarray(schedule.whole())))
+        laps.append(time.perf_counter() - begun)
         reason = watch.reason or watch.stopped()
         return Fit(walk.state, np.array(watch.objective), watch.converged, reason, compiling, sum(laps) - compiling)
 
@@ -165,15 +177,13 @@ class SVI(AbstractEngine):
 class _Watch:
     """What the steps so far have gained, and whether that is enough.
 
-    enough: nats; a pass that gains less is the last.
+    enough: nats; where a pass gains less, those that follow are averaged, and then it ends.
     """
 
     def __init__(self, schedule: Schedule, enough: float) -> None:
         self.schedule, self.enough = schedule, enough
-        # Means over whole passes are compared, as many together as a block of steps has.
-        self.window = schedule.batches * -(-BLOCK // schedule.batches)
         self.objective: list[float] = []
-        self.made, self.done, self.converged, self.reason, self.gain = 0, False, False, "", np.nan
+        self.made, self.converged, self.reason, self.gain = 0, False, "", np.nan
         self._each: list[float] = []
 
     def passing(self, number: int) -> bool:
@@ -181,24 +191,28 @@ class _Watch:
         return self.made + number > self.schedule.warm_up
 
     def saw(self, elbo: np.ndarray) -> None:
-        """The objective of each step of a block."""
-        before = max(self.made - self.schedule.warm_up, 0) // self.window
-        self.made += len(elbo)
+        """The objective of each step of a block, which is of the warm-up or of passes."""
         self.objective.append(float(np.mean(elbo)))
-        self._each.extend(elbo[max(len(elbo) - max(self.made - self.schedule.warm_up, 0), 0) :].tolist())
-        windows = len(self._each) // self.window
-        if windows > max(before, 1):
-            last = np.reshape(self._each[: windows * self.window], (windows, self.window)).mean(axis=1)[-2:]
-            # Passes that replace half of the messages gain half of what there is to gain.
-            new = self.schedule.new(np.array([windows * self.window - 1]))[0]
-            self.gain = float(last[1] - last[0]) * self.schedule.batches / self.window / float(new)
-            self.converged = self.done = windows > 2 and abs(self.gain) < self.enough
+        if self.passing(len(elbo)):
+            self._each.extend(elbo.tolist())
+        self.made += len(elbo)
+        passes, rest = divmod(len(self._each), self.schedule.batches)
+        if rest or passes < _COMPARED or self.made > self.schedule.averages_from:
+            return
+        # Means over whole passes, in which every observation counts once: the last quarter and the one before.
+        each = np.reshape(self._each, (passes, -1)).mean(axis=1)
+        many = passes // _COMPARED
+        self.gain = float(each[-many:].mean() - each[-2 * many : -many].mean()) / many
+        # Two passes of few observations differ by more than they gain.
+        if abs(self.gain) < self.enough or (self.gain < self.enough and passes >= _PATIENT and self.enough > 0):
+            self.converged = True
+            self.schedule.settle(self.made)
 
     def stopped(self) -> str:
         """Why it stopped, in words."""
         needed = f"tol * observations = {self.enough:.3g}"
         if self.converged:
-            return f"converged: a pass gained {self.gain:.3g} nats, below {needed}"
+            return f"converged: a pass gained {self.gain:.3g} nats, below {needed}, and the last ones were averaged"
         if np.isnan(self.gain):
             return f"stopped at steps={self.schedule.steps}, too early to tell whether the objective stands still"
         return f"stopped at steps={self.schedule.steps} before the objective stood still: {self.gain:.3g} nats a pass"

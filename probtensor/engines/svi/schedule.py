@@ -2,8 +2,13 @@
 
 A warm-up forgets: what the first batches said was computed from beliefs that meant nothing. Its memory grows in
 proportion to the steps made, so that step t forgets a share a / (t + a), a Robbins-Monro sequence. Passes over all
-observations follow, in which every batch replaces what the pass before had of it and nothing else is forgotten. Later
-passes only replace a share of it that shrinks like 1 / passes, which averages out what is left of sampling noise.
+observations follow, in which every batch replaces what the pass before had of it and nothing else is forgotten, as long
+as they gain. When they do not any more, or a quarter of the passes is left, the last ones replace a half of it, a
+third, a fourth: their mean, which averages out what is left of sampling noise. (Shares that shrink from the start, like
+5 / passes, are 15 whole passes in 40, which is too few: on 500 simulated observations they ended 10 to 20 nats below
+the optimum.)
+
+Source of the averaging: Polyak and Juditsky 1992, Acceleration of stochastic approximation by averaging.
 """
 
 from __future__ import annotations
@@ -24,8 +29,8 @@ _LEAST = 60
 _FRESH, _QUIET = 10, 20
 #: Hyper-parameters step in every so many steps.
 _EVERY = 2
-#: Passes whose messages count whole; after p of them the p-th counts so many p-ths, which averages over passes.
-_WHOLE = 5
+#: Passes that are averaged at the end: this share of all, and so many at least.
+_AVERAGED, _AVERAGED_LEAST = 0.25, 5
 #: In passes, parameters of the likelihood remember the batches of so many passes, of more in later ones.
 _REMEMBERED = 1.0
 
@@ -66,17 +71,36 @@ class Schedule:
     def __init__(
         self, seen: Int[np.ndarray, "N"], batch_size: int, steps: int, warm: bool, random: np.random.Generator
     ) -> None:
-        self.seen, self.batch_size, self.steps, self.warm, self._random = seen, batch_size, steps, warm, random
+        self.seen, self.batch_size, self.warm, self._random = seen, batch_size, warm, random
         self.batches = -(-len(seen) // batch_size)
         self.warm_up = 0 if warm else warm_up(self.batches, steps)
+        # Within a pass beliefs lean towards the batches that were seen last, so that the last pass is a whole one.
+        passes = (steps - self.warm_up) // self.batches
+        self.steps = self.warm_up + passes * self.batches if passes > 0 else steps
+        whole = passes - self._averaged(passes)
+        self.averages_from = self.warm_up + max(whole, min(passes, 1)) * self.batches
         self._rows = self._batches()
+
+    def length(self, made: int, most: int) -> int:
+        """Steps of the next block after so many: to the end of the warm-up, of a pass or of some, if these are few."""
+        left = self.warm_up - made
+        if left <= 0:
+            left = self.batches - -left % self.batches
+            left += (most - left) // self.batches * self.batches if left <= most else 0
+        return min(left, most, self.steps - made)
+
+    def whole(self) -> Int[np.ndarray, "n B"]:
+        """Every entry once, in batches."""
+        return np.concatenate([self.seen, np.full(-len(self.seen) % self.batch_size, -1, np.int32)]).reshape(
+            -1, self.batch_size
+        )
 
     def block(self, first: int, number: int, length: int) -> Plan:
         """The steps from ``first`` on, so many, padded to a length that a program is compiled for."""
         t = np.arange(first, first + length)
         passing = t - self.warm_up
         forget = np.where(passing < 0, _GROWTH / (t + _GROWTH), 0.0)
-        new = self.new(passing)
+        new = self.new(t)
         towards = np.minimum(1.0, new / (_REMEMBERED * self.batches))
         made = np.arange(length) < number
         quiet = 0 if self.warm else _quiet(self.batches)
@@ -98,10 +122,19 @@ class Schedule:
             jnp.asarray(learn),
         )
 
-    def new(self, passing: Int[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
-        """The share of new messages after so many steps of passes; one batch of everything needs no averaging."""
-        made = passing // self.batches
-        return np.ones(len(passing)) if self.batches == 1 else np.minimum(1.0, _WHOLE / np.maximum(made, 1))
+    def settle(self, made: int) -> None:
+        """Passes gain nothing any more after so many steps: what follows is averaged, and then it ends."""
+        passes = self._averaged(round((made - self.warm_up) / self.batches / (1 - _AVERAGED)))
+        self.averages_from, self.steps = made, min(self.steps, made + passes * self.batches)
+
+    def _averaged(self, passes: int) -> int:
+        """Of so many passes; one batch of everything needs no averaging."""
+        return 0 if self.batches == 1 else max(round(_AVERAGED * passes), _AVERAGED_LEAST)
+
+    def new(self, t: Int[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
+        """The share of new messages in each step."""
+        averaged = (t - self.averages_from) // self.batches
+        return 1.0 / (np.maximum(averaged, -1) + 2)
 
     def _batches(self) -> Iterator[np.ndarray]:
         """Every entry once, in random order, again and again."""

@@ -220,13 +220,32 @@ def step(
         means[j] = term_mean(terms[j], beliefs[j], batch)
     after = moments(terms, tuple(beliefs), batch, likelihood.by_entry(batch), means)
     likelihood = _moved(likelihood, likelihood.learn(batch, after), plan.move)
-    seen = jnp.sum(observations.weights > 0).astype(dtype) / jnp.sum(plan.rows >= 0).astype(dtype)
-    elbo = seen * state.power * likelihood.expected_log_likelihood(batch, after) + likelihood.log_prior()
-    elbo = elbo + log_prior(tuple(terms))
-    for belief in (b for own in beliefs for b in own):
-        elbo = elbo - belief.kl
     state = state._replace(model=BoundModel(tuple(terms), likelihood), beliefs=tuple(beliefs))
+    copies = jnp.sum(observations.weights > 0).astype(dtype) / jnp.sum(plan.rows >= 0).astype(dtype)
+    elbo = _bound(state, copies * likelihood.expected_log_likelihood(batch, after))
     return Walk(state, tuple(memories), tuple(optimisers)), Trace(elbo)
+
+
+def _bound(state: State, expected_log_likelihood: Array) -> Float[Array, ""]:
+    """The evidence lower bound plus the log prior of learned hyper-parameters."""
+    elbo = state.power * expected_log_likelihood + state.model.likelihood.log_prior() + log_prior(state.model.terms)
+    for belief in (b for own in state.beliefs for b in own):
+        elbo = elbo - belief.kl
+    return elbo
+
+
+@compiled
+def objective(state: State, observations: Observations, rows: Int[Array, "n B"]) -> Float[Array, ""]:
+    """The evidence lower bound of a state on all observations, batch after batch; rows: as in a plan."""
+    arrays, static = eqx.partition(state, eqx.is_array)
+    likelihood = state.model.likelihood
+
+    def own(rows: Array) -> Array:
+        state, batch = eqx.combine(arrays, static), observations.at(rows)
+        found = moments(state.model.terms, state.beliefs, batch, likelihood.by_entry(batch))
+        return likelihood.expected_log_likelihood(batch, found)
+
+    return _bound(state, jnp.sum(jax.lax.map(own, rows)))
 
 
 @compiled
