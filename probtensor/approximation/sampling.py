@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy.stats import qmc
 
 from probtensor.approximation.box import Box
 from probtensor.errors import DataError
@@ -150,6 +149,8 @@ def spread(box: Box, count: int, seed: int, edges: float = 0.0) -> Float[np.ndar
         edges: share of the points that are moved onto faces and edges, where polynomials are at their worst: each of
             their coordinates onto one of its bounds, with probability 1/3.
     """
+    from scipy.stats import qmc
+
     dimensions = len(box.names)
     # Powers of two balance a Sobol sequence, and SciPy warns of other numbers.
     t = (

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
+from typing import TYPE_CHECKING
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from probtensor.compilation import compiled, one_blas_thread
 from probtensor.engines.base import AbstractEngine, Fit, Progress, best_of, check_options, is_whole
@@ -22,6 +23,9 @@ from probtensor.hyperparameters import parameters
 from probtensor.model import BoundModel
 from probtensor.observations.domain import Observations
 from probtensor.typing import Array, Key
+
+if TYPE_CHECKING:
+    import optax
 
 #: Steps of one compiled block; progress and the stopping rule are looked at between blocks.
 BLOCK = 20
@@ -38,8 +42,12 @@ def _rate(count: Array) -> Array:
     return 0.1 / (1.0 + count / 50.0)
 
 
-#: What moves kernels' hyper-parameters by default, in units of their resolution.
-_OPTIMIZER = optax.adam(_rate)
+@functools.cache
+def _optimizer() -> optax.GradientTransformation:
+    """What moves kernels' hyper-parameters by default, in units of their resolution: one object, so one program."""
+    import optax
+
+    return optax.adam(_rate)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +105,7 @@ class SVI(AbstractEngine):
                 "SVI does not fit a Local term, whose noise ties each observation to its neighbours, so that a batch "
                 "of them says little. Use pt.MessagePassing(), or leave the Local term out"
             )
-        return self if self.optimizer is not None else dataclasses.replace(self, optimizer=_OPTIMIZER)
+        return self if self.optimizer is not None else dataclasses.replace(self, optimizer=_optimizer())
 
     def run(
         self,

@@ -21,12 +21,11 @@ by part); Li, Hernandez-Lobato and Turner 2015, Stochastic expectation propagati
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optax
 
 from probtensor.compilation import compiled
 from probtensor.engines.svi.schedule import Plan
@@ -38,6 +37,9 @@ from probtensor.observations.domain import Observations
 from probtensor.priors.base import AbstractModePrior, Belief, Sites
 from probtensor.terms.base import Block
 from probtensor.typing import Array, Float, Int, Key
+
+if TYPE_CHECKING:
+    import optax
 
 #: A hyper-parameter's logarithm moves by this much at most in one step, in units of its resolution.
 _LARGEST = 0.5
