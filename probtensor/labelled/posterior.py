@@ -333,6 +333,23 @@ class Posterior:
         """
         return reading.core(self._fitted.state, term, gauge)
 
+    def to_tensorly(self, term: int | None = None) -> Any:
+        """The mean of a term's functions as a tensorly ``CPTensor`` or ``TuckerTensor``.
+
+        Dimensions and their levels are in the data's own order (of a table: ascending), so that ``to_tensor()`` is
+        what the term contributes on the data's grid at the mean of its functions; a dimension that it does not read
+        has ones.
+
+        Args:
+            term: position of the term; None: the first that has factors.
+
+        Raises:
+            ModelError: there is no such term, or it is no CP or Tucker with one function set a dimension.
+        """
+        from probtensor.interop import tensorly
+
+        return tensorly.to_tensorly(self._fitted, term)
+
     def hyperparameters(self) -> pd.DataFrame:
         """Every hyper-parameter: term, mode, component, name, value, unit.
 
