@@ -12,6 +12,8 @@ from probtensor.typing import Bool, Float, Int
 
 #: Above this the chains have not mixed.
 LARGEST_R_HAT = 1.05
+#: With fewer effective draws, an error bar is known to no better than a tenth.
+LEAST_EFFECTIVE = 50
 #: Entries whose signal is looked at.
 ENTRIES = 50
 
@@ -38,7 +40,8 @@ class Diagnostics(NamedTuple):
     @property
     def converged(self) -> bool:
         """Whether nothing speaks against the draws."""
-        return self.r_hat <= LARGEST_R_HAT and not self.divergent
+        enough = self.effective >= min(LEAST_EFFECTIVE, 0.5 * self.draws)
+        return self.r_hat <= LARGEST_R_HAT and enough and not self.divergent
 
     def __str__(self) -> str:
         """In words."""
@@ -58,16 +61,23 @@ def diagnose(
     diverging: Bool[np.ndarray, "C S"] | None = None,
     cut: Bool[np.ndarray, "C S"] | None = None,
 ) -> Diagnostics:
-    """Of C chains of S draws of K numbers; cut: at the tree's depth."""
+    """Of C chains of S draws of K numbers; cut: at the tree's depth.
+
+    A number that is not finite, or that never changes, is of a chain that is stuck.
+    """
     from numpyro.diagnostics import effective_sample_size, split_gelman_rubin
 
-    # A number that never changes, such as the log density of no observation, says nothing.
-    followed = followed[..., np.ptp(followed, axis=(0, 1)) > 0]
     draws = followed.shape[0] * followed.shape[1]
-    r_hat, effective = 1.0, float(draws)
-    if followed.shape[-1]:
+    finite = bool(np.isfinite(followed).all())
+    moving = finite and np.ptp(followed, axis=(0, 1)) > 0
+    if followed.shape[-1] == 1 and finite and not np.all(moving):
+        # The log density of no observation at all says nothing.
+        r_hat, effective = 1.0, float(draws)
+    elif not np.all(moving):
+        r_hat, effective = np.inf, 0.0
+    else:
         with np.errstate(divide="ignore", invalid="ignore"):
-            r_hat = float(np.max(np.nan_to_num(split_gelman_rubin(followed), nan=np.inf)))
+            r_hat = float(np.max(np.nan_to_num(split_gelman_rubin(followed), nan=np.inf, posinf=np.inf)))
             effective = float(np.min(np.nan_to_num(effective_sample_size(followed), nan=0.0)))
     # Of very short or anticorrelated chains the estimate can be any number.
     return Diagnostics(

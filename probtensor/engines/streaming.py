@@ -56,7 +56,7 @@ def absorb(
         ModelError: the state is one of draws without sites, or there is a lag and no local term to have it.
     """
     if state.draws is not None:
-        raise ModelError("update: draws of NUTS need all observations; fit old and new ones together")
+        raise ModelError("update: draws of a sampler need all observations; fit old and new ones together")
     if state.local is not None:
         return _with_local(state, axes, observations, engine, memory)
     if memory.lag:

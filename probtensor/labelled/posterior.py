@@ -291,8 +291,8 @@ class Posterior:
 
         Raises:
             DataError: the data cannot be used, or have other modes than before.
-            ModelError: the engine cannot absorb data: NUTS; ``forget`` is no such share or ``lag`` no such length; or
-                there is no `Local` to have a lag.
+            ModelError: the engine, a sampler, cannot absorb data; ``forget`` or ``lag`` is no such share or length;
+                or there is no `Local` to have a lag.
         """
         engine = self.engine if isinstance(self.engine, MessagePassing) else MessagePassing()
         likelihood = streaming.same_kind(self.likelihood, likelihood)

@@ -11,8 +11,10 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,21 +28,42 @@ _TREE = "tree"
 _CHUNK = 2**20
 
 
+def place(path: str | os.PathLike[str]) -> Path:
+    """Where a path really is. Raises FormatError for what is no path."""
+    try:
+        return Path(os.path.realpath(Path(path).expanduser()))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise FormatError(f"{path!r} is no path of a folder: {error}") from error
+
+
 def write(path: Path, stored: Stored, written_by: str) -> None:
     """Writes a store; one that is there is replaced when the new one is whole.
 
     Raises:
         FormatError: there is something else at the path, or it cannot be written; nothing was changed then.
     """
-    if path.exists() and not (path / HEADER).is_file():
-        raise FormatError(f"save: {path} exists and is no store of a posterior; choose another path")
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    _check_replaceable(path)
+    with _told(path):
+        part = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
     try:
         with _told(path):
-            _fill(part, stored, written_by)
-            _put(part, path)
+            _fill(part / "new", stored, written_by)
+            _put(part / "new", path, part / "old")
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _check_replaceable(path: Path) -> None:
+    """Raises FormatError unless nothing is there, or an empty folder, or a store and nothing else."""
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return
+    try:
+        known = set(header(path)["files"]) | {HEADER}
+    except FormatError as error:
+        raise FormatError(f"save: {path} exists and is no store of a posterior; choose another path") from error
+    strange = [file for file in _files(path) if file.relative_to(path).as_posix() not in known]
+    if strange:
+        raise FormatError(f"save: {path} has a file that is not the store's, {strange[0]}; choose another path")
 
 
 @contextlib.contextmanager
@@ -60,33 +83,29 @@ def _fill(folder: Path, stored: Stored, written_by: str) -> None:
     for number, array in enumerate(stored.arrays):
         root.create_array(str(number), data=np.ascontiguousarray(array).reshape(array.shape))
     (folder / f"{_TREE}.json").write_text(json.dumps(stored.tree, allow_nan=False))
-    files = {str(file.relative_to(folder).as_posix()): _digest(file) for file in _files(folder)}
-    header = {
+    said = {
         "format": FORMAT,
         "version": VERSION,
         "written_by": written_by,
         "arrays": len(stored.arrays),
-        "digest": _digest_of(files),
-        "files": files,
+        "files": {file.relative_to(folder).as_posix(): _digest(file) for file in _files(folder)},
     }
-    (folder / HEADER).write_text(json.dumps(header, indent=1))
+    (folder / HEADER).write_text(json.dumps(said | {"digest": _digest_of(said)}, indent=1))
 
 
-def _put(part: Path, path: Path) -> None:
-    """Moves a folder to its place; the old one there is only removed after that."""
-    old = part.with_suffix(".old")
+def _put(new: Path, path: Path, old: Path) -> None:
+    """Moves a folder to its place; the old one there goes to its own first, and back if anything fails."""
     if path.exists():
         os.replace(path, old)
     try:
-        os.replace(part, path)
-    except OSError:
+        os.replace(new, path)
+    except BaseException:
         if old.exists():
             os.replace(old, path)
         raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
-def header(path: Path) -> dict[str, object]:
+def header(path: Path) -> dict[str, Any]:
     """What the header of a store says.
 
     Raises:
@@ -99,8 +118,8 @@ def header(path: Path) -> dict[str, object]:
     try:
         found = json.loads((path / HEADER).read_text())
         known, version = found["format"] == FORMAT, int(found["version"])
-        files, digest = dict(found["files"]), str(found["digest"])
-    except (ValueError, KeyError, TypeError) as error:
+        digest, whole = found.pop("digest"), _digest_of(found)
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise FormatError(f"load: {path / HEADER} is damaged: {error}") from error
     if not known:
         raise FormatError(f"load: {path} is a {found['format']!r}, not a {FORMAT!r}")
@@ -109,8 +128,8 @@ def header(path: Path) -> dict[str, object]:
             f"load: {path} has version {version} of the format, written by probtensor {found.get('written_by')}; this "
             f"one reads up to version {VERSION}. Install a newer probtensor"
         )
-    if _digest_of(files) != digest:
-        raise FormatError(f"load: {path / HEADER} is damaged: its list of files does not have its own digest")
+    if whole != digest or version < 1:
+        raise FormatError(f"load: {path / HEADER} is damaged: it does not have its own digest")
     return found
 
 
@@ -124,7 +143,6 @@ def read(path: Path) -> Stored:
 
     found = header(path)
     files = found["files"]
-    assert isinstance(files, dict)
     there = {file.relative_to(path).as_posix() for file in _files(path)} - {HEADER}
     for name in sorted(set(files) - there):
         raise FormatError(f"load: {path} is not whole: {name} is missing")
@@ -133,13 +151,13 @@ def read(path: Path) -> Stored:
     for name, digest in files.items():
         if _digest(path / name) != digest:
             raise FormatError(f"load: {path / name} is damaged: it is not what was written")
-    numbers = range(int(str(found["arrays"])))
-    arrays = [np.asarray(zarr.open_array(path / str(number), mode="r")[...]) for number in numbers]
+    arrays = [np.asarray(zarr.open_array(path / str(n), mode="r")[...]) for n in range(found["arrays"])]
     return Stored(json.loads((path / f"{_TREE}.json").read_text()), arrays)
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.rglob("*") if file.is_file())
+    """All but what file managers leave behind."""
+    return sorted(file for file in folder.rglob("*") if file.is_file() and not file.name.startswith("."))
 
 
 def _digest(file: Path) -> str:
@@ -151,6 +169,6 @@ def _digest(file: Path) -> str:
     return own.hexdigest()
 
 
-def _digest_of(files: dict[str, str]) -> str:
-    """SHA-256 of the names and digests of files."""
-    return hashlib.sha256(json.dumps(sorted(files.items())).encode()).hexdigest()
+def _digest_of(said: dict[str, Any]) -> str:
+    """SHA-256 of what a header says."""
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()

@@ -15,6 +15,11 @@ from probtensor.errors import FormatError, ModelError
 
 _PACKAGE = __package__.partition(".")[0]
 _NAME = re.compile(r"[a-z_]+(\.[a-z_]+)*:[A-Za-z_]+")
+#: Where records live; nothing else is imported for a store.
+_ROOMS = (
+    *("axes", "durations", "engines", "evaluation", "hyperparameters", "kernels", "labelled", "likelihoods", "model"),
+    *("nearest", "observations", "priors", "selection", "statespace", "terms"),
+)
 #: Names of earlier versions: where a class of that name is now.
 _MOVED: dict[str, str] = {}
 
@@ -23,7 +28,10 @@ def name_of(kind: type) -> str:
     """The name of a class. Raises ModelError for one that is not a record of this package."""
     package, _, module = kind.__module__.partition(".")
     if package != _PACKAGE or not is_record(kind):
-        raise ModelError(f"save: a {kind.__module__}.{kind.__qualname__} is in the posterior and cannot be stored")
+        raise ModelError(
+            f"save: a {kind.__module__}.{kind.__qualname__} is in the posterior and cannot be stored; if it is an "
+            "attribute or a label of the data, leave it out or write it as text there before the fit"
+        )
     return f"{module}:{kind.__qualname__}"
 
 
@@ -33,6 +41,8 @@ def class_of(name: str) -> type:
     if not _NAME.fullmatch(now):
         raise FormatError(f"{name!r} is no name of a class; the store is damaged, or not one of {_PACKAGE}'s")
     module, _, own = now.partition(":")
+    if module.partition(".")[0] not in _ROOMS:
+        raise FormatError(f"{name!r} is no class that a store may hold; it is damaged, or not one of {_PACKAGE}'s")
     try:
         found = getattr(importlib.import_module(f"{_PACKAGE}.{module}"), own)
     except (ImportError, AttributeError):

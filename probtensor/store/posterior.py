@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-from pathlib import Path
 
 import jax
 
-from probtensor.errors import FormatError
+from probtensor.errors import FormatError, ModelError
 from probtensor.labelled.fitted import Fitted
 from probtensor.labelled.made import Made
 from probtensor.labelled.posterior import Posterior
@@ -26,7 +25,12 @@ _LEFT_OUT = {
 def save(fitted: Fitted, made: Made, path: str | os.PathLike[str]) -> None:
     """Writes a posterior. See `Posterior.save`."""
     stored = described((fitted, made), _LEFT_OUT)
-    archive.write(Path(path), stored, importlib.metadata.version("probtensor"))
+    try:
+        with jax.enable_x64(True):
+            rebuilt(stored)
+    except FormatError as error:
+        raise ModelError(f"save: there is something in the posterior that could not be read again: {error}") from error
+    archive.write(archive.place(path), stored, importlib.metadata.version("probtensor"))
 
 
 def load(path: str | os.PathLike[str]) -> Posterior:
@@ -42,7 +46,7 @@ def load(path: str | os.PathLike[str]) -> Posterior:
         FormatError: there is no store there; it is damaged, of something else, or written by a newer version.
     """
     with jax.enable_x64(True):
-        found = rebuilt(archive.read(Path(path)))
+        found = rebuilt(archive.read(archive.place(path)))
     match found:
         case (Fitted() as fitted, Made() as made):
             return Posterior(fitted, made)

@@ -23,6 +23,12 @@ from probtensor.store import classes
 
 Json = Any
 
+#: Of the trees that are no plain JSON.
+_KINDS = frozenset(
+    "again array bytes categories cftime complex date datetime dict distribution dtype duration ellipsis float "
+    "labelled labels list nat record set slice sparse timedelta timestamp tuple zoned".split()
+)
+
 #: Kinds of array that stand for themselves; times are stored as whole numbers.
 _PLAIN, _TIMES = "biufc", "mM"
 
@@ -73,7 +79,9 @@ class _Writer:
             (bytes, lambda v: {"kind": "bytes", "value": v.hex()}),
             (np.dtype, lambda v: {"kind": "dtype", "value": v.str}),
             (slice, lambda v: {"kind": "slice", "items": [self.tree(x) for x in (v.start, v.stop, v.step)]}),
-            (pd.Timestamp, lambda v: {"kind": "timestamp", "value": v.isoformat()}),
+            (type(pd.NaT), lambda v: {"kind": "nat"}),
+            (pd.Timestamp, self._timestamp),
+            (pd.Timedelta, lambda v: {"kind": "timedelta", "value": v.value, "unit": v.unit}),
             (datetime.datetime, lambda v: {"kind": "datetime", "value": v.isoformat()}),
             (datetime.date, lambda v: {"kind": "date", "value": v.isoformat()}),
             (datetime.timedelta, lambda v: {"kind": "duration", "items": [v.days, v.seconds, v.microseconds]}),
@@ -81,10 +89,17 @@ class _Writer:
             (sparse.csr_matrix, self._sparse),
             (dict, self._dict),
             (list, lambda v: {"kind": "list", "items": [self.tree(x) for x in v]}),
-            (frozenset | set, lambda v: {"kind": "set", "items": [self.tree(x) for x in sorted(v)]}),
+            (frozenset | set, lambda v: {"kind": "set", "items": [self.tree(x) for x in sorted(v, key=repr)]}),
         )
 
+    def _timestamp(self, value: pd.Timestamp) -> Json:
+        zone = None if value.tz is None else str(value.tz)
+        naive = value if zone is None else value.tz_convert("UTC").tz_localize(None)
+        return {"kind": "timestamp", "value": naive.isoformat(), "zone": zone, "unit": value.unit}
+
     def _array(self, value: np.ndarray) -> dict[str, Json]:
+        if value.dtype.kind not in _PLAIN + _TIMES + "OUS" or value.dtype in (np.longdouble, np.clongdouble):
+            raise ModelError(f"save: an array of {value.dtype} is in the posterior and cannot be stored")
         if value.dtype.kind in _PLAIN:
             return {"kind": "array", "at": self._kept_at(value)}
         if value.dtype.kind in _TIMES:
@@ -104,7 +119,7 @@ class _Writer:
         return {"kind": "sparse", "items": parts, "shape": list(value.shape)}
 
     def _data_array(self, value: xr.DataArray) -> Json:
-        coords = {name: self._variable(c.variable) for name, c in value.coords.items()}
+        coords = {name: self._variable(c.variable, value.indexes.get(name)) for name, c in value.coords.items()}
         indexes = {name: value.indexes[name] for name in value.dims if name in value.indexes}
         together = {name: list(own.names) for name, own in indexes.items() if isinstance(own, pd.MultiIndex)}
         return {
@@ -113,12 +128,25 @@ class _Writer:
             "data": self._variable(value.variable),
             "coords": [[self.tree(name), own] for name, own in coords.items()],
             "together": self.tree(together),
+            "indexed": [self.tree(name) for name in value.xindexes],
         }
 
-    def _variable(self, value: xr.Variable) -> Json:
+    def _variable(self, value: xr.Variable, index: pd.Index | None = None) -> Json:
         dims, attrs = self.tree(list(value.dims)), self.tree(dict(value.attrs))
         encoding = {k: v for k, v in value.encoding.items() if self._storable(v)}
-        return {"dims": dims, "values": self.tree(value.to_numpy()), "attrs": attrs, "encoding": self.tree(encoding)}
+        values = self._index(index) if index is not None else None
+        values = self.tree(value.to_numpy()) if values is None else values
+        return {"dims": dims, "values": values, "attrs": attrs, "encoding": self.tree(encoding)}
+
+    def _index(self, index: pd.Index) -> Json | None:
+        """Of those kinds of pandas that NumPy has not; None for all others."""
+        if isinstance(index, pd.CategoricalIndex):
+            parts = [np.asarray(index.codes), np.asarray(index.categories)]
+            return {"kind": "categories", "items": [self.tree(x) for x in parts], "ordered": bool(index.ordered)}
+        if isinstance(index, pd.DatetimeIndex) and index.tz is not None:
+            naive = index.tz_convert("UTC").tz_localize(None).to_numpy()
+            return {"kind": "zoned", "items": [self.tree(naive)], "zone": str(index.tz)}
+        return None
 
     def _storable(self, value: Any) -> bool:
         """Encodings may hold codecs of the library that read them, which the next one would not take."""
@@ -156,7 +184,7 @@ def rebuilt(stored: Stored) -> Any:
     """
     try:
         return _Reader(stored.arrays).value(stored.tree)
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError) as error:
         if isinstance(error, FormatError):
             raise
         raise FormatError(f"the store holds what this version cannot read: {type(error).__name__} {error}") from error
@@ -170,6 +198,8 @@ class _Reader:
     def value(self, tree: Json) -> Any:
         if not isinstance(tree, dict):
             return tree
+        if tree["kind"] not in _KINDS:
+            raise FormatError(f"there is no kind {tree['kind']!r} of value; the store is damaged or of another version")
         return getattr(self, f"_{tree['kind']}")(tree)
 
     def _float(self, tree: Json) -> float:
@@ -191,7 +221,21 @@ class _Reader:
         return slice(*(self.value(x) for x in tree["items"]))
 
     def _timestamp(self, tree: Json) -> pd.Timestamp:
-        return pd.Timestamp(tree["value"])
+        naive = pd.Timestamp(tree["value"]).as_unit(tree["unit"])
+        return naive if tree["zone"] is None else naive.tz_localize("UTC").tz_convert(tree["zone"])
+
+    def _nat(self, tree: Json) -> Any:
+        return pd.NaT
+
+    def _timedelta(self, tree: Json) -> pd.Timedelta:
+        return pd.Timedelta(np.timedelta64(tree["value"], tree["unit"]))
+
+    def _categories(self, tree: Json) -> pd.CategoricalIndex:
+        codes, categories = (self.value(x) for x in tree["items"])
+        return pd.CategoricalIndex(pd.Categorical.from_codes(codes, categories, ordered=tree["ordered"]))
+
+    def _zoned(self, tree: Json) -> pd.DatetimeIndex:
+        return pd.DatetimeIndex(self.value(tree["items"][0])).tz_localize("UTC").tz_convert(tree["zone"])
 
     def _datetime(self, tree: Json) -> datetime.datetime:
         return datetime.datetime.fromisoformat(tree["value"])
@@ -221,10 +265,11 @@ class _Reader:
             return value[()]
         return jnp.asarray(value) if tree.get("device") else value
 
-    def _labels(self, tree: Json) -> np.ndarray:
+    def _labels(self, tree: Json) -> Any:
         found = np.empty(len(tree["items"]), dtype=object)
         found[:] = [self.value(x) for x in tree["items"]]
-        return found.astype(tree["dtype"]).reshape(tree["shape"])
+        found = found.astype(tree["dtype"]).reshape(tree["shape"])
+        return found[()] if tree.get("scalar") else found
 
     def _tuple(self, tree: Json) -> tuple[Any, ...]:
         return tuple(self.value(x) for x in tree["items"])
@@ -251,6 +296,9 @@ class _Reader:
         for name, names in together.items():
             index = pd.MultiIndex.from_arrays([coords[level].values for level in names], names=names)
             found = found.assign_coords(xr.Coordinates.from_pandas_multiindex(index, name))
+        found = found.drop_indexes([name for name in found.xindexes if name not in map(self.value, tree["indexed"])])
+        for name in map(self.value, tree["indexed"]):
+            found = found if name in found.xindexes else found.set_xindex(name)
         for name, own in coords.items():
             found.coords[name].encoding = dict(own.encoding)
         found.encoding = dict(data.encoding)

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import resource
 import shutil
 import signal
@@ -120,7 +121,10 @@ def with_header(**changes):
         (with_header(version=99, written_by="9.0"), "version 99 .* written by probtensor 9.0.*newer probtensor"),
         (with_header(format="other"), "is a 'other'"),
         (with_header(files={}), "its own digest"),
+        (with_header(arrays=1), "its own digest"),
+        (with_header(version=0), "its own digest"),
         (with_header(version=None), "is damaged"),
+        (lambda path: (path / HEADER).write_text("[]"), "is damaged"),
     ],
 )
 def test_damaged_stores(damage, text, store, tmp_path):
@@ -146,11 +150,62 @@ def test_what_is_no_store(tmp_path):
 
 def test_a_store_is_replaced_whole(store, tmp_path):
     path = tmp_path / "fit.zarr"
+    path.mkdir()
     fitted().save(path)
-    (path / "leftover").write_text("x")
+    (path / ".DS_Store").write_text("x")
     fitted().save(path)
     pt.load(path)
+    (tmp_path / "link").symlink_to(path)
+    fitted().save(tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    pt.load(tmp_path / "link")
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["fit.zarr", "link"]
+
+
+def test_nothing_else_is_replaced(store, tmp_path):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / HEADER).write_text("{}")
+    (mine / "thesis.tex").write_text("x")
+    with pytest.raises(FormatError, match="exists and is no store"):
+        fitted().save(mine)
+    assert (mine / "thesis.tex").exists()
+    path = tmp_path / "fit.zarr"
+    fitted().save(path)
+    (path / "notes.txt").write_text("x")
+    with pytest.raises(FormatError, match="a file that is not the store's, .*notes.txt"):
+        fitted().save(path)
+    with pytest.raises(FormatError, match="no path of a folder"):
+        pt.load(None)
+
+
+def test_an_interrupt_between_two_moves(store, tmp_path, monkeypatch):
+    path = tmp_path / "fit.zarr"
+    fitted().save(path)
+    moves, move = [], os.replace
+
+    def interrupted(one, other):
+        if other == path:
+            moves.append(one)
+            if len(moves) == 1:
+                raise KeyboardInterrupt
+        move(one, other)
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fitted().save(path)
+    pt.load(path)
     assert [one.name for one in tmp_path.iterdir()] == ["fit.zarr"]
+
+
+def test_what_could_not_be_read_is_not_written(tmp_path):
+    from numpyro.distributions import TruncatedNormal
+
+    post = fitted()
+    made = post._made._replace(model=TruncatedNormal(5.0, 2.0, low=1.0))
+    with pytest.raises(pt.ModelError, match="could not be read again"):
+        type(post)(post._fitted, made).save(tmp_path / "fit.zarr")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_disk_that_is_full(tmp_path):

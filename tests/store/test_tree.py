@@ -45,6 +45,9 @@ def there_and_back(value):
         np.datetime64("2020-01-31T12:00", "m"),
         np.dtype("<f4"),
         pd.Timestamp("2020-01-01 12:00:00.123456789"),
+        pd.Timestamp("2020-07-01", tz="Europe/Berlin"),
+        pd.Timedelta(1, "ns"),
+        np.str_("a"),
         datetime.datetime(2020, 1, 1, 3),
         datetime.date(2020, 1, 1),
         datetime.timedelta(days=-1, microseconds=7),
@@ -62,8 +65,25 @@ def test_values(value):
     assert found == value
 
 
-def test_nan():
+def test_what_is_missing():
     assert np.isnan(there_and_back(float("nan")))
+    assert there_and_back(pd.NaT) is pd.NaT
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        pd.CategoricalIndex(["b", "a", "b"], ["b", "a"], ordered=True),
+        pd.date_range("2020-03-28", periods=3, tz="Europe/Berlin"),
+    ],
+    ids=["categories", "zone"],
+)
+def test_indexes_of_pandas(index):
+    data = xr.DataArray(np.arange(3.0), {"x": index, "z": ("x", [3, 4, 5])}, ["x"]).set_xindex("z")
+    found = there_and_back(data)
+    pd.testing.assert_index_equal(found.indexes["x"], data.indexes["x"], check_freq=False)
+    assert set(found.xindexes) == {"x", "z"}
+    assert set(there_and_back(data.drop_indexes("x")).xindexes) == {"z"}
 
 
 @pytest.mark.parametrize(
@@ -138,8 +158,15 @@ def test_labelled_data_with_all_their_parts():
 
 @pytest.mark.parametrize(
     "value",
-    [lambda x: x, pt.kernels.Custom(lambda d: jnp.exp(-d)), object(), Exception("a")],
-    ids=["function", "kernel", "object", "exception"],
+    [
+        lambda x: x,
+        pt.kernels.Custom(lambda d: jnp.exp(-d)),
+        object(),
+        Exception("a"),
+        np.longdouble(1),
+        np.zeros(2, [("a", int)]),
+    ],
+    ids=["function", "kernel", "object", "exception", "long double", "structured"],
 )
 def test_what_cannot_be_stored(value):
     with pytest.raises(pt.ModelError, match="cannot be stored"):
@@ -150,11 +177,12 @@ def test_what_cannot_be_stored(value):
     ("tree", "text"),
     [
         ({"kind": "array", "at": 3}, "cannot read"),
-        ({"kind": "nonsense"}, "cannot read"),
-        ({"kind": "__init__"}, "cannot read"),
-        ({"kind": "record", "class": "os:system", "fields": {}}, "knows no 'os:system'"),
+        ({"kind": "nonsense"}, "no kind 'nonsense'"),
+        ({"kind": "_init__"}, "no kind"),
+        ({"kind": "record", "class": "os:system", "fields": {}}, "no class that a store may hold"),
+        ({"kind": "record", "class": "cli:DemoData", "fields": {}}, "no class that a store may hold"),
+        ({"kind": "record", "class": "engines.absent:A", "fields": {}}, "knows no 'engines.absent:A'"),
         ({"kind": "record", "class": "../x:Y", "fields": {}}, "no name of a class"),
-        ({"kind": "record", "class": "store.tree:_Reader", "fields": {}}, "knows no"),
         ({"kind": "record", "class": "hyperparameters:Fixed", "fields": {"other": 1}}, "Fixed has no other"),
         ({"kind": "record", "class": "hyperparameters:Fixed", "fields": {}}, "Fixed needs value"),
         ({"kind": "distribution", "class": "os", "arguments": {}}, "cannot read|no distribution"),

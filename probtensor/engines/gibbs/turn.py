@@ -86,9 +86,12 @@ class Target(NamedTuple):
         return self.power * self.model.likelihood.log_likelihood(self.observations, signal)
 
     def excess(self, signal: Float[Array, "..."]) -> Float[Array, ""]:
-        """The same over that of the pseudo-observations, up to a constant."""
+        """The same over that of the pseudo-observations, up to a constant.
+
+        Squares of the targets, which may be huge where precisions are tiny, are a part of that constant.
+        """
         weights = self.power * self.observations.weights * self.gaussian.precision
-        return self.log_likelihood(signal) + 0.5 * jnp.sum(weights * (self.gaussian.target - signal) ** 2)
+        return self.log_likelihood(signal) + jnp.sum(weights * (0.5 * signal - self.gaussian.target) * signal)
 
 
 class Place(NamedTuple):

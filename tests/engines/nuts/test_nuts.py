@@ -225,3 +225,13 @@ def _below():
     from numpyro.distributions import Uniform
 
     return Uniform(-1.0, 2.0)
+
+
+@pytest.mark.parametrize("stuck", [np.nan, 1.0, np.inf])
+def test_chains_that_do_not_move_have_not_converged(stuck):
+    followed = np.random.default_rng(0).normal(size=(2, 50, 3))
+    followed[..., 1] = stuck
+    found = diagnostics.diagnose(followed)
+    assert not found.converged
+    assert "r-hat inf, at least 0 effective" in str(found)
+    assert diagnostics.diagnose(np.ones((2, 50, 1))).converged
