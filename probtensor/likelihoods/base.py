@@ -104,6 +104,8 @@ class AbstractBoundLikelihood(eqx.Module):
 
     #: Whether the posterior given the pseudo-observations is the best belief, so that full steps never lose.
     conjugate: ClassVar[bool]
+    #: Whether the pseudo-observations are the likelihood itself, whatever is believed.
+    normal: ClassVar[bool] = False
 
     @abc.abstractmethod
     def by_entry(self, observations: Observations) -> bool:

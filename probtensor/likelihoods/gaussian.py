@@ -132,6 +132,7 @@ class BoundGaussian(AbstractBoundLikelihood):
     groups: Groups | None = None
     own: Parameter | None = None
     conjugate: ClassVar[bool] = True
+    normal: ClassVar[bool] = True
 
     @property
     def precision(self) -> Float[Array, ""]:

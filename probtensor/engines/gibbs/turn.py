@@ -51,7 +51,8 @@ class Target(NamedTuple):
     @classmethod
     def of(cls, state: State, observations: Observations) -> Target:
         """The posterior at a fitted state's hyper-parameters."""
-        target = cls(state.model, observations, state.power, state.pseudo, state.beliefs)
+        pseudo = None if state.model.likelihood.normal else state.pseudo
+        target = cls(state.model, observations, state.power, pseudo, state.beliefs)
         return target.near(target.signal(means(state)))
 
     @property

@@ -140,6 +140,15 @@ def test_counts_of_all_sizes():
     assert np.abs(found["mean"].transpose("x", "level").values - f)[many].max() < 1.0
 
 
+def test_draws_of_one_block_under_known_errors_are_independent():
+    """Normal noise of any kind is drawn under exactly, in one step."""
+    line = xr.DataArray(np.sin(3 * X), {"x": X}, ["x"])
+    engine = pt.Gibbs(samples=200, warmup=1, thin=1, chains=1)
+    post = pt.fit(line, pt.CP(1, modes={"x": PRIOR}), likelihood=pt.Gaussian(pt.fixed(0.2)), errors=0.3, engine=engine)
+    drawn = np.asarray(post._result.state.draws.values[0][0])[:, :, 0]
+    assert np.abs([np.corrcoef(column[1:], column[:-1])[0, 1] for column in drawn.T]).max() < 0.25
+
+
 def test_an_ellipse_leaves_its_density_as_it_is():
     """A normal proposal (mean 0.5, sd 1.3) and an excess that makes the density logistic."""
     centre, sd = 0.5, 1.3
