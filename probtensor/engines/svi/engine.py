@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 #: Steps of one compiled block; progress and the stopping rule are looked at between blocks.
 BLOCK = 20
 #: What stands for None: a batch, and steps at most, in passes and at least.
-_BATCH, _PASSES, _STEPS = 2**16, 40, 400
+_BATCH, _PASSES, _STEPS = 2**16, 40, 1200
 #: Passes that are made before they are compared, the last of so many parts with the one before.
 _COMPARED = 4
 #: Passes after which a loss is no accident.
@@ -67,7 +67,7 @@ class SVI(AbstractEngine):
         batch_size: observations of a batch. None: 65,536, or a tenth of the observations if that is less. Smaller ones
             save memory, but all blocks are updated in every step, so a batch should not have fewer observations than
             the modes have levels.
-        steps: never make more than this many; the first third at most is warm-up. None: 40 passes, at least 400 steps.
+        steps: never make more than this many; the first third at most is warm-up. None: 40 passes, at least 1,200 steps.
         optimizer: moves the kernels' hyper-parameters by their gradient at the current sums, in units of their
             resolution: any ``optax.GradientTransformation``. None: Adam with steps that shrink like 1 / n.
         tol: begin to average, and then stop, when a pass gains less than this many nats per observation. 0:
