@@ -67,7 +67,7 @@ class SVI(AbstractEngine):
         batch_size: observations of a batch. None: 65,536, or a tenth of the observations if that is less. Smaller ones
             save memory, but all blocks are updated in every step, so a batch should not have fewer observations than
             the modes have levels.
-        steps: never make more than this many; the first third at most is warm-up. None: 40 passes, at least 1,200 steps.
+        steps: never make more than this many; the first third at most is warm-up. None: 40 passes, at least 1,200.
         optimizer: moves the kernels' hyper-parameters by their gradient at the current sums, in units of their
             resolution: any ``optax.GradientTransformation``. None: Adam with steps that shrink like 1 / n.
         tol: begin to average, and then stop, when a pass gains less than this many nats per observation. 0:
