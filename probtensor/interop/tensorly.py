@@ -45,30 +45,27 @@ def _labels(encoded: Encoded) -> dict[str, Any]:
     return {name: encoded.levels[name].labels for name in template.coords}
 
 
-def _function(factors: xr.Dataset, name: str, labels: Any) -> Float[np.ndarray, "T R"]:
-    own = factors[f"{name}_mean"]
-    return own.sel({name: labels}).transpose(name, ...).to_numpy()
+def _matrices(factors: xr.Dataset, labels: dict[str, Any], width: int) -> list[Float[np.ndarray, "T R"]]:
+    """Of each dimension its functions, or so many ones a level where the term does not read it."""
+    out = []
+    for name, own in labels.items():
+        if f"{name}_mean" in factors:
+            out.append(factors[f"{name}_mean"].sel({name: own}).transpose(name, ...).to_numpy())
+        else:
+            out.append(np.ones((len(own), width)))
+    return out
 
 
 def _cp(factors: xr.Dataset, labels: dict[str, Any]) -> CPTensor:
     from tensorly.cp_tensor import CPTensor
 
     rank = factors.sizes["component"]
-    matrices = [
-        _function(factors, name, own) if f"{name}_mean" in factors else np.ones((len(own), rank))
-        for name, own in labels.items()
-    ]
-    return CPTensor((np.ones(rank), matrices))
+    return CPTensor((np.ones(rank), _matrices(factors, labels, rank)))
 
 
 def _tucker(factors: xr.Dataset, core: xr.DataArray, labels: dict[str, Any]) -> TuckerTensor:
     from tensorly.tucker_tensor import TuckerTensor
 
-    for name in labels:
-        if f"{name}_component" not in core.dims:
-            core = core.expand_dims(f"{name}_component")
-    matrices = [
-        _function(factors, name, own) if f"{name}_mean" in factors else np.ones((len(own), 1))
-        for name, own in labels.items()
-    ]
-    return TuckerTensor((core.transpose(*(f"{name}_component" for name in labels)).to_numpy(), matrices))
+    dims = [f"{name}_component" for name in labels]
+    core = core.expand_dims([dim for dim in dims if dim not in core.dims])
+    return TuckerTensor((core.transpose(*dims).to_numpy(), _matrices(factors, labels, 1)))

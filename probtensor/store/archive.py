@@ -61,7 +61,7 @@ def _check_replaceable(path: Path) -> None:
         known = set(header(path)["files"]) | {HEADER}
     except FormatError as error:
         raise FormatError(f"save: {path} exists and is no store of a posterior; choose another path") from error
-    strange = [file for file in _files(path) if file.relative_to(path).as_posix() not in known]
+    strange = [name for name in _files(path) if name not in known]
     if strange:
         raise FormatError(f"save: {path} has a file that is not the store's, {strange[0]}; choose another path")
 
@@ -88,7 +88,7 @@ def _fill(folder: Path, stored: Stored, written_by: str) -> None:
         "version": VERSION,
         "written_by": written_by,
         "arrays": len(stored.arrays),
-        "files": {file.relative_to(folder).as_posix(): _digest(file) for file in _files(folder)},
+        "files": {name: _digest(folder / name) for name in _files(folder)},
     }
     (folder / HEADER).write_text(json.dumps(said | {"digest": _digest_of(said)}, indent=1))
 
@@ -143,7 +143,7 @@ def read(path: Path) -> Stored:
 
     found = header(path)
     files = found["files"]
-    there = {file.relative_to(path).as_posix() for file in _files(path)} - {HEADER}
+    there = set(_files(path)) - {HEADER}
     for name in sorted(set(files) - there):
         raise FormatError(f"load: {path} is not whole: {name} is missing")
     for name in sorted(there - set(files)):
@@ -155,9 +155,10 @@ def read(path: Path) -> Stored:
     return Stored(json.loads((path / f"{_TREE}.json").read_text()), arrays)
 
 
-def _files(folder: Path) -> list[Path]:
-    """All but what file managers leave behind."""
-    return sorted(file for file in folder.rglob("*") if file.is_file() and not file.name.startswith("."))
+def _files(folder: Path) -> list[str]:
+    """Names from the folder on, of all but what file managers leave behind."""
+    files = (file for file in folder.rglob("*") if file.is_file() and not file.name.startswith("."))
+    return sorted(file.relative_to(folder).as_posix() for file in files)
 
 
 def _digest(file: Path) -> str:

@@ -57,19 +57,22 @@ def described(value: Any, left_out: Mapping[str, Sequence[str]]) -> Stored:
 class _Writer:
     def __init__(self, left_out: Mapping[str, Sequence[str]]) -> None:
         self.arrays: list[np.ndarray] = []
-        self._left_out, self._records, self._known, self._kept = left_out, 0, {}, []  # type: ignore[var-annotated]
+        self._left_out = left_out
+        #: Number and object by identity: an object that is gone could lend its identity to another.
+        self._known: dict[int, tuple[int, Any]] = {}
+        self._writers = self._by_kind()
 
     def tree(self, value: Any) -> Json:
-        if value is None or isinstance(value, bool | int | str) and type(value) in (bool, int, str):
+        if value is None or type(value) in (bool, int, str):
             return value
         if type(value) is float:
             return value if math.isfinite(value) else {"kind": "float", "value": repr(value)}
-        for kinds, write in self._writers():
+        for kinds, write in self._writers:
             if isinstance(value, kinds):
                 return write(value)
         return self._record(value)
 
-    def _writers(self) -> tuple[tuple[Any, Callable[[Any], Json]], ...]:
+    def _by_kind(self) -> tuple[tuple[Any, Callable[[Any], Json]], ...]:
         return (
             (jax.Array, lambda v: self._array(np.asarray(v)) | {"device": True}),
             (np.ndarray, self._array),
@@ -158,7 +161,7 @@ class _Writer:
 
     def _record(self, value: Any) -> Json:
         if id(value) in self._known:
-            return {"kind": "again", "number": self._known[id(value)]}
+            return {"kind": "again", "number": self._known[id(value)][0]}
         kind = type(value)
         if hasattr(value, "calendar") and hasattr(value, "isoformat"):
             return {"kind": "cftime", "value": value.isoformat(), "calendar": value.calendar}
@@ -168,9 +171,7 @@ class _Writer:
             own = {name: self.tree(getattr(value, name)) for name in kind.arg_constraints}
             return {"kind": "distribution", "class": kind.__name__, "arguments": own}
         name = classes.name_of(kind)
-        self._known[id(value)] = self._records
-        self._kept.append(value)  # An object that is gone could lend its identity to another.
-        self._records += 1
+        self._known[id(value)] = len(self._known), value
         own = {field: getattr(value, field) for field in classes.fields(kind)}
         own |= dict.fromkeys(self._left_out.get(name, ()))
         return {"kind": "record", "class": name, "fields": {field: self.tree(v) for field, v in own.items()}}
@@ -296,8 +297,9 @@ class _Reader:
         for name, names in together.items():
             index = pd.MultiIndex.from_arrays([coords[level].values for level in names], names=names)
             found = found.assign_coords(xr.Coordinates.from_pandas_multiindex(index, name))
-        found = found.drop_indexes([name for name in found.xindexes if name not in map(self.value, tree["indexed"])])
-        for name in map(self.value, tree["indexed"]):
+        indexed = [self.value(name) for name in tree["indexed"]]
+        found = found.drop_indexes([name for name in found.xindexes if name not in indexed])
+        for name in indexed:
             found = found if name in found.xindexes else found.set_xindex(name)
         for name, own in coords.items():
             found.coords[name].encoding = dict(own.encoding)

@@ -14,7 +14,7 @@ import numpy as np
 from probtensor.compilation import compiled, one_blas_thread
 from probtensor.engines import diagnostics, drawn
 from probtensor.engines.alignment import aligned
-from probtensor.engines.base import AbstractEngine, Fit, Progress, check_options, is_whole
+from probtensor.engines.base import AbstractEngine, Fit, Progress, check_options, compiling_of, is_whole
 from probtensor.engines.drawn import Draws, Values, refuse_local
 from probtensor.engines.gibbs.turn import Place, Target, means, turn
 from probtensor.engines.message_passing import MessagePassing
@@ -106,10 +106,9 @@ class Gibbs(AbstractEngine):
                 if progress is not None:
                     progress(number + 1, self.chains, float(chains[-1].density[-1]))
             found = self._fit(fit, chains)
-        typical = min(laps)
+        compiling = compiling_of(laps)
         return found._replace(
-            compile_seconds=fit.compile_seconds + laps[0] - typical,
-            run_seconds=fit.run_seconds + sum(laps) - laps[0] + typical,
+            compile_seconds=fit.compile_seconds + compiling, run_seconds=fit.run_seconds + sum(laps) - compiling
         )
 
     def _chain(self, target: Target, values: Values, key: Key, rows: Int[np.ndarray, "K"]) -> _Chain:

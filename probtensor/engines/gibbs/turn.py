@@ -12,14 +12,14 @@ MCMC with generalized elliptical slice sampling, section 3 (a Gaussian approxima
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from probtensor.engines.drawn import Values
+from probtensor.engines.drawn import Values, total
 from probtensor.engines.sweep import Beliefs, State
 from probtensor.likelihoods.base import Moments, Pseudo
 from probtensor.model import BoundModel
@@ -73,14 +73,11 @@ class Target(NamedTuple):
         certain = Moments(signal, jnp.zeros_like(signal))
         return self._replace(pseudo=self.model.likelihood.pseudo(self.observations, certain))
 
-    def part(self, j: int, values: Sequence[Float[Array, "T R"]]) -> Float[Array, "..."]:
-        """One term at every entry."""
-        term, domain = self.model.terms[j], self.observations.domain
-        return term.draw(term.at_entries(values, domain), domain)
-
-    def signal(self, values: Values) -> Float[Array, "..."]:
-        """The terms' sum at every entry."""
-        return _sum((self.part(j, own) for j, own in enumerate(values)), self.observations)
+    def signal(self, values: Values, chosen: Sequence[int] | None = None) -> Float[Array, "..."]:
+        """The sum of the terms, or of some of them by position, at every entry."""
+        some = range(len(values)) if chosen is None else chosen
+        terms, own = tuple(self.model.terms[j] for j in some), tuple(values[j] for j in some)
+        return total(terms, own, self.observations.domain).reshape(self.observations.values.shape)
 
     def log_likelihood(self, signal: Float[Array, "..."]) -> Float[Array, ""]:
         """Of the data in nats, with the power."""
@@ -114,28 +111,25 @@ def turn(target: Target, place: Place, key: Key) -> Place:
     working = eqx.tree_at(lambda o: o.weights, observations, weights)
     drawn, excess = list(place.values), place.excess
     for j, term in enumerate(target.model.terms):
-        others = _sum((target.part(i, v) for i, v in enumerate(drawn) if i != j), observations)
+        others = target.signal(tuple(drawn), [i for i in range(len(drawn)) if i != j])
         for k, block in enumerate(term.blocks):
             key, first, second = jax.random.split(key, 3)
             beliefs = [_certain(b, v) for b, v in zip(target.beliefs[j], drawn[j], strict=True)]
             belief = block.posterior(term.sites(k, beliefs, working, pseudo.target - others))
             fresh = block.prior.sample(belief, block.points, first, 1)[0]
             if target.pseudo is not None:
-                at = functools.partial(_excess_with, target, others, j, k, drawn[j])
+                at = functools.partial(_excess_with, target, others, j, k, tuple(drawn))
                 fresh, excess = on_ellipse(at, belief.mean, drawn[j][k], excess, fresh, second)
             drawn[j] = (*drawn[j][:k], fresh, *drawn[j][k + 1 :])
     return Place(tuple(drawn), excess)
 
 
 def _excess_with(
-    target: Target, others: Array, j: int, k: int, values: tuple[Array, ...], value: Float[Array, "T R"]
+    target: Target, others: Array, j: int, k: int, values: Values, value: Float[Array, "T R"]
 ) -> Float[Array, ""]:
-    """`Target.excess` with a block's value in the place of its own."""
-    return target.excess(others + target.part(j, (*values[:k], value, *values[k + 1 :])))
-
-
-def _sum(parts: Iterable[Array], observations: Observations) -> Array:
-    return sum(parts, start=jnp.zeros((), observations.values.dtype))
+    """`Target.excess` with a block's value in the place of its own; others: the sum of the other terms."""
+    own = (*values[j][:k], value, *values[j][k + 1 :])
+    return target.excess(others + target.signal((*values[:j], own, *values[j + 1 :]), [j]))
 
 
 def _certain(belief: Belief, value: Float[Array, "T R"]) -> Belief:

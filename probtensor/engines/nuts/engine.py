@@ -14,7 +14,7 @@ import numpy as np
 from probtensor.compilation import compiled, one_blas_thread
 from probtensor.engines import diagnostics, drawn
 from probtensor.engines.alignment import aligned
-from probtensor.engines.base import AbstractEngine, Fit, Progress, check_options, is_whole
+from probtensor.engines.base import AbstractEngine, Fit, Progress, check_options, compiling_of, is_whole
 from probtensor.engines.collapsed.signal import Signal
 from probtensor.engines.drawn import Draws, refuse_local
 from probtensor.engines.message_passing import MessagePassing
@@ -113,11 +113,9 @@ class NUTS(AbstractEngine):
                     progress(number + 1, self.chains, -float(chains[-1].energy[-1]))
             begun = time.perf_counter()
             fit = self._fit(whole, chains, states[0])
-        typical = min(laps)
-        return fit._replace(
-            compile_seconds=laps[0] - typical,
-            run_seconds=sum(laps) - laps[0] + typical + time.perf_counter() - begun,
-        )
+        compiling = compiling_of(laps)
+        running = sum(laps) - compiling + time.perf_counter() - begun
+        return fit._replace(compile_seconds=compiling, run_seconds=running)
 
     def _start(self, whole: Joint, key: Key, jitter: Key, init: State | None) -> tuple[State, Sites]:
         """A short fit by message passing, and where it lies on the whole real line."""
