@@ -13,11 +13,10 @@ from collections.abc import Mapping
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from probtensor.axes import Axis
-from probtensor.compilation import compiled, one_blas_thread, padded, shared_size
+from probtensor.compilation import compiled, on_device, one_blas_thread, padded, shared_size
 from probtensor.engines.base import Fit
 from probtensor.engines.collapsed import updating
 from probtensor.engines.collapsed.updating import Memory
@@ -115,8 +114,8 @@ def with_old_joint_levels(state: State, axes: Mapping[str, Axis], observations: 
             place = domain.place(name)
             assert isinstance(place, int)
             index[:, place] = find(every, new).levels[index[:, place]]
-            points[name] = jnp.asarray(every)
-    where = Domain(Points(jnp.asarray(index)), points, domain.position)
+            points[name] = on_device(every)
+    where = Domain(Points(on_device(index)), points, domain.position)
     return eqx.tree_at(lambda o: o.domain, observations, where)
 
 
@@ -127,12 +126,12 @@ def _padded(observations: Observations) -> Observations:
     """
     domain, layout = observations.domain, observations.domain.layout
     assert isinstance(layout, Points)
-    points = {name: jnp.asarray(padded(np.asarray(p), shared_size(len(p)))) for name, p in domain.points.items()}
+    points = {name: on_device(padded(np.asarray(p), shared_size(len(p)))) for name, p in domain.points.items()}
     size = shared_size(len(layout.index))
-    index = jnp.asarray(padded(np.asarray(layout.index), size))
+    index = on_device(padded(np.asarray(layout.index), size))
 
     def filled(whole: Array, blank: float) -> Array:
-        return jnp.asarray(np.pad(np.asarray(whole), (0, size - len(whole)), constant_values=blank))
+        return on_device(np.pad(np.asarray(whole), (0, size - len(whole)), constant_values=blank))
 
     known = {name: filled(whole, 1.0) for name, whole in observations.known.items()}
     where = Domain(Points(index), points, domain.position)
@@ -151,7 +150,7 @@ def _moved(belief: Belief, places: Places, number: int, share: float) -> Sites:
     def moved(old: Array) -> Array:
         new = np.zeros((number, *old.shape[1:]), old.dtype)
         np.add.at(new, places, share * np.asarray(old))
-        return jnp.asarray(new)
+        return on_device(new)
 
     return Sites(moved(belief.sites.eta), moved(belief.sites.precision), belief.sites.origin)
 
@@ -165,7 +164,7 @@ def _cut(
         name = term.mode_of(k)
         n = b.points.shape[0] if name is None else sizes[name]
         mean, cov, points, eta, precision = (
-            jnp.asarray(np.asarray(whole)[:n]) for whole in (b.mean, b.cov, b.points, b.sites.eta, b.sites.precision)
+            on_device(np.asarray(whole)[:n]) for whole in (b.mean, b.cov, b.points, b.sites.eta, b.sites.precision)
         )
         sites = Sites(eta, precision, b.sites.origin)
         cut.append(b._replace(mean=mean, cov=cov, points=points, sites=sites))

@@ -10,11 +10,10 @@ import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 
 from probtensor.axes import Axis
-from probtensor.compilation import compiled, padded, shared_size
+from probtensor.compilation import compiled, on_device, padded, shared_size
 from probtensor.engines.collapsed.conditional import Chain
 from probtensor.engines.collapsed.contrasts import contrasts
 from probtensor.engines.collapsed.entries import Training, training
@@ -111,10 +110,10 @@ def _together(local: Local, new: Observations, share: float) -> Observations:
 
     def joined(one: Array, other: Array) -> Array:
         whole = np.concatenate([np.asarray(one), np.asarray(other)])
-        return jnp.asarray(np.pad(whole, (0, size - len(whole))))
+        return on_device(np.pad(whole, (0, size - len(whole))))
 
     where = Domain(
-        Points(jnp.asarray(padded(np.concatenate([before, index]), size))), new.domain.points, new.domain.position
+        Points(on_device(padded(np.concatenate([before, index]), size))), new.domain.points, new.domain.position
     )
     return Observations(where, joined(old.values, new.values), joined(share * old.weights, new.weights))
 
@@ -141,7 +140,7 @@ def _at_levels(block: Block, places: Places, belief: Belief, value: Float[Array,
     precision = PINNED / max(float(np.mean(np.asarray(value) ** 2)), np.finfo(float).tiny)
     eta, pinned = np.zeros((levels, R)), np.zeros((levels, R, R))
     eta[places], pinned[places] = precision * np.asarray(value), precision * np.eye(R)
-    mean = _posterior(block, Sites(jnp.asarray(eta), jnp.asarray(pinned))).mean
+    mean = _posterior(block, Sites(on_device(eta), on_device(pinned))).mean
     nothing = empty_sites(levels, R, value.dtype)
     return belief._replace(mean=mean, points=block.points, sites=nothing)
 
