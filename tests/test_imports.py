@@ -1,6 +1,8 @@
 """One arrow direction: a module imports only from its own room of the house and from rooms before it."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -123,3 +125,24 @@ def test_the_test_itself(path, source, wrong):
 def test_relative_imports_are_found():
     with pytest.raises(AssertionError, match="relative import"):
         imports(ast.parse("from . import x"))
+
+
+def test_every_public_name_is_there_and_is_named_once():
+    import probtensor
+
+    for name in probtensor.__all__:
+        assert getattr(probtensor, name) is not None
+    assert len(set(probtensor.__all__)) == len(probtensor.__all__)
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = probtensor.no_such_name
+
+
+def test_importing_it_loads_nothing_that_only_a_fit_needs():
+    """What starts at once: jax and xarray, and next to nothing beside them."""
+    heavy = ["equinox", "scipy", "numpyro", "optax", "tensorly", "matplotlib", "dask", "sklearn", "zarr", "rich"]
+    code = (
+        "import sys, jax, xarray; before = set(sys.modules); import probtensor; "
+        f"print(sorted(set({heavy}) & (set(sys.modules) - before)))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
-from probtensor.labelled import fit as fitting
-from probtensor.labelled.posterior import Posterior
+if TYPE_CHECKING:
+    from probtensor.labelled.posterior import Posterior
 
 
 @xr.register_dataarray_accessor("probtensor")
@@ -19,8 +19,12 @@ class Accessor:
 
     def fit(self, model: Any = "auto", **arguments: Any) -> Posterior:
         """See `probtensor.fit`, whose other arguments it takes."""
+        from probtensor.labelled import fit as fitting
+
         return fitting.fit(self._data, model, **arguments)
 
     def impute(self, model: Any = "auto", **arguments: Any) -> xr.Dataset:
         """See `probtensor.impute`, whose other arguments it takes."""
+        from probtensor.labelled import fit as fitting
+
         return fitting.impute(self._data, model, **arguments)
