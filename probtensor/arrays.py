@@ -12,15 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from probtensor.compilation import compiled, on_device, one_blas_thread, padded, shared_size
+from probtensor.compilation import compiled, one_blas_thread
 from probtensor.engines import drawn
 from probtensor.engines.collapsed import prediction
-from probtensor.engines.placing import placed
+from probtensor.engines.placing import Asked, asked
 from probtensor.engines.sweep import State, moments
 from probtensor.observations.domain import Domain, Observations
-from probtensor.priors.base import AbstractModePrior, Belief, Marginals
-from probtensor.terms.base import AbstractBoundTerm
-from probtensor.typing import Array, Float, Int, Key
+from probtensor.priors.base import Marginals
+from probtensor.typing import Array, Float, Key
 
 #: Of functions at coordinates without data, in predictions from draws.
 _SEED = 0
@@ -33,20 +32,6 @@ class Prediction(NamedTuple):
 
     mean: Float[Array, "..."]
     variance: Float[Array, "..."]
-
-
-class _Asked(NamedTuple):
-    """Where a block's functions are needed: places among its levels or behind them, and the marginals of the latter."""
-
-    places: Int[Array, "M"]
-    others: Marginals | None
-
-    def marginals(self, belief: Belief) -> Marginals:
-        """The marginals there."""
-        mean, cov = belief.marginals
-        if self.others is not None:
-            mean, cov = jnp.concatenate([mean, self.others.mean]), jnp.concatenate([cov, self.others.cov])
-        return Marginals(mean[self.places], cov[self.places])
 
 
 def _combine(state: State, marginals: Mapping[int, Sequence[Marginals]], domain: Domain) -> Prediction:
@@ -66,32 +51,15 @@ def predict(state: State, domain: Domain, terms: tuple[int, ...]) -> Prediction:
     """
     if state.local is not None or state.draws is not None:
         return _from_draws(state, domain, terms, known=False)
-    asked = {j: _asked(state.model.terms[j], state.beliefs[j], domain) for j in terms}
-    return _predict(state, asked, domain)
-
-
-def _asked(term: AbstractBoundTerm, beliefs: Sequence[Belief], domain: Domain) -> tuple[_Asked, ...]:
-    out = []
-    for block, belief, found in zip(term.blocks, beliefs, placed(term, domain), strict=True):
-        others = (
-            _elsewhere(block.prior, belief, on_device(padded(found.others, shared_size(len(found.others)))))
-            if len(found.others)
-            else None
-        )
-        out.append(_Asked(on_device(found.levels), others))
-    return tuple(out)
+    where = {j: asked(state.model.terms[j], state.beliefs[j], domain) for j in terms}
+    return _predict(state, where, domain)
 
 
 @compiled
-def _elsewhere(prior: AbstractModePrior, belief: Belief, points: Float[Array, "U ..."]) -> Marginals:
-    return prior.predict(belief, points)
-
-
-@compiled
-def _predict(state: State, asked: dict[int, tuple[_Asked, ...]], domain: Domain) -> Prediction:
+def _predict(state: State, where: dict[int, tuple[Asked, ...]], domain: Domain) -> Prediction:
     marginals = {
         j: [one.marginals(belief) for one, belief in zip(own, state.beliefs[j], strict=True)]
-        for j, own in asked.items()
+        for j, own in where.items()
     }
     return _combine(state, marginals, domain)
 

@@ -16,7 +16,7 @@ from probtensor.engines.base import AbstractEngine, Progress
 from probtensor.engines.collapsed import fit as collapsed
 from probtensor.engines.message_passing import MessagePassing
 from probtensor.errors import ModelError, warn
-from probtensor.labelled import arguments, filling
+from probtensor.labelled import arguments, filling, warm_start
 from probtensor.labelled.checking import LOCAL_IS_NORMAL, encode_for
 from probtensor.labelled.encode import Encoded
 from probtensor.labelled.fitted import Fitted
@@ -44,6 +44,7 @@ def fit(
     errors: Any = None,
     engine: AbstractEngine | None = None,
     seed: int = 0,
+    init: Any = None,
     progress: Progress | bool | None = None,
 ) -> Posterior:
     """Fits a model to data with gaps.
@@ -60,6 +61,10 @@ def fit(
             or one number; under normal noise only.
         engine: how to fit; ``pt.MessagePassing()`` by default.
         seed: of every random draw.
+        init: where to start: the posterior of an earlier fit with the same terms, whose functions and learned numbers
+            are read off at these data's coordinates (with ``model="auto"`` its model is taken, and none searched for);
+            or a ``CPTensor`` or ``TuckerTensor`` of tensorly's, for a grid and a model with one such term over all
+            dimensions. It stands for the first of the engine's ``restarts``.
         progress: True shows a bar on the terminal; a function is called with (sweeps done, sweeps at most, objective).
 
     Returns:
@@ -86,6 +91,7 @@ def fit(
         errors=errors,
         engine=engine,
         seed=seed,
+        init=init,
         progress=progress,
     )
 
@@ -100,6 +106,7 @@ def _checked_fit(
     errors: Any = None,
     engine: AbstractEngine | None = None,
     seed: int = 0,
+    init: Any = None,
     progress: Progress | bool | None = None,
 ) -> Posterior:
     """See `fit`; check: of the encoded data, before anything is fitted."""
@@ -110,12 +117,21 @@ def _checked_fit(
     seed = arguments.whole("seed", seed, 0)
     encoded = encode_for(likelihood, data, weights, errors)
     check(encoded)
+    warm_start.check(init)
+    if init is not None and isinstance(model, str) and model == "auto":
+        model, engine = warm_start.model_of(init), warm_start.as_before(init, engine)
     with jax.enable_x64(True):
-        return _fit(encoded, model, likelihood, engine, seed, progress)
+        return _fit(encoded, model, likelihood, engine, seed, init, progress)
 
 
 def _fit(
-    encoded: Encoded, model: Any, likelihood: AbstractLikelihood, engine: AbstractEngine, seed: int, progress: Any
+    encoded: Encoded,
+    model: Any,
+    likelihood: AbstractLikelihood,
+    engine: AbstractEngine,
+    seed: int,
+    init: Any,
+    progress: Any,
 ) -> Posterior:
     """Models and ranks are chosen by message passing on the scale of the signal, as if values were normal there."""
     passing = engine if isinstance(engine, MessagePassing) else MessagePassing()
@@ -147,15 +163,19 @@ def _fit(
     on_latent = observations if plain else encoded.observations(modes, latent)
     scale = automatic.scale_of(on_latent, cycles=declared.open_periods > 0)
     if rank.is_open(declared):
+        if init is not None:
+            raise ModelError('init= starts one fit, and rank="auto" makes many; give the rank, or leave init out')
         names = tuple(encoded.coordinates)
         choice = rank.choose(declared, axes, names, on_latent, chooser, passing, scale, seed, _LOG.info)
         declared = choice.model
     bound = bind(declared, axes, likelihood, scale)
     engine = engine.resolved_for(bound)
     with _progress(progress) as report:
-        init = choice.start if choice is not None and plain else None
+        start = choice.start if choice is not None and plain else None
+        if init is not None:
+            start = warm_start.state(init, bound, encoded, modes)
         gaps = _gaps(bound, encoded, observations, seed)
-        result = engine.run(bound, observations, jax.random.key(seed), report, init, gaps)
+        result = engine.run(bound, observations, jax.random.key(seed), report, start, gaps)
     if not result.converged:
         _LOG.info("fit %s", result.reason)
     fitted = Fitted(encoded, modes, observations, likelihood, result.state)
