@@ -170,14 +170,15 @@ def _fit(
         declared = choice.model
     bound = bind(declared, axes, likelihood, scale)
     engine = engine.resolved_for(bound)
+    seen, size = int(encoded.seen.sum()), encoded.seen.size
+    _LOG.info("%s begins: terms %d, observed %d of %d entries", type(engine).__name__, len(bound.terms), seen, size)
     with _progress(progress) as report:
         start = choice.start if choice is not None and plain else None
         if init is not None:
             start = warm_start.state(init, bound, encoded, modes)
         gaps = _gaps(bound, encoded, observations, seed)
         result = engine.run(bound, observations, jax.random.key(seed), report, start, gaps)
-    if not result.converged:
-        _LOG.info("fit %s", result.reason)
+    _LOG.info("%s, %.1f s compiling and %.1f s running", result.reason, result.compile_seconds, result.run_seconds)
     fitted = Fitted(encoded, modes, observations, likelihood, result.state)
     return Posterior(fitted, Made(declared, engine, choice, seed, result))
 
