@@ -8,7 +8,8 @@ from probtensor.errors import ModelError
 from probtensor.labelled import predictions
 from probtensor.labelled.encode import Encoded, encode
 from probtensor.likelihoods.base import AbstractLikelihood
-from probtensor.likelihoods.gaussian import ERRORS, Gaussian
+from probtensor.likelihoods.gaussian import Gaussian
+from probtensor.likelihoods.standard import ERRORS
 
 #: What a local term is refused for.
 LOCAL_IS_NORMAL = (
