@@ -96,6 +96,6 @@ def few(likelihood: AbstractBoundLikelihood, encoded: Encoded) -> dict[str, str]
             said[level] = f"noise {relative:.4g}"
             continue
         centre, size = (number.value for number in pairs[level])
-        beside = f"noise {relative * size:.4g}, " if together else ""
-        said[level] = f"{beside}standardised by {centre:.4g} and {size:.4g}"
+        beside = f"noise {relative * size:.4g}; " if together else ""
+        said[level] = f"{beside}centre {centre:.4g}, scale {size:.4g}"
     return said
