@@ -13,8 +13,8 @@ from probtensor.likelihoods.standard import ERRORS
 
 #: What a local term is refused for.
 LOCAL_IS_NORMAL = (
-    "a Local term is one with plain normal noise, and goes with pt.Gaussian(sd=...) alone: without noise=, transform= "
-    "or errors. Leave it out, or transform the values beforehand"
+    "a Local term is one with plain normal noise, and goes with pt.Gaussian(sd=..., scale=...) alone: without noise=, "
+    "transform= or errors. Leave it out, or transform the values beforehand"
 )
 
 

@@ -55,7 +55,8 @@ def fit(
             effects, a local term) on held-out gaps shaped like those of the data.
         likelihood: how observations are distributed around the model; ``pt.Gaussian()`` by default, but where the model
             is chosen for several variables, a dimension or column of names called ``"variable"`` such as
-            ``ds.to_array("variable")`` has: ``pt.Gaussian(noise="variable", scale="variable")``.
+            ``ds.to_array("variable")`` has: ``pt.Gaussian(noise="variable", scale="variable")``. Local terms are tried
+            only where all have one noise level, ``pt.Gaussian(scale="variable")``.
         weights: how often each observation counts (variance sd^2 / w; otherwise its log likelihood times w); 0 = not
             observed. Like the data.
         errors: known standard errors of the observations, in the data's unit, beside the learned noise. Like the data,
