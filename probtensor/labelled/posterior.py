@@ -52,8 +52,8 @@ class Posterior(Description):
             terms: position of a term, or several: only what these contribute.
             scale: ``"response"``: of observations, in the data's unit; of counts and trials with the one exposure or
                 number of trials that the likelihood was given for all, or 1. ``"latent"``: of the signal itself (of
-                counts the logarithm of a rate, of trials log odds, of standardised values as many scales of their level),
-                on which scale terms add up.
+                counts the logarithm of a rate, of trials log odds; of standardised values in units of their level's
+                scale), where terms add up.
 
         Returns:
             Dataset with ``mean``, ``sd``, ``signal_sd`` and, if asked for, ``quantiles`` (dim ``quantile``).
