@@ -112,7 +112,7 @@ def names_of(over: str | Sequence[str] | None) -> tuple[str, ...]:
     """One name, several, or none."""
     if over is None:
         return ()
-    return (over,) if isinstance(over, str) else tuple(over)
+    return tuple(over) if np.iterable(over) and not isinstance(over, str) else (over,)
 
 
 def join_names(names: Sequence[str]) -> str:

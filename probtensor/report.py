@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from probtensor.kernels.combinations import Product, Sum
 from probtensor.kernels.field import FieldProduct, FieldSum, On
 from probtensor.kernels.matern import Matern
+from probtensor.labelled.labels import short
+from probtensor.likelihoods.gaussian import Gaussian
 from probtensor.selection.tried import AbstractChoice
 from probtensor.terms import base
 from probtensor.terms.cp import CP
@@ -22,13 +22,6 @@ from probtensor.terms.tucker import Tucker
 def describe(model: base.Sum) -> str:
     """The model as its terms."""
     return " + ".join(_term(t) for t in model.terms)
-
-
-def _label(label: Any) -> str:
-    """A label as short as it can be said: numbers to six digits, times without zero parts."""
-    if isinstance(label, float | np.floating):
-        return f"{label:g}"
-    return str(label).removesuffix("000000000").removesuffix(".").removesuffix("T00:00:00")
 
 
 def _term(term: Any) -> str:
@@ -85,10 +78,12 @@ def summary(facts: Mapping[str, Any]) -> str:
         f"  observed     {facts['observed']:,} of {facts['entries']:,} entries ({share:.0%})",
     ]
     for name, (size, kind, first, last) in facts["modes"].items():
-        extent = f"{_label(first)} to {_label(last)}" if size > 1 else f"{_label(first)}; a single level: Constant"
+        extent = f"{short(first)} to {short(last)}" if size > 1 else f"{short(first)}; a single level: Constant"
         lines.append(f"  mode         {name}: {size} levels, {kind}, {extent}")
+    unit = unit if not facts["scaled"] else " of the scale of its level"
+    lines.append(f"  likelihood   {_likelihood(facts['likelihood'], facts['parameters'], unit)}")
+    lines += [f"  level        {level}: {said}" for level, said in facts["levels"].items()]
     lines += [
-        f"  likelihood   {_likelihood(facts['likelihood'], facts['parameters'], unit)}",
         f"  objective    {facts['objective'][-1]:.6g} nats after {len(facts['objective'])} {facts['steps']}",
         f"  stopped      {facts['reason']}",
         f"  power        {facts['power']:g} ({_meaning(facts['model'])})",
@@ -102,8 +97,8 @@ def summary(facts: Mapping[str, Any]) -> str:
 def _likelihood(likelihood: Any, parameters: Mapping[str, float], unit: str) -> str:
     """Its name, what it reads and its numbers; the scale of normal noise in the data's unit."""
     numbers = [f"{name} {value:.4g}{unit if name in ('sd', 'scale') else ''}" for name, value in parameters.items()]
-    options = {k: getattr(likelihood, k, None) for k in ("noise", "transform")}
-    said = [f"{k}={v!r}" for k, v in options.items() if v]
+    options = ("noise", "transform", "scale") if isinstance(likelihood, Gaussian) else ()
+    said = [f"{k}={getattr(likelihood, k)!r}" for k in options if getattr(likelihood, k)]
     return ", ".join([f"{type(likelihood).__name__}({', '.join(said)})", *numbers])
 
 

@@ -59,7 +59,8 @@ class Description:
     def noise_sd(self) -> float:
         """Standard deviation of the noise of an observation with weight 1, in data units.
 
-        That which those of levels are drawn to, where they have their own; under a transform on its scale.
+        That which those of levels are drawn to, where they have their own; under a transform on its scale, under
+        ``scale=`` relative to that of a level.
 
         Raises:
             ModelError: the likelihood is not normal, and its spread depends on what is expected.
@@ -134,14 +135,19 @@ class Description:
         return tensorly.to_tensorly(self._fitted, term)
 
     def hyperparameters(self) -> pd.DataFrame:
-        """Every hyper-parameter: term, mode, component, name, value, unit.
+        """Every hyper-parameter: term, mode, component, level, name, value, unit, and whether it is learned.
+
+        ``level`` is the label of the level that has noise (term ``"noise"``) or a centre and a scale (term ``"scale"``)
+        of its own, such as ``"temperature"`` or ``"lat 40, lon 3"``; empty elsewhere. Under ``pt.Gaussian(scale=...)``
+        centres and scales are in the unit of their level's values, and variances and noise are relative to the scale.
 
         Joined dimensions are the mode ``lat x lon``. Their lengthscales are in km for latitude and longitude, else in
         the unit of the first dimension; that of another is the lengthscale divided by ``stretch of`` it, which is one
         for all components and so stands at component 0.
         """
-        units = {name: c.unit for name, c in self._fitted.encoded.coordinates.items()}
-        return reading.hyperparameters(self._fitted.state, units, str(self._fitted.attrs.get("units", "")))
+        return reading.hyperparameters(
+            self._fitted.state, self._fitted.encoded, str(self._fitted.attrs.get("units", ""))
+        )
 
     def summary(self) -> str:
         """Model, data, noise, convergence and time, in plain text."""

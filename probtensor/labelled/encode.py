@@ -154,7 +154,9 @@ def encode(data: Any, weights: Any = None, known: Mapping[str, Any] | None = Non
         first = names[0] if names else "name"
         raise DataError(
             f"data is a Dataset with the variables {names}; pass one of them, as in ds[{first!r}], or all as one array "
-            'with a new dimension, ds.to_array("variable")'
+            'with a new dimension, ds.to_array("variable"). Each then has a scale and a noise level of its own, by '
+            "default where the model is chosen, and beside a model of your own with "
+            'likelihood=pt.Gaussian(noise="variable", scale="variable")'
         )
     if isinstance(data, xr.DataArray):
         return _encode_grid(data, weights, known or {})

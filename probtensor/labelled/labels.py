@@ -126,3 +126,10 @@ def _periods(name: str, array: np.ndarray) -> np.ndarray:
 
 
 _CONVERT = {"numbers": _numbers, "times": _times, "time differences": _time_differences, "periods": _periods}
+
+
+def short(label: Any) -> str:
+    """A label as short as it can be said: numbers to six digits, times without zero parts."""
+    if isinstance(label, float | np.floating):
+        return f"{label:g}"
+    return str(label).removesuffix("000000000").removesuffix(".").removesuffix("T00:00:00")

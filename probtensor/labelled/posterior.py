@@ -52,7 +52,8 @@ class Posterior(Description):
             terms: position of a term, or several: only what these contribute.
             scale: ``"response"``: of observations, in the data's unit; of counts and trials with the one exposure or
                 number of trials that the likelihood was given for all, or 1. ``"latent"``: of the signal itself (of
-                counts the logarithm of a rate, of trials log odds), on which scale terms add up.
+                counts the logarithm of a rate, of trials log odds; of standardised values in units of their level's
+                scale), where terms add up.
 
         Returns:
             Dataset with ``mean``, ``sd``, ``signal_sd`` and, if asked for, ``quantiles`` (dim ``quantile``).
@@ -240,7 +241,8 @@ class Posterior(Description):
             allow_training: score entries that were used in training, too.
 
         Returns:
-            rmse, mae, crps, nlpd, coverage50/90/95, interval_score90, n.
+            rmse, mae, crps, nlpd, coverage50/90/95, interval_score90, n. Values of several variables are averaged as
+            they stand, each in its own unit; score one at a time, ``held_out.sel(variable=["rain"])``.
 
         Raises:
             DataError: an entry was used in training, none is left to score, or the likelihood cannot give a value.

@@ -18,9 +18,9 @@ from probtensor.hyperparameters import is_parameter
 from probtensor.kernels.combinations import Product, Sum
 from probtensor.kernels.field import AbstractFieldKernel, FieldSum, On
 from probtensor.kernels.periodic import Periodic
+from probtensor.labelled import noise_levels
 from probtensor.labelled.encode import Encoded
 from probtensor.likelihoods.base import AbstractBoundLikelihood
-from probtensor.likelihoods.gaussian import BoundGaussian
 from probtensor.priors.base import Belief
 from probtensor.priors.categorical import Categorical
 from probtensor.terms import gauges
@@ -178,9 +178,12 @@ def _canonical(mean: dict, sd: dict, explained: np.ndarray) -> tuple[dict, dict,
     return mean, sd, explained[order]
 
 
-def hyperparameters(state: State, units: dict[str, str], data_unit: str) -> pd.DataFrame:
+def hyperparameters(state: State, encoded: Encoded, data_unit: str) -> pd.DataFrame:
     """One row for each value of each hyper-parameter, see `Posterior.hyperparameters`."""
     rows: list[dict[str, Any]] = []
+    units = {name: coordinate.unit for name, coordinate in encoded.coordinates.items()}
+    standardised = noise_levels.of_scale(state.model.likelihood, encoded)
+    own_unit, data_unit = data_unit, "" if standardised else data_unit
     variance_unit = f"({data_unit})^2" if data_unit else ""
     for j, term in enumerate(state.model.terms):
         if isinstance(term, BoundLocal):
@@ -188,23 +191,22 @@ def hyperparameters(state: State, units: dict[str, str], data_unit: str) -> pd.D
             continue
         for mode, block in zip(block_names(term), term.blocks, strict=True):
             rows += _rows(block.prior, j, mode, units.get(mode, ""), variance_unit)
-    rows += _rows_of_likelihood(state.model.likelihood, data_unit)
+    rows += _rows_of_likelihood(state.model.likelihood, encoded, data_unit)
+    rows += _rows_of_levels("scale", standardised, own_unit)
     return pd.DataFrame(rows)
 
 
-def _rows_of_likelihood(likelihood: AbstractBoundLikelihood, data_unit: str) -> list[dict[str, Any]]:
-    """Of its parameters, and of the noise of each level that has its own, numbered from 1."""
+def _rows_of_likelihood(likelihood: AbstractBoundLikelihood, encoded: Encoded, data_unit: str) -> list[dict[str, Any]]:
+    """Of its parameters, and of the noise of each level that has its own."""
     rows = []
     for name, own in likelihood.parameters().items():
         unit = data_unit if name in ("sd", "scale") else ""
         rows.append(_row("noise", "", 0, name, float(own.value[0]), unit, own.learned))
-    if isinstance(likelihood, BoundGaussian) and likelihood.groups is not None and likelihood.own is not None:
-        mode = " x ".join(likelihood.groups.names)
-        values = np.asarray(likelihood.own.value)
-        rows += [
-            _row("noise", mode, k + 1, "sd", float(v), data_unit, likelihood.own.learned) for k, v in enumerate(values)
-        ]
-    return rows
+    return rows + _rows_of_levels("noise", noise_levels.of_noise(likelihood, encoded), data_unit)
+
+
+def _rows_of_levels(term: str, numbers: Sequence[noise_levels.Number], unit: str) -> list[dict[str, Any]]:
+    return [_row(term, n.mode, n.place, n.name, n.value, unit, n.learned, n.level) for n in numbers]
 
 
 def block_names(term: Any) -> tuple[str, ...]:
@@ -279,12 +281,13 @@ def _owner(tree: Any, path: Sequence[Any]) -> Any:
 
 
 def _row(
-    term: int | str, mode: str, component: int, name: str, value: float, unit: str, learned: bool
+    term: int | str, mode: str, component: int, name: str, value: float, unit: str, learned: bool, level: str = ""
 ) -> dict[str, Any]:
     return {
         "term": term,
         "mode": mode,
         "component": component,
+        "level": level,
         "name": name,
         "value": value,
         "unit": unit,
