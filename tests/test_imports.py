@@ -14,6 +14,7 @@ ROOMS = (
     "durations",
     "figures",
     "compilation",
+    "earth",
     "axes",
     "hyperparameters",
     "linalg",

@@ -19,10 +19,10 @@ from probtensor.kernels.base import AbstractKernel, Start, check_of_several
 from probtensor.kernels.combinations import expanded
 from probtensor.kernels.custom import check_positive_definite
 from probtensor.kernels.metric import (
-    called_latitude_longitude,
     circle_places,
     euclidean,
     latitude_longitude,
+    said_latitude_longitude,
     sphere_line,
     sphere_places,
 )
@@ -131,11 +131,8 @@ class On(AbstractFieldKernel):
             raise ModelError(f"kernel.on{self.own_dims!r}: name one or more dimensions, each once")
         if self.metric not in (None, *_METRICS):
             raise ModelError(f"kernel.on(..., metric={self.metric!r}): expected one of {', '.join(_METRICS)}")
-        if self.metric == "sphere" and called_latitude_longitude(self.own_dims) is None:
-            raise ModelError(
-                f"kernel.on{self.own_dims!r}: metric 'sphere' reads a latitude and a longitude, called lat or latitude "
-                "and lon or longitude"
-            )
+        if self.metric == "sphere" and len(self.own_dims) != 2:
+            raise ModelError(f"kernel.on{self.own_dims!r}: metric 'sphere' reads a latitude and a longitude, only these")
 
     @property
     def dims(self) -> tuple[str, ...]:
@@ -162,7 +159,7 @@ class On(AbstractFieldKernel):
         scales = [_start_of(axis, start.fraction) for axis in read]
         axis, ratios = read[0], None
         if metric == "sphere":
-            lat, lon = (read[k] for k in called_latitude_longitude(self.own_dims) or ())
+            lat, lon = self._on_earth(read)
             if np.abs(lat.points).max() > 90:
                 raise ModelError(
                     f"kernel.on{self.own_dims!r}: metric 'sphere' reads degrees, latitudes from -90 to 90, and "
@@ -185,6 +182,16 @@ class On(AbstractFieldKernel):
         bound = On(self.kernel.bind(axis, own), self.own_dims, metric, columns, ratios)
         check_positive_definite(bound.kernel, bound._among, _some_places(axes, names))
         return bound
+
+    def _on_earth(self, read: Sequence[Axis]) -> tuple[Axis, Axis]:
+        """The latitude and the longitude. Raises ModelError unless the two coordinates are these."""
+        found = said_latitude_longitude(read)
+        if found is None:
+            raise ModelError(
+                f"kernel.on{self.own_dims!r}: metric 'sphere' reads a latitude and a longitude, called lat or latitude "
+                "and lon or longitude, or with CF attributes that say so"
+            )
+        return read[found[0]], read[found[1]]
 
     def _among(self, kernel: AbstractKernel, x: Float[np.ndarray, "T D"]) -> Float[Array, "1 T T"]:
         places = self.place(jnp.asarray(x))
