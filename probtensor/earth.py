@@ -20,8 +20,11 @@ _STANDARD = {"latitude": LATITUDE, "grid_latitude": LATITUDE, "longitude": LONGI
 _AXES = {"y": LATITUDE, "x": LONGITUDE}
 #: Units in which these are degrees: none, degrees_north, decimal degrees, °, but not degC.
 _DEGREES = r"|(decimal )?deg(ree)?s?([ _.]?(north|south|east|west|n|s|e|w|t|true))?|[°º]( ?[nsew])?"
-#: The same with a direction: the end of the unit.
-_DIRECTIONS = ((LATITUDE, r".*(north|south|[ns])"), (LONGITUDE, r".*(east|west|[ew])"))
+#: Those among them that have a direction; degrees themselves end as a south would.
+_DIRECTIONS = {
+    LATITUDE: r"(decimal )?deg(ree)?s?([ _.]?(north|south|n)|[ _.]s)|[°º] ?[ns]",
+    LONGITUDE: r"(decimal )?deg(ree)?s?[ _.]?(east|west|e|w)|[°º] ?[ew]",
+}
 #: Attributes that say whether a coordinate closes, and what they say: of iris, of Ferret and of COARDS.
 _SAYING = ("circular", "modulo", "topology")
 _YES, _NO = ("", "true", "yes", "1", "t", "y", ".true.", "circular"), ("false", "no", "0", "f", "n", ".false.")
@@ -48,8 +51,8 @@ def role(name: str, unit: str = "", standard_name: str = "", axis: str = "") -> 
         return _STANDARD.get(standard_name.strip().lower(), "")
     if name.lower() in _NAMES:
         return _NAMES[name.lower()]
-    for found, direction in _DIRECTIONS:
-        if re.fullmatch(direction, lower) and not re.fullmatch(r"(decimal )?deg(ree)?s", lower):
+    for found, direction in _DIRECTIONS.items():
+        if re.fullmatch(direction, lower):
             return found
     return _AXES.get(axis.strip().lower(), "") if lower else ""
 

@@ -286,7 +286,10 @@ def _role(name: str, calendar: str, distinct: np.ndarray, attrs: Mapping[str, An
     found = earth.role(name, unit, standard, axis)
     if found and not (unit or standard):
         numbers = distinct.astype(float)
-        possible = np.abs(numbers).max() <= _POLE if found == earth.LATITUDE else np.ptp(numbers) <= earth.TURN
+        if found == earth.LATITUDE:
+            possible = np.abs(numbers).max() <= _POLE
+        else:  # within one turn, or in both conventions at once
+            possible = np.ptp(numbers) <= earth.TURN or (numbers.min() >= -180 and numbers.max() <= earth.TURN)
         return found if possible else ""
     return found
 

@@ -58,10 +58,8 @@ def on_template(array: xr.DataArray, encoded: Encoded) -> xr.DataArray:
     else:
         positions = {name: position for name, (_, position) in stacking.read_modes(template).items()}
         values = array.transpose(*lead, *own).isel(positions).to_numpy()
-    found = template.copy(data=np.zeros(template.shape)).expand_dims(
-        {d: array[d] if d in array.coords else array.sizes[d] for d in lead}
-    )
-    return found.copy(data=values).rename(None).drop_attrs(deep=False)
+    coords = template.coords.assign({d: array[d] for d in lead if d in array.coords})
+    return xr.DataArray(values, coords, (*lead, *template.dims))
 
 
 def fill_mask(encoded: Encoded, observed: np.ndarray, where: xr.DataArray | None) -> xr.DataArray:
@@ -120,10 +118,11 @@ def assemble(
     if "quantiles" in predicted:
         values = predicted["quantiles"]
         known = np.where(mask, values.to_numpy(), given)
-        out[f"{name}_quantiles"] = values.copy(data=known).assign_attrs(_modified(template.attrs, name, None))
+        out = out.assign_coords(quantile=values["quantile"].to_numpy())
+        out[f"{name}_quantiles"] = (values.dims, known, _modified(template.attrs, name, None))
     if draws is not None:
         drawn = np.where(mask, draws.to_numpy(), given)
-        out[f"{name}_samples"] = draws.copy(data=drawn).assign_attrs(template.attrs)
+        out[f"{name}_samples"] = (draws.dims, drawn, template.attrs)
     return out
 
 

@@ -171,7 +171,14 @@ CASES = {
 
 def is_long(name: str) -> bool:
     """Whether a case is for the slow run: its compilation costs, and it says what another one says."""
-    told_by_others = ("dense-matern12", "dense-matern52", "dense-matern72", "markov-matern72", "basis-two", "circle-matern12")
+    told_by_others = (
+        "dense-matern12",
+        "dense-matern52",
+        "dense-matern72",
+        "markov-matern72",
+        "basis-two",
+        "circle-matern12",
+    )
     own = name not in ("markov-rbf", "markov-integrated-walk")
     return name in told_by_others or (name.endswith(tuple(FURTHER)) and own)
 
