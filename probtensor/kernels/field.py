@@ -114,8 +114,8 @@ class On(AbstractFieldKernel):
         metric: ``"ard"``: each coordinate has a lengthscale of its own, the kernel's is that of the first;
             ``"euclidean"``: one for all; ``"sphere"``: chordal distance in km between latitude and longitude in
             degrees, the default for dimensions with these names unless their unit or numbers say otherwise. A kernel
-            of great-circle distance would not be positive definite (Guinness and Fuentes 2016). A coordinate that closes
-            on itself, such as a longitude around the globe, is wound around a circle, whose chords are its distances.
+            of great-circle distance would not be positive definite (Guinness and Fuentes 2016). What closes on itself,
+            such as a longitude around the globe, is wound around a circle, whose chords are its distances.
         columns: where the coordinates stand, once bound.
         ratios: lengthscales of the second and further coordinates relative to that of the first, once bound.
         turns: after which each coordinate closes, 0 for one that does not, once bound; none: none does.

@@ -8,7 +8,6 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from probtensor import hyperparameters
-
 from probtensor.axes import Axis
 from probtensor.errors import ModelError
 from probtensor.kernels.base import AbstractKernel, Start

@@ -40,7 +40,7 @@ WAYS = {
 
 @pytest.fixture(scope="module", params=WAYS)
 def both(request):
-    """A fit with longitudes from 0 to 360, and one of the same data from -180 to 180, sorted; whether it goes around."""
+    """A fit with longitudes from 0 to 360, and one of the same data from -180 to 180; whether these go around."""
     lon, closed = WAYS[request.param]
     data = field(lon).assign_coords(lon=("lon", lon % 360, EAST))
     other = data.assign_coords(lon=("lon", (lon + 180) % 360 - 180, EAST)).sortby("lon")
@@ -113,7 +113,7 @@ def test_a_bare_kernel_goes_around_and_one_that_cannot_stays_a_line():
 
 
 def test_a_local_kernel_goes_around():
-    """Along a longitude alone, where the edges of the grid are neighbours: half a turn of a function seen at one end."""
+    """Along a longitude alone, where the edges of the grid are neighbours."""
     lon = np.arange(0.0, 360.0, 7.2)
     data = xr.DataArray(np.cos(np.deg2rad(lon)), {"lon": lon}, ["lon"], name="v").where(lon < 340)
     kernel = pt.Matern(3 / 2, lengthscale=pt.fixed(60.0), variance=pt.fixed(1.0)).on("lon")
