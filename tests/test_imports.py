@@ -16,6 +16,7 @@ ROOMS = (
     "durations",
     "figures",
     "compilation",
+    "earth",
     "axes",
     "hyperparameters",
     "linalg",

@@ -88,7 +88,7 @@ def _order(encoded: Encoded, domain: Domain) -> Int[np.ndarray, "..."]:
     numbers = np.arange(int(np.prod(domain.shape))).reshape(domain.shape)
     template = encoded.template
     if not isinstance(template, PointData):
-        return filling.on_template(training_places(encoded, domain).label(numbers), template).to_numpy()
+        return filling.on_template(training_places(encoded, domain).label(numbers), encoded).to_numpy()
     # Rows were put in lexicographic order of their levels; equal ones have one signal.
     levels = [coordinates.read(name, template.coords[name])[1] for name in encoded.coordinates]
     return np.argsort(np.lexsort(levels[::-1]), kind="stable")

@@ -22,7 +22,7 @@ def facts(
         "model": model,
         "name": encoded.name,
         "units": fitted.attrs.get("units", ""),
-        "modes": {n: (len(c.labels), c.kind, c.labels[0], c.labels[-1]) for n, c in encoded.levels.items()},
+        "modes": {n: (len(c.labels), c.described, *c.extent) for n, c in encoded.levels.items()},
         "observed": int(encoded.seen.sum()),
         "entries": int(encoded.seen.size),
         "likelihood": fitted.likelihood,

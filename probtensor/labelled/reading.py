@@ -127,16 +127,23 @@ def core(state: State, term: int | None, gauge: str) -> xr.Dataset:
 
 
 class _Levels(NamedTuple):
-    """A mode's levels with labels: the beginning of its variables' names, dimensions, coordinates and sizes."""
+    """A mode's levels with labels: the beginning of its variables' names, dimensions, coordinates and sizes.
+
+    orders: of each dimension the core's levels in the order of its coordinate; none: as they are.
+    """
 
     prefix: str
     dims: tuple[str, ...]
     coords: dict[str, Any]
     sizes: tuple[int, ...]
+    orders: tuple[np.ndarray, ...] = ()
 
     def arranged(self, values: np.ndarray) -> np.ndarray:
-        """Values (..., T) with an axis for each dimension."""
-        return values.reshape(*values.shape[:-1], *self.sizes)
+        """Values (..., T) on the core's levels with an axis for each dimension, in the order of the coordinates."""
+        values = values.reshape(*values.shape[:-1], *self.sizes)
+        for axis, order in enumerate(self.orders):
+            values = np.take(values, order, axis=axis - len(self.orders))
+        return values
 
 
 def _prefix(name: str) -> str:
@@ -148,7 +155,9 @@ def _levels(encoded: Encoded, name: str) -> _Levels:
     labels = {part: _labels(encoded, part) for part in encoded.parts(name)}
     prefix, sizes = _prefix(name), tuple(len(x) for x in labels.values())
     if encoded.index is None or len(labels) == 1:
-        return _Levels(prefix, tuple(labels), labels, sizes)
+        orders = {part: encoded.levels[encoded.split(part)[0]].ascending for part in labels}
+        coords = {part: own[orders[part]] for part, own in labels.items()}
+        return _Levels(prefix, tuple(labels), coords, sizes, tuple(orders.values()))
     dim, occurring = f"{prefix}_level", encoded.joint_levels([np.arange(n) for n in sizes], name)
     coords = {part: ((dim,), x[occurring[:, k]]) for k, (part, x) in enumerate(labels.items())}
     return _Levels(prefix, (dim,), coords, (len(occurring),))
