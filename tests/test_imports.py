@@ -13,6 +13,7 @@ ROOMS = (
     "typing",
     "durations",
     "figures",
+    "files",
     "compilation",
     "axes",
     "hyperparameters",
