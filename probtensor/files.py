@@ -40,14 +40,14 @@ def whole(path: Path, what: str) -> Iterator[Path]:
     Raises:
         FormatError: it cannot be written: no such folder, no permission, a full disk.
     """
-    path = real(path)
+    place = real(path)
     with told(path, what):
-        part = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+        part = Path(tempfile.mkdtemp(prefix=f".{place.name}.", suffix=".part", dir=place.parent))
     try:
         (part / "new").mkdir()
         with told(path, what):
-            yield part / "new" / path.name
-            _put(part / "new" / path.name, path, part / "old")
+            yield part / "new" / place.name
+            _put(part / "new" / place.name, place, part / "old")
     except BaseException:
         _remove(part, settled=3)
         raise
@@ -56,13 +56,13 @@ def whole(path: Path, what: str) -> Iterator[Path]:
 
 def check_writable(path: Path, what: str) -> None:
     """Raises FormatError, as `whole` would, unless something can be written beside ``path``; changes nothing."""
-    path = real(path)
-    if not path.parent.is_dir():
+    place = real(path)
+    if not place.parent.is_dir():
         raise FormatError(f"{what}: {path} cannot be written: there is no folder {path.parent}; make it first")
-    if path.exists() and not os.access(path, os.W_OK):
+    if place.exists() and not os.access(place, os.W_OK):
         raise FormatError(f"{what}: {path} cannot be written: it exists and is read-only; choose another path")
     with told(path, what):
-        os.rmdir(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+        os.rmdir(tempfile.mkdtemp(prefix=f".{place.name}.", suffix=".part", dir=place.parent))
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ ROOMS = (
     "durations",
     "figures",
     "files",
+    "progress",
     "compilation",
     "axes",
     "hyperparameters",
