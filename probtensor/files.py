@@ -18,11 +18,20 @@ from probtensor.errors import FormatError
 _PAUSE, _LOOKS = 0.05, 100
 
 
+def given(path: str | os.PathLike[str]) -> Path:
+    """A path as it was given, with the home folder for ``~``. Raises FormatError for what is no path."""
+    try:
+        return Path(path).expanduser()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise FormatError(f"{path!r} is no path: {error}") from error
+
+
 def real(path: str | os.PathLike[str]) -> Path:
     """Where a path really is, links followed. Raises FormatError for what is no path."""
+    own = given(path)
     try:
-        return Path(os.path.realpath(Path(path).expanduser()))
-    except (TypeError, ValueError, RuntimeError) as error:
+        return Path(os.path.realpath(own))
+    except (OSError, ValueError) as error:  # such as a null character
         raise FormatError(f"{path!r} is no path: {error}") from error
 
 
@@ -57,7 +66,7 @@ def whole(path: Path, what: str) -> Iterator[Path]:
 def check_writable(path: Path, what: str) -> None:
     """Raises FormatError, as `whole` would, unless something can be written beside ``path``; changes nothing."""
     place = real(path)
-    if not place.parent.is_dir():
+    if not os.path.isdir(place.parent):
         raise FormatError(f"{what}: {path} cannot be written: there is no folder {path.parent}; make it first")
     if place.exists() and not os.access(place, os.W_OK):
         raise FormatError(f"{what}: {path} cannot be written: it exists and is read-only; choose another path")
