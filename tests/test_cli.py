@@ -85,7 +85,7 @@ def test_impute_is_quiet_in_a_pipe_and_leaves_no_other_file(imputed):
 
 BAD_INPUT = {
     "no such file": (["absent.nc"], "there is no file absent.nc"),
-    "a folder": (["sub"], "sub is a folder; name a NetCDF file"),
+    "a folder": (["sub"], "sub is a folder, and no zarr store; name a NetCDF file"),
     "not NetCDF": (["notes.txt"], "notes.txt cannot be read as NetCDF: it is not a NetCDF file"),
     "no such variable": (["in.nc", "--var", "sst"], f"no variable 'sst'; it has ['{NAME}', 'text']"),
     "a coordinate": (["in.nc", "--var", "latitude"], "no variable 'latitude'"),
@@ -127,31 +127,6 @@ def test_bad_input_is_one_paragraph_and_exit_status_2(folder, monkeypatch, argum
     assert words in result.stderr
     assert result.stderr.count("\n") == 1
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
-
-
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("NetCDF: HDF error")])
-def test_a_failed_write_leaves_the_old_output(tmp_path, error):
-    output = tmp_path / "out.nc"
-    output.write_text("from another day")
-
-    def half(path):
-        path.write_text("half a fi")
-        raise error
-
-    with pytest.raises(cli.DataError, match="out.nc cannot be written: N"):
-        cli._write(output, half)
-    assert [path.name for path in tmp_path.iterdir()] == ["out.nc"]
-    assert output.read_text() == "from another day"
-
-
-def test_an_interrupted_write_leaves_nothing(tmp_path):
-    def interrupted(path):
-        path.write_text("half a fi")
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        cli._write(tmp_path / "out.nc", interrupted)
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_installed_command_without_a_terminal(folder):

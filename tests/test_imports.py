@@ -15,6 +15,8 @@ ROOMS = (
     "typing",
     "durations",
     "figures",
+    "files",
+    "progress",
     "compilation",
     "earth",
     "axes",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from probtensor.errors import DataError, ModelError, warn
-from probtensor.labelled import alignment, arguments, stacking, storage
+from probtensor.labelled import alignment, arguments, conventions, stacking, storage
 from probtensor.labelled.encode import Encoded
 
 
@@ -113,34 +113,27 @@ def assemble(
     filled = np.where(mask, predicted["mean"].to_numpy(), given)
     sd = np.where(mask, predicted["sd"].to_numpy(), np.where(observed, 0.0, np.nan))
     out = xr.Dataset({name: _finish(filled, sd, template, name)})
-    out[f"{name}_sd"] = (template.dims, sd, _modified(template.attrs, name, "standard_error"))
-    out[f"{name}_filled"] = (template.dims, mask, {"long_name": f"True where {name} was filled in"})
+
+    def beside(kind: str, dims: Sequence[Hashable], values: np.ndarray) -> None:
+        attrs, encoding = conventions.companion(name, kind, template.attrs, template.encoding)
+        out[f"{name}_{kind}"] = xr.Variable(dims, values, attrs, encoding)
+
+    beside("sd", template.dims, sd)
+    beside("filled", template.dims, mask)
     if "quantiles" in predicted:
         values = predicted["quantiles"]
-        known = np.where(mask, values.to_numpy(), given)
-        out = out.assign_coords(quantile=values["quantile"].to_numpy())
-        out[f"{name}_quantiles"] = (values.dims, known, _modified(template.attrs, name, None))
+        out = out.assign_coords(quantile=values["quantile"].variable)
+        beside("quantiles", values.dims, np.where(mask, values.to_numpy(), given))
     if draws is not None:
-        drawn = np.where(mask, draws.to_numpy(), given)
-        out[f"{name}_samples"] = (draws.dims, drawn, template.attrs)
+        beside("samples", draws.dims, np.where(mask, draws.to_numpy(), given))
     return out
 
 
 def _finish(filled: np.ndarray, sd: np.ndarray, template: xr.DataArray, name: str) -> xr.DataArray:
     """Filled values as the user's array: dtype, attributes and encoding kept, integers widened where they must be."""
     dtype = template.dtype if template.dtype.kind == "f" else np.dtype(float)
-    out = xr.DataArray(filled.astype(dtype), template.coords, template.dims, attrs=template.attrs)
-    ancillary = str(template.attrs.get("ancillary_variables", "")).split()
-    ancillary += [n for n in (f"{name}_sd", f"{name}_filled") if n not in ancillary]
-    out.attrs["ancillary_variables"] = " ".join(ancillary)
-    out.encoding = storage.encoding(name, template.encoding, filled, sd)
-    return out
-
-
-def _modified(attrs: Mapping[str, Any], name: str, modifier: str | None) -> dict[str, Any]:
-    """Attributes of a companion variable: units, and the CF standard name with its modifier."""
-    out = {"long_name": f"standard error of {name}" if modifier else f"predictive quantiles of {name}"}
-    out |= {k: v for k, v in attrs.items() if k == "units"}
-    if "standard_name" in attrs and modifier:
-        out["standard_name"] = f"{attrs['standard_name']} {modifier}"
+    out = xr.DataArray(filled.astype(dtype), template.coords, template.dims)
+    kept = storage.encoding(name, template.encoding, out.to_numpy(), sd)
+    out.encoding = kept | conventions.marks(template.attrs, kept)
+    out.attrs = conventions.attributes(name, template.attrs, template.encoding, kept, out.to_numpy())
     return out

@@ -233,11 +233,10 @@ def _progress(wanted: Progress | bool | None) -> Iterator[Progress | None]:
     if not wanted or callable(wanted):
         yield wanted or None
         return
-    from rich.progress import Progress as Bar
+    from probtensor.progress import bar
 
-    with Bar(transient=True) as bar:
-        task = bar.add_task("fitting", total=None)
-        yield lambda done, total, objective: bar.update(task, completed=done, total=total)
+    with bar() as report:
+        yield report
 
 
 def impute(
@@ -263,6 +262,13 @@ def impute(
         DataError: the data, ``where`` or ``quantiles`` cannot be used.
         ModelError: the model does not fit the data, they are a table, or ``samples`` is no number of draws.
     """
+    return imputed(data, model, where=where, quantiles=quantiles, samples=samples, **fit_arguments)[1]
+
+
+def imputed(
+    data: Any, model: Any, *, where: Any, quantiles: Any, samples: int | None = None, **fit_arguments: Any
+) -> tuple[Posterior, xr.Dataset]:
+    """The posterior and what `impute` gives, which is asked whether it can be before the fit."""
     asked = functools.partial(filling.check, where=where, quantiles=quantiles, samples=samples)
     post = _checked_fit(asked, data, model, **fit_arguments)
-    return post.impute(where=where, quantiles=quantiles, samples=samples)
+    return post, post.impute(where=where, quantiles=quantiles, samples=samples)

@@ -269,6 +269,39 @@ class Posterior(Description):
 
         store.save(self._fitted, self._made, path)
 
+    def export(self, path: str | os.PathLike[str]) -> None:
+        """Writes what was found as a NetCDF file for other programs; `save` writes what `probtensor.load` reads.
+
+        In the file are, for data of any kind,
+
+        - ``mean``, ``sd`` (of a new observation), ``signal_sd`` and ``observed``: on the data's own grid with its
+          coordinates; of a table along ``observation``, whose rows are in the order of their coordinates;
+        - ``term1_cp_lat_mean``, ``term1_cp_lat_sd``: the functions of term 1, a CP, of ``lat``, as `factors` gives
+          them, along ``term1_cp_component`` and ``lat``; in a table, and after an `update` with new coordinates, along
+          ``lat_level``. Joined dimensions of a table are along the combinations that occur, ``lat_lon_level``;
+        - ``term1_tucker_core_mean``, ``term1_tucker_core_sd``: the core of a Tucker term; ``term0_offset_mean``,
+          ``term0_offset_sd``: an offset or climatology for each of its levels; ``term2_local_mean``,
+          ``term2_local_sd``: what a local term adds to the signal at the data;
+        - ``hyperparameter_value`` along ``hyperparameter``, with the coordinates ``hyperparameter_term``, ``_mode``,
+          ``_component``, ``_name``, ``_unit`` and ``_learned``;
+        - ``objective`` along ``sweep``;
+        - as attributes the model, the summary (``comment``), the versions of this package and of this list
+          (``probtensor_export_version``, 1), and what the CF conventions ask for.
+
+        A name that the data's coordinates have already gets a line behind it, a slash in a name becomes one, and labels
+        that are no numbers, times or text are written as text. The file is written beside its place and then moved
+        there. The cost is that of `predict` at the data.
+
+        Args:
+            path: of the file, such as ``"fit.nc"``.
+
+        Raises:
+            FormatError: it cannot be written; what was there stays.
+        """
+        from probtensor.store import export
+
+        export.export(self._fitted, self, path)
+
     @property
     def plot(self) -> Any:
         """Figures: ``plot.factors()``, ``plot.objective()``."""
