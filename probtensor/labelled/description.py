@@ -101,7 +101,8 @@ class Description:
         Raises:
             ModelError: there is no such term, it has no factors, or there is no such gauge.
         """
-        return reading.factors(self._fitted.state, self._fitted.encoded, term, gauge)
+        unit = str(self._fitted.units.get("units", "")) if self.likelihood.additive else ""
+        return reading.factors(self._fitted.state, self._fitted.encoded, term, gauge, unit)
 
     def core(self, term: int | None = None, gauge: str = "canonical") -> xr.Dataset:
         """The core of a Tucker term: ``mean`` and ``sd``, dims {mode}_component of each mode that varies.
