@@ -21,6 +21,7 @@ from probtensor.labelled.checking import LOCAL_IS_NORMAL, encode_for
 from probtensor.labelled.encode import Encoded
 from probtensor.labelled.fitted import Fitted
 from probtensor.labelled.made import Made
+from probtensor.labelled.memory import peak_memory
 from probtensor.labelled.posterior import Posterior
 from probtensor.likelihoods.base import AbstractLikelihood
 from probtensor.likelihoods.gaussian import Gaussian
@@ -159,7 +160,7 @@ def _fit(
     if not result.converged:
         _LOG.info("fit %s", result.reason)
     fitted = Fitted(encoded, modes, observations, likelihood, result.state)
-    return Posterior(fitted, Made(declared, engine, choice, seed, result))
+    return Posterior(fitted, Made(declared, engine, choice, seed, result, peak_memory()))
 
 
 def _gaps(bound: BoundModel, encoded: Encoded, observations: Observations, seed: int) -> np.ndarray | None:

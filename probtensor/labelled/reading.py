@@ -193,7 +193,8 @@ def hyperparameters(state: State, units: dict[str, str], data_unit: str) -> pd.D
             rows += _rows_of_field(term.kernel, j, units, variance_unit)
             continue
         for mode, block in zip(block_names(term), term.blocks, strict=True):
-            rows += _rows(block.prior, j, mode, units.get(mode, ""), variance_unit)
+            own = _rows(block.prior, j, mode, units.get(mode, ""), variance_unit)
+            rows += [row | {"unit": data_unit} if row["name"] == "mean" else row for row in own]
     rows += _rows_of_likelihood(state.model.likelihood, data_unit)
     return pd.DataFrame(rows)
 

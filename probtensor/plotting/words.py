@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
+from probtensor.labelled.labels import said
 
 #: How units are written.
 _UNITS = {"degrees_north": "degrees north", "degrees_east": "degrees east", "1": ""}
@@ -19,13 +19,8 @@ def plain(text: Any) -> str:
 
 
 def short(label: Any) -> str:
-    """A label that fits an axis: times without zero parts, numbers to six digits, long names cut."""
-    if isinstance(label, np.datetime64):
-        text = str(label.astype("datetime64[s]")).removesuffix("T00:00:00")
-    elif isinstance(label, float | np.floating):
-        text = f"{label:.6g}"
-    else:
-        text = str(label).removesuffix(" 00:00:00")
+    """A label that fits an axis: long names are cut."""
+    text = said(label)
     return plain(text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "...")
 
 
