@@ -29,7 +29,7 @@ class Description:
     def __init__(self, fitted: Fitted, made: Made) -> None:
         """Made by `probtensor.fit`."""
         self._fitted, self._made = fitted, made
-        self.model, self.engine, self.choice, self.seed, self._result = made
+        self.model, self.engine, self.choice, self.seed, self._result = made[:5]
 
     @property
     def likelihood(self) -> AbstractLikelihood:
@@ -102,7 +102,8 @@ class Description:
         Raises:
             ModelError: there is no such term, it has no factors, or there is no such gauge.
         """
-        return reading.factors(self._fitted.state, self._fitted.encoded, term, gauge)
+        unit = str(self._fitted.units.get("units", "")) if self.likelihood.additive else ""
+        return reading.factors(self._fitted.state, self._fitted.encoded, term, gauge, unit)
 
     def core(self, term: int | None = None, gauge: str = "canonical") -> xr.Dataset:
         """The core of a Tucker term: ``mean`` and ``sd``, dims {mode}_component of each mode that varies.
@@ -150,12 +151,21 @@ class Description:
         )
 
     def summary(self) -> str:
-        """Model, data, noise, convergence and time, in plain text."""
+        """Model, data, priors, noise, convergence, time, memory and what to mind, in plain text of 100 columns."""
         from probtensor import report
 
+        return report.summary(self._facts())
+
+    def _facts(self) -> facts.Facts:
         seconds = self.compile_seconds, self.run_seconds
-        return report.summary(facts.facts(self.model, self._fitted, self._result, self.choice, seconds))
+        return facts.facts(self._fitted, self._made, self.hyperparameters(), seconds)
 
     def __repr__(self) -> str:
         """The summary."""
         return self.summary()
+
+    def _repr_html_(self) -> str:
+        """The same as a card that notebooks show."""
+        from probtensor import report
+
+        return report.card(self._facts())

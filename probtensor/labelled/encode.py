@@ -69,6 +69,13 @@ class Encoded:
         """What comes with observed values, 1 elsewhere."""
         return {name: np.where(self.seen, own, 1.0) for name, own in self.known.items()}
 
+    def attrs_of(self, name: str) -> dict[str, Any]:
+        """The attributes of a coordinate as the data have them; none for one that is derived or of a table."""
+        template = self.template
+        if not isinstance(template, xr.DataArray) or name not in template.coords:
+            return {}
+        return dict(template[name].attrs)
+
     def split(self, name: str) -> tuple[str, str]:
         """The parent and the calendar attribute of a derived mode; a mode of the data is its own parent.
 

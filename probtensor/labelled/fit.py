@@ -21,6 +21,7 @@ from probtensor.labelled.checking import LOCAL_IS_NORMAL, encode_for
 from probtensor.labelled.encode import Encoded
 from probtensor.labelled.fitted import Fitted
 from probtensor.labelled.made import Made
+from probtensor.labelled.memory import peak_memory
 from probtensor.labelled.posterior import Posterior
 from probtensor.likelihoods.base import AbstractLikelihood
 from probtensor.likelihoods.gaussian import Gaussian
@@ -184,7 +185,7 @@ def _fit(
         result = prepared.placed(engine.run(bound, observations, jax.random.key(seed), report, start, gaps))
     _LOG.info("%s, %.1f s compiling and %.1f s running", result.reason, result.compile_seconds, result.run_seconds)
     fitted = Fitted(encoded, modes, observations, likelihood, result.state)
-    return Posterior(fitted, Made(declared, engine, choice, seed, result))
+    return Posterior(fitted, Made(declared, engine, choice, seed, result, peak_memory()))
 
 
 def _gaps(bound: BoundModel, encoded: Encoded, observations: Observations, seed: int) -> np.ndarray | None:

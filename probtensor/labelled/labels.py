@@ -70,6 +70,16 @@ def plain(name: str, labels: Any) -> np.ndarray:
         ) from error
 
 
+def said(label: Any) -> str:
+    """A label in as few letters as it can be said: numbers to six digits, times without zero parts."""
+    if isinstance(label, np.datetime64):
+        whole = label.astype("datetime64[s]")
+        return str(whole if whole == label else label).removesuffix("T00:00:00")
+    if isinstance(label, float | np.floating):
+        return f"{label:g}"
+    return str(label).removesuffix(" 00:00:00")
+
+
 def kinds(labels: np.ndarray) -> dict[str, int]:
     """What kinds of label there are, missing ones left out, and the index of the first of each."""
     if labels.dtype == object:
@@ -152,10 +162,3 @@ _CONVERT = {
     "intervals": _intervals,
     "cftime dates": _cftimes,
 }
-
-
-def short(label: Any) -> str:
-    """A label as short as it can be said: numbers to six digits, times without zero parts."""
-    if isinstance(label, float | np.floating):
-        return f"{label:g}"
-    return str(label).removesuffix("000000000").removesuffix(".").removesuffix("T00:00:00")

@@ -8,7 +8,7 @@ import numpy as np
 
 from probtensor.axes import JOIN
 from probtensor.labelled.encode import Encoded
-from probtensor.labelled.labels import short
+from probtensor.labelled import labels as texts
 from probtensor.likelihoods.base import AbstractBoundLikelihood
 from probtensor.likelihoods.gaussian import BoundGaussian
 from probtensor.observations.groups import Groups
@@ -50,7 +50,7 @@ def _labels(encoded: Encoded, name: str, numbers: np.ndarray) -> list[str]:
     own = coordinate.numbers(coordinate.labels)
     order = np.argsort(own, kind="stable")
     place = order[np.minimum(np.searchsorted(own[order], numbers), len(own) - 1)]
-    return [short(label) for label in coordinate.labels[place]]
+    return [texts.said(label) for label in coordinate.labels[place]]
 
 
 def of_noise(likelihood: AbstractBoundLikelihood, encoded: Encoded) -> list[Number]:

@@ -304,7 +304,7 @@ class Posterior(Description):
 
     @property
     def plot(self) -> Any:
-        """Figures: ``plot.factors()``, ``plot.objective()``."""
+        """Figures: ``plot.factors()``, ``.objective()``, ``.fit()``, ``.calibration(held_out)`` and ``.rank()``."""
         from probtensor import plotting
 
-        return plotting.Plots(self)
+        return plotting.Plots(self, self._fitted)

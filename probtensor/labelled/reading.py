@@ -32,8 +32,8 @@ from probtensor.terms.tucker import BoundTucker
 _WITH_FACTORS = (BoundCP, BoundTucker, BoundTensorTrain)
 
 
-def factors(state: State, encoded: Encoded, term: int | None, gauge: str) -> xr.Dataset:
-    """The functions of a term, see `Posterior.factors`."""
+def factors(state: State, encoded: Encoded, term: int | None, gauge: str, unit: str = "") -> xr.Dataset:
+    """The functions of a term, see `Posterior.factors`; unit: of the signal."""
     bound, beliefs = _term(state, term, gauge)
     if isinstance(bound, BoundTucker):
         return _tucker_factors(bound, beliefs, encoded, gauge)
@@ -52,6 +52,11 @@ def factors(state: State, encoded: Encoded, term: int | None, gauge: str) -> xr.
         out[f"{levels.prefix}_mean"] = (("component", *levels.dims), levels.arranged(mean[name]))
         out[f"{levels.prefix}_sd"] = (("component", *levels.dims), levels.arranged(sd[name]))
     out["explained_variance"] = ("component", explained, {"long_name": "mean square of the component over the grid"})
+    if unit:
+        out["explained_variance"].attrs["units"] = f"({unit})^2"
+        if gauge == "canonical":  # the first mode carries the amplitude
+            for kind in ("mean", "sd"):
+                out[f"{_prefix(bound.names[0])}_{kind}"].attrs["units"] = unit
     return out
 
 
@@ -156,10 +161,10 @@ def _levels(encoded: Encoded, name: str) -> _Levels:
     prefix, sizes = _prefix(name), tuple(len(x) for x in labels.values())
     if encoded.index is None or len(labels) == 1:
         orders = {part: encoded.levels[encoded.split(part)[0]].ascending for part in labels}
-        coords = {part: own[orders[part]] for part, own in labels.items()}
+        coords = {part: ((part,), own[orders[part]], encoded.attrs_of(part)) for part, own in labels.items()}
         return _Levels(prefix, tuple(labels), coords, sizes, tuple(orders.values()))
     dim, occurring = f"{prefix}_level", encoded.joint_levels([np.arange(n) for n in sizes], name)
-    coords = {part: ((dim,), x[occurring[:, k]]) for k, (part, x) in enumerate(labels.items())}
+    coords = {part: ((dim,), x[occurring[:, k]], encoded.attrs_of(part)) for k, (part, x) in enumerate(labels.items())}
     return _Levels(prefix, (dim,), coords, (len(occurring),))
 
 
@@ -199,7 +204,8 @@ def hyperparameters(state: State, encoded: Encoded, data_unit: str) -> pd.DataFr
             rows += _rows_of_field(term.kernel, j, units, variance_unit)
             continue
         for mode, block in zip(block_names(term), term.blocks, strict=True):
-            rows += _rows(block.prior, j, mode, units.get(mode, ""), variance_unit)
+            own = _rows(block.prior, j, mode, units.get(mode, ""), variance_unit)
+            rows += [row | {"unit": data_unit} if row["name"] == "mean" else row for row in own]
     rows += _rows_of_likelihood(state.model.likelihood, encoded, data_unit)
     rows += _rows_of_levels("scale", standardised, own_unit)
     return pd.DataFrame(rows)
