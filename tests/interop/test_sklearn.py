@@ -86,14 +86,25 @@ def test_draws_have_the_moments_of_the_prediction():
     np.testing.assert_allclose(draws.var(axis=0), variance, rtol=0.15)
 
 
-def test_it_is_what_the_terms_themselves_say():
+@pytest.mark.parametrize(
+    "model",
+    [
+        pt.Offset("row") + pt.CP(2),
+        pytest.param(pt.Offset() + pt.CP(1, modes=["row"]) + pt.CP(2, modes=["column"]), marks=pytest.mark.slow),
+    ],
+    ids=["with a row offset", "functions of one mode"],
+)
+def test_it_is_what_the_terms_themselves_say(model):
     """The sites of a term, the rest of the signal held, and the prior of the rows: the library's own road."""
     data = xr.DataArray(table()[0] / SCALES - 100, {"row": [f"{k:02d}" for k in range(N)], "column": list("abcd")})
-    model = pt.Offset() + pt.Offset("row") + pt.CP(2) + pt.CP(1, modes=["column"])
-    post = pt.fit(data, model, likelihood=pt.Gaussian(noise="column"), engine=pt.MessagePassing(max_sweeps=20))
+    post = pt.fit(data, model, likelihood=pt.Gaussian(noise="column"), engine=pt.MessagePassing(max_sweeps=5))
     state, seen = post._fitted.state, post._fitted.observations
     columns = columns_of(state, P)
     _, mean, cov = next(columns.rows(data.to_numpy()))
+    unseen = post.predict({"row": ["new"], "column": list("abcd")})
+    expected, variance = columns.predict(np.full((1, P), np.nan))
+    np.testing.assert_allclose(unseen["mean"], expected, atol=1e-10)
+    np.testing.assert_allclose(unseen["sd"] ** 2, variance, rtol=1e-8)
     rows = [(j, k) for j, term in enumerate(state.model.terms) for k in range(len(term.blocks))
             if (getattr(term, "names", None) or term.over)[k:k + 1] == ("row",)]  # fmt: skip
     starts = np.cumsum([0, *(state.beliefs[j][k].mean.shape[1] for j, k in rows)])
@@ -256,7 +267,7 @@ def test_in_a_pipeline():
 
 #: Of scikit-learn's checks, those that take the longest; the others run every time.
 LONG = {
-    "check_dont_overwrite_attributes",
+    "check_dont_overwrite_parameters",
     "check_dtype_object",
     "check_estimators_fit_returns_self",
     "check_estimators_dtypes",
