@@ -4,10 +4,20 @@ Names are imported when they are first used, so that a program that only might n
 scientific-python.org). ``__init__.pyi`` is the list of them.
 """
 
+import importlib.util as _importlib_util
+
 import lazy_loader
 
 from probtensor.labelled import accessor as _accessor  # registers itself with xarray  # noqa: F401
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, _, __all__ = lazy_loader.attach_stub(__name__, __file__)
+if _importlib_util.find_spec("sklearn") is None:
+    # What asks for all names, such as `help`, works without; `probtensor.Imputer` itself says what to install.
+    __all__.remove("Imputer")
+
+
+def __dir__() -> list[str]:
+    return list(__all__)
+
 
 __version__ = "0.1.0"

@@ -10,6 +10,7 @@ from .engines.svi.engine import SVI
 from .errors import DataError, FormatError, ModelError, ProbtensorWarning
 from .evaluation import gaps
 from .hyperparameters import fixed
+from .interop.sklearn import Imputer
 from .kernels.matern import Matern
 from .kernels.mixture import SpectralMixture
 from .kernels.periodic import Cosine, Periodic
@@ -54,6 +55,7 @@ __all__ = [
     "FunctionalTucker",
     "Gaussian",
     "Gibbs",
+    "Imputer",
     "IntegratedRandomWalk",
     "Linear",
     "Local",

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from threadpoolctl import threadpool_limits
 
@@ -40,8 +41,25 @@ _FEWEST, _DIGITS = 16, 3
 
 
 def compiled(function: _Function) -> _Function:
-    """Compiles a function once for each shape and static structure; arrays are traced, everything else is static."""
-    return eqx.filter_jit(function, compiler_options=_options())  # type: ignore[call-overload]
+    """Compiles a function once for each shape and static structure; arrays are traced, everything else is static.
+
+    Called while another program is traced, it is the function itself: options are those of the outermost program.
+    """
+    program = eqx.filter_jit(function, compiler_options=_options())  # type: ignore[call-overload]
+
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        return (function if is_traced(jnp.zeros(())) else program)(*args, **kwargs)
+
+    return run  # type: ignore[return-value]
+
+
+def is_traced(tree: Any) -> bool:
+    """Whether an array in a tree has no value yet, as while a program is traced, mapped or differentiated.
+
+    Every array that is made while a program is traced has none.
+    """
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
 
 
 def compiled_for(function: Callable[..., Any], *fixed: Any) -> Callable[..., Any]:

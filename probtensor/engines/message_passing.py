@@ -17,7 +17,7 @@ from probtensor.engines.sweep import Rule, State, again, start, sweeps
 from probtensor.errors import ModelError
 from probtensor.model import BoundModel
 from probtensor.observations.domain import Observations
-from probtensor.typing import Array, Key
+from probtensor.typing import Array, Bool, Key
 
 #: Sweeps in one compiled block; progress and the stopping rule are looked at between blocks.
 BLOCK = 5
@@ -184,8 +184,7 @@ class MessagePassing(AbstractEngine):
         while len(objective) < self.max_sweeps:
             begun, done = time.perf_counter(), len(objective)
             counts.append(min(BLOCK, self.max_sweeps - done))
-            number = np.arange(done, done + BLOCK)
-            learn = jnp.asarray((number >= quiet) & (number % _EVERY == 1) & (not state.rule.held))
+            learn = jnp.asarray(learning_sweeps(done, BLOCK, quiet) & (not state.rule.held))
             state, info = sweeps(state, observations, learn, jnp.asarray(counts[-1]))
             objective.extend(np.asarray(info.elbo, dtype=float)[: counts[-1]].tolist())
             kept = float(np.mean(np.asarray(info.step)[: counts[-1]] > 0))
@@ -205,6 +204,12 @@ class MessagePassing(AbstractEngine):
         reason = _STUCK if stuck else _reason(converged, self.max_sweeps, gain, enough)
         compiling, running = _split(laps, counts)
         return Fit(state, np.array(objective), converged, reason, compiling, running)
+
+
+def learning_sweeps(done: int, number: int, quiet: int = _QUIET) -> Bool[np.ndarray, "n"]:
+    """Which of the next sweeps, after so many, take a step of the hyper-parameters; the first ones are quiet."""
+    sweep = np.arange(done, done + number)
+    return (sweep >= quiet) & (sweep % _EVERY == 1)
 
 
 _STUCK = (

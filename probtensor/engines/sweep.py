@@ -32,9 +32,10 @@ _GROW, _SHRINK = 1.5, 0.5
 _ROUNDING = 100.0
 
 
+@jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """Which program a sweep is.
+    """Which program a sweep is; to JAX a part of a state's structure.
 
     Attributes:
         matching: sites give cavity times likelihood its moments (conditional expectation propagation); otherwise they

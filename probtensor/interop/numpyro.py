@@ -22,9 +22,9 @@ from probtensor.likelihoods.base import AbstractLikelihood
 from probtensor.likelihoods.gaussian import Gaussian
 from probtensor.model import as_sum, bind
 from probtensor.observations.domain import Domain, joint_levels
-from probtensor.selection.automatic import scale_of
 from probtensor.terms import modes as modes_of_term
 from probtensor.terms.base import DataScale
+from probtensor.terms.scale import scale_of
 from probtensor.typing import Array, Float, Int
 
 

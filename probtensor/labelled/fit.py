@@ -30,6 +30,7 @@ from probtensor.observations.domain import Observations
 from probtensor.selection import automatic, rank
 from probtensor.selection.hold_out import hold_out
 from probtensor.terms.local import Local
+from probtensor.terms.scale import scale_of
 
 #: From fewer observations no gaps are made.
 _FEW = 50
@@ -166,7 +167,7 @@ def _fit(
             if not prepared.plain:
                 raise ModelError(LOCAL_IS_NORMAL)
     on_signal = observations if prepared.plain else prepared.on_signal(modes)
-    scale = automatic.scale_of(on_signal, cycles=declared.open_periods > 0)
+    scale = scale_of(on_signal, cycles=declared.open_periods > 0)
     if rank.is_open(declared):
         if init is not None:
             raise ModelError('init= starts one fit, and rank="auto" makes many; give the rank, or leave init out')

@@ -16,7 +16,7 @@ from probtensor.priors.base import AbstractModePrior, Belief, Colouring, Margina
 from probtensor.priors.laying import check_period
 from probtensor.statespace import ring
 from probtensor.statespace.chain import Chain, discretise, run
-from probtensor.statespace.smoothing import draw, posterior_chain, smooth
+from probtensor.statespace.smoothing import draw, posterior_chain, smooth, smooth_for_derivatives
 from probtensor.typing import Array, Float, Int, Key
 
 
@@ -87,10 +87,11 @@ class Markov(AbstractModePrior):
         return Belief(smoothed.mean[back], cov, smoothed.log_normaliser, kl, points, sites)
 
     def predict(self, belief: Belief, new_points: Float[Array, "M"]) -> Marginals:
-        """Smoothing with empty sites at the new points."""
-        joined = self.posterior(*with_empty_sites(belief, new_points))
-        T = belief.points.shape[0]
-        return Marginals(joined.mean[T:], joined.cov[T:])
+        """Smoothing with empty sites at the new points; has derivatives with respect to these, between levels."""
+        order, chain, ordered = self._sorted(*with_empty_sites(belief, new_points))
+        new = jnp.argsort(order)[belief.points.shape[0] :]
+        mean, cov = smooth_for_derivatives(chain, ordered.eta, ordered.precision)
+        return Marginals(mean[new], cov[new])
 
     def sample(self, belief: Belief, new_points: Float[Array, "M"], key: Key, n: int) -> Float[Array, "n M R"]:
         """The posterior chain run forward with noise."""

@@ -25,18 +25,17 @@ from probtensor.errors import DataError, ModelError
 from probtensor.kernels.matern import Matern
 from probtensor.kernels.metric import latitude_longitude
 from probtensor.likelihoods.gaussian import BoundGaussian, Gaussian
-from probtensor.likelihoods.standard import scale_of_constant
 from probtensor.model import as_sum, bind
-from probtensor.observations import spectrum, variogram
 from probtensor.observations.domain import Observations
 from probtensor.priors.categorical import Categorical
 from probtensor.selection import judging, local
 from probtensor.selection.choice import Candidate, Choice
 from probtensor.selection.hold_out import hold_out, number_of_places
-from probtensor.terms.base import DataScale, Sum
+from probtensor.terms.base import Sum
 from probtensor.terms.cp import CP
 from probtensor.terms.local import Local
 from probtensor.terms.offset import Climatology, Offset
+from probtensor.terms.scale import scale_of
 
 #: Ranks tried in turn, from low to high; the search stops at the first that does not gain.
 RANKS = (5, 15, 40)
@@ -339,16 +338,3 @@ def _factors(
     else:
         modes, ranks = dict.fromkeys(varying), list(_BESIDE[:1]) if len(varying) > 1 else []
     yield from ((rank, modes) for rank in ranks)
-
-
-def scale_of(observations: Observations, cycles: bool = False) -> DataScale:
-    """Mean and variance of the observed values, and the scale on which they vary along each mode.
-
-    cycles: whether to look for their cycles, too, which no kernel of `Automatic` starts from.
-    """
-    values = np.asarray(observations.values)[np.asarray(observations.weights) > 0]
-    variance = float(values.var())
-    if variance == 0:
-        variance = scale_of_constant(values[0]) ** 2 or 1.0
-    periods = spectrum.periods(observations) if cycles else {}
-    return DataScale(float(values.mean()), variance, variogram.lengthscales(observations), periods)

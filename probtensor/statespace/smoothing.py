@@ -158,11 +158,18 @@ def _smooth(chain: Chain, eta: Float[Array, "T R"], precision: Float[Array, "T R
 
 @jax.custom_vjp
 def smooth(chain: Chain, eta: Float[Array, "T R"], precision: Float[Array, "T R R"]) -> Smoothed:
-    """Both passes. Of what they give, the log-normaliser can be differentiated, in reverse.
+    """Both passes. Of what they give, the log-normaliser can be differentiated, in reverse and at little cost.
 
     Raises TypeError for a derivative of anything else.
     """
     return _smooth(chain, eta, precision)[0]
+
+
+def smooth_for_derivatives(
+    chain: Chain, eta: Float[Array, "T R"], precision: Float[Array, "T R R"]
+) -> tuple[Float[Array, "T R"], Float[Array, "T R R"]]:
+    """Means and covariances of `smooth`, which can be differentiated by all that they depend on."""
+    return _smooth(chain, eta, precision)[0][:2]
 
 
 def _smooth_for_slopes(*given: Any) -> tuple[Smoothed, tuple]:

@@ -12,8 +12,8 @@ from probtensor.labelled.encode import encode
 from probtensor.likelihoods.gaussian import Gaussian
 from probtensor.model import BoundModel, as_sum, bind
 from probtensor.observations.domain import Observations
-from probtensor.selection.automatic import scale_of
 from probtensor.terms.local import BoundLocal
+from probtensor.terms.scale import scale_of
 
 
 class Problem(NamedTuple):
