@@ -96,7 +96,7 @@ def probtensor() -> dict[str, Callable[[], Any]]:
             return pt.load(f"{folder}/fit.zarr").predict(data).identical(post.predict(data))
 
     def irregular() -> bool:
-        other = data.assign_coords(time=data["time"].to_numpy() + np.arange(18) * np.timedelta64(9, "D"))
+        other = data.assign_coords(time=data["time"].to_numpy() + np.arange(18) ** 2 * np.timedelta64(2, "D"))
         return not np.allclose(pt.impute(other, model)["sst"], filled["sst"], atol=1e-6)
 
     return {
@@ -138,7 +138,7 @@ def xeofs() -> dict[str, Callable[[], Any]]:
             return xe.single.EOF.load(f"{folder}/eof.zarr").scores().equals(model(whole).scores())
 
     def irregular() -> bool:
-        other = whole.assign_coords(time=whole["time"].to_numpy() + np.arange(18) * np.timedelta64(9, "D"))
+        other = whole.assign_coords(time=whole["time"].to_numpy() + np.arange(18) ** 2 * np.timedelta64(2, "D"))
         return not np.allclose(reconstructed(other), reconstructed(whole), atol=1e-6)
 
     return {
@@ -214,7 +214,7 @@ def gpjax() -> dict[str, Callable[[], Any]]:
         X = jnp.asarray(np.column_stack([days / 90.0, frame["lat"] / 15.0, frame["lon"] / 30.0]))
         training = gpjax.Dataset(X, jnp.asarray(frame[["sst"]].to_numpy(), float))
         prior = gpjax.gps.Prior(mean_function=gpjax.mean_functions.Constant(), kernel=gpjax.kernels.Matern32())
-        likelihood = gpjax.likelihoods.Gaussian(num_datapoints=training.n)
+        likelihood = gpjax.likelihoods.Gaussian()
         return prior * likelihood, training, likelihood
 
     def predicted(data: Any, at: Any) -> Any:
@@ -235,7 +235,7 @@ def gpjax() -> dict[str, Callable[[], Any]]:
         QUESTIONS[2]: lambda: "yes, as columns",
         QUESTIONS[3]: lambda: "no: arrays in memory",
         QUESTIONS[4]: lambda: "yes, as arrays of numbers",
-        QUESTIONS[5]: lambda: gpjax.Dataset(np.array([["a"], ["b"]]), jnp.ones((2, 1))) is not None,
+        QUESTIONS[5]: lambda: gpjax.kernels.Matern32()(jnp.asarray(["a"]), jnp.asarray(["b"])) is not None,
         QUESTIONS[6]: lambda: "yes",
         QUESTIONS[7]: lambda: "by hand",
         QUESTIONS[8]: lambda: "by hand",
