@@ -15,7 +15,6 @@ from probtensor.labelled.fitted import Fitted
 from probtensor.labelled.made import Made
 from probtensor.labelled.memory import Memory
 from probtensor.likelihoods.base import AbstractLikelihood
-from probtensor.likelihoods.gaussian import Gaussian
 from probtensor.selection.tried import AbstractChoice
 from probtensor.terms.base import Sum
 from probtensor.terms.local import BoundLocal
@@ -68,7 +67,6 @@ class Facts(NamedTuple):
         modes: of the data.
         observed, entries: how many entries there are, and how many are observed.
         likelihood: as declared; parameters: its numbers by name.
-        scaled: whether they are relative to the scale of each level.
         levels: what is said of the noise and the scale of each level that has its own, by its label; empty for many.
         functions: priors with their hyper-parameters, of the terms and of noise that differs between levels.
         objective: (steps,) in nats; steps: what they are; reason: why they ended; converged.
@@ -87,7 +85,6 @@ class Facts(NamedTuple):
     entries: int
     likelihood: AbstractLikelihood
     parameters: Mapping[str, float]
-    scaled: bool
     levels: Mapping[str, str]
     functions: tuple[Functions, ...]
     objective: np.ndarray
@@ -125,7 +122,6 @@ def facts(fitted: Fitted, made: Made, table: pd.DataFrame, seconds: tuple[float,
         entries=int(encoded.seen.size),
         likelihood=fitted.likelihood,
         parameters=predictions.parameters(result.state.model.likelihood),
-        scaled=isinstance(fitted.likelihood, Gaussian) and bool(fitted.likelihood.scale),
         levels=noise_levels.few(result.state.model.likelihood, encoded),
         functions=_functions(fitted, table),
         objective=result.objective,

@@ -21,6 +21,7 @@ from probtensor.kernels.periodic import Periodic
 from probtensor.labelled import noise_levels
 from probtensor.labelled.encode import Encoded
 from probtensor.likelihoods.base import AbstractBoundLikelihood
+from probtensor.likelihoods.gaussian import BoundGaussian
 from probtensor.priors.base import Belief
 from probtensor.priors.categorical import Categorical
 from probtensor.terms import gauges
@@ -196,7 +197,10 @@ def hyperparameters(state: State, encoded: Encoded, data_unit: str) -> pd.DataFr
     """One row for each value of each hyper-parameter, see `Posterior.hyperparameters`."""
     rows: list[dict[str, Any]] = []
     units = {name: coordinate.unit for name, coordinate in encoded.coordinates.items()}
-    standardised = noise_levels.of_scale(state.model.likelihood, encoded)
+    likelihood = state.model.likelihood
+    if isinstance(likelihood, BoundGaussian) and likelihood.transform is not None:
+        data_unit = ""
+    standardised = noise_levels.of_scale(likelihood, encoded)
     own_unit, data_unit = data_unit, "" if standardised else data_unit
     variance_unit = f"({data_unit})^2" if data_unit else ""
     for j, term in enumerate(state.model.terms):
@@ -206,7 +210,7 @@ def hyperparameters(state: State, encoded: Encoded, data_unit: str) -> pd.DataFr
         for mode, block in zip(block_names(term), term.blocks, strict=True):
             own = _rows(block.prior, j, mode, units.get(mode, ""), variance_unit)
             rows += [row | {"unit": data_unit} if row["name"] == "mean" else row for row in own]
-    rows += _rows_of_likelihood(state.model.likelihood, encoded, data_unit)
+    rows += _rows_of_likelihood(likelihood, encoded, data_unit)
     rows += _rows_of_levels("scale", standardised, own_unit)
     return pd.DataFrame(rows)
 

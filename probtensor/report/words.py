@@ -94,12 +94,13 @@ def extent(mode: Mode) -> str:
 
 
 def likelihood(facts: Facts) -> str:
-    """Its name, what it reads and its numbers; the scale of normal noise in the data's unit."""
-    unit = f" {facts.units}" if facts.units else ""
-    unit = " of the scale of its level" if facts.scaled else unit
-    own = facts.likelihood
+    """Its name, what it reads and its numbers; the scale of normal noise in the unit of what the model sees."""
+    unit, own = f" {facts.units}" if facts.units else "", facts.likelihood
+    options: tuple[str, ...] = ()
+    if isinstance(own, Gaussian):
+        options = ("noise", "transform", "scale")
+        unit = " of the scale of its level" if own.scale else unit if own.additive else ""
     numbers = [f"{n} {value:.4g}{unit if n in ('sd', 'scale') else ''}" for n, value in facts.parameters.items()]
-    options = ("noise", "transform", "scale") if isinstance(own, Gaussian) else ()
     given = [f"{k}={getattr(own, k)!r}" for k in options if getattr(own, k)]
     return ", ".join([f"{type(own).__name__}({', '.join(given)})", *numbers])
 

@@ -272,24 +272,28 @@ def test_a_transform_comes_first(transform, forward, back):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "data", "match"),
+    ("options", "match"),
     [
-        (lambda: pt.Gaussian(scale="depth"), GAPS, "the model names mode 'depth', which the data do not have"),
         (
-            lambda: pt.Gaussian(scale=("site", "site")),
-            GAPS,
-            r"Gaussian\(scale=\('site', 'site'\)\): name each mode once",
+            {"scale": "depth"},
+            "the model names mode 'depth', which the data do not have; they have site, time, variable",
         ),
-        (lambda: pt.Gaussian(scale=2.0), GAPS, r"Gaussian\(scale=\(2.0,\)\): expected a mode's name, or several"),
-        (lambda: pt.Gaussian(noise=True), GAPS, r"Gaussian\(noise=\(True,\)\): expected a mode's name"),
-        (lambda: pt.Gaussian(scale=("site", "time", "variable")), GAPS, "no level has more than one observation"),
-        (lambda: EACH, simulated(), r'ds\["temperature"\]|to_array\("variable"\).*scale and a noise level of its own'),
+        ({"scale": ("site", "site")}, r"Gaussian\(scale=\('site', 'site'\)\): name each mode once"),
+        ({"scale": 2.0}, r"Gaussian\(scale=\(2.0,\)\): expected a mode's name, or several"),
+        ({"noise": True}, r"Gaussian\(noise=\(True,\)\): expected a mode's name"),
+        ({"scale": ("site", "time", "variable")}, "no level has more than one observation.*name modes whose"),
     ],
 )
-def test_bad_input(wrong, data, match):
-    with pytest.raises(ValueError, match=match) as caught:
-        pt.fit(data, MODEL, likelihood=wrong())
-    assert isinstance(caught.value, pt.ModelError | pt.DataError)
+def test_bad_input(options, match):
+    with pytest.raises(pt.ModelError, match=match):
+        pt.fit(GAPS, MODEL, likelihood=pt.Gaussian(**options))
+
+
+def test_a_dataset_is_shown_the_way():
+    way = r"ds\['temperature'\].*ds.to_array\(.variable.\)\. Each then has a scale and a noise level of its own"
+    with pytest.raises(pt.DataError, match=way) as caught:
+        pt.fit(simulated())
+    assert 'likelihood=pt.Gaussian(noise="variable", scale="variable")' in str(caught.value)
 
 
 def test_terms_add_up_on_the_standardised_scale(post):
@@ -312,6 +316,27 @@ def test_variables_are_standardised_where_a_model_is_chosen():
     single = pt.fit(few.isel(time=slice(0, 1)))
     for other in (*written, numbered, single):
         assert other.likelihood.scale == other.likelihood.noise == ()
+
+
+def test_units_are_told():
+    """Of numbers of the model, which are relative to a level's scale, none; of centres and scales the data's."""
+    data = GAPS.assign_attrs(units="K")
+    post = pt.fit(data, MODEL, likelihood=EACH, engine=QUICK)
+    table = post.hyperparameters()
+    assert set(table.query("term == 'scale'")["unit"]) == {"K"}
+    assert not table.query("term == 'noise' or name == 'variance'")["unit"].any()
+    assert "of the scale of its level" in post.summary()
+    assert post.predict(data)["sd"].attrs["units"] == "K"
+    log = pt.fit(data, MODEL, likelihood=pt.Gaussian(transform="log"), engine=QUICK)
+    assert not log.hyperparameters().query("term == 'noise'")["unit"].any()
+    assert f"sd {log.noise_sd:.4g}\n" in log.summary()
+
+
+@pytest.mark.slow
+def test_ranks_are_chosen_on_the_standardised_scale():
+    """The shared function is one component, whatever the units."""
+    post = pt.fit(GAPS, pt.Offset("variable") + pt.CP("auto"), likelihood=EACH)
+    assert post.model.terms[1].rank == 1
 
 
 @pytest.mark.slow
