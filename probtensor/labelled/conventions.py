@@ -115,10 +115,13 @@ def _limits(
     if beyond:
         for key in found:
             del attrs[key]
+        said = " and ".join(
+            f"{k}={found[k].tolist() if k == 'valid_range' else f'{found[k][0]:.6g}'}" for k in sorted(found)
+        )
         warn(
-            f"{name!r} has {' and '.join(found)}, {low:.6g} to {high:.6g}, and {beyond} values of it lie beyond, which "
-            f"many programs would read as missing; {'it is' if len(found) == 1 else 'they are'} left out. A likelihood "
-            'that knows the limit, such as pt.Gaussian(transform="log"), keeps values inside'
+            f"{name!r} has {said}, and {beyond} of its {finite.size} values lie beyond, which many programs would read "
+            f"as missing; {'it is' if len(found) == 1 else 'they are'} left out. A likelihood that knows the limit keeps "
+            'values inside, such as pt.Gaussian(transform="log")'
         )
         return {}
     if storage.is_packed(kept) or all(v.dtype.kind == "f" for v in found.values()):
