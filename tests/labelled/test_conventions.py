@@ -37,7 +37,7 @@ def test_standard_names_are_found(written):
     found = written.cf["air_temperature"]
     assert {"tas_sd", "tas_filled"} <= set(found.coords)
     assert found.cf.is_flag_variable is False
-    associated = written.cf.get_associated_variable_names("air_temperature", error=False)
+    associated = written.cf.get_associated_variable_names("tas", error=False)
     assert associated["ancillary_variables"] == ["tas_sd", "tas_filled"]
 
 
@@ -124,10 +124,10 @@ def test_limits_that_hold_are_kept(case):
 
 
 BROKEN = {
-    "below": ({"valid_min": 2.0}, {}, "valid_min=2, and 1 of its 2 values lie beyond"),
-    "above": ({"valid_max": 2.0, "valid_min": 0.0}, {}, "valid_max=2 and valid_min=0, and 1 of its 2"),
-    "a range": ({"valid_range": np.array([1.5, 2.5])}, {}, r"valid_range=\[1.5, 2.5\], and 2 of its 2"),
-    "stored numbers": ({"valid_range": np.array([0, 150], "i2")}, PACKED, r"valid_range=\[0, 150\], and 1 of its 2"),
+    "below": ({"valid_min": 2.0}, {}, "valid_min=2.0, and 1 of its 2 values lie beyond"),
+    "above": ({"valid_max": 2.0, "valid_min": 0.0}, {}, "valid_min=0.0 and valid_max=2.0, and 1 of its 2"),
+    "a range": ({"valid_range": np.array([1.5, 2.5])}, {}, r"valid_range=\[1.5 2.5\], and 2 of its 2"),
+    "stored numbers": ({"valid_range": np.array([0, 150], "i2")}, PACKED, r"valid_range=\[ *0 150\], and 1 of its 2"),
 }
 
 
