@@ -47,7 +47,7 @@ def _check_replaceable(folder: Path) -> None:
     """Raises FormatError for what is there and is no zarr store of data, with nothing else in it."""
     if not folder.exists():
         return
-    if inputs.zarr_format(folder) is None or (folder / "probtensor.json").exists():
+    if inputs.zarr_format(folder) is None or (folder / inputs.POSTERIOR).exists():
         raise FormatError(f"output: {folder} exists and is no zarr store of data; choose another path")
     for child in folder.iterdir():
         if not child.name.startswith(".") and child.name != "zarr.json" and inputs.zarr_format(child) is None:
