@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import importlib.metadata
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +12,8 @@ import numpy as np
 from probtensor.errors import warn
 from probtensor.labelled import storage
 
+#: What a file says of its conventions that said nothing before: the version that has all that is said here.
+CONVENTIONS = "CF-1.11"
 #: Attributes that are a companion's, too, because it has the same grid.
 _GRID = ("grid_mapping", "cell_measures")
 #: Units of temperatures whose differences are on another scale, or may be taken for one (CF 1.11, section 3.1.2).
@@ -22,6 +26,12 @@ _MARKS = ("_FillValue", "missing_value")
 _LIMITS = ("valid_min", "valid_max", "valid_range")
 #: What the flag's values mean, in their order: False and True.
 MEANINGS = ("as_given", "filled")
+
+
+def history(said: str) -> str:
+    """A line for the ``history`` of a file: when, what was done, and by which version of this package."""
+    now = f"{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return f"{now}: {said} (probtensor {importlib.metadata.version('probtensor')})"
 
 
 def attributes(
