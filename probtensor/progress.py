@@ -62,9 +62,12 @@ def bar(console: Console | None = None, logs: bool = False) -> Iterator[Callable
             said = "" if seconds is None else f"at most {shown(seconds)} left"
             text = f"sweep {done} of at most {total}, {objective:.6g} nats"
             # A task that is complete stops its clock, and another restart may follow.
-            bars.update(task, completed=min(done, total - 0.5), total=total, description=text, left=said)
+            bars.update(task, completed=min(done, total - 0.5), total=total, description=text, left=said, refresh=True)
 
-        with _log_to(lambda text: bars.update(task, description=text, left="")) if logs else contextlib.nullcontext():
+        def log(text: str) -> None:
+            bars.update(task, description=text, left="", refresh=True)
+
+        with _log_to(log) if logs else contextlib.nullcontext():
             yield update
 
 

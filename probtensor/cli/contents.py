@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from probtensor.cli import inputs
-from probtensor.store import archive, posterior
+from probtensor.store import posterior
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -23,12 +23,13 @@ def of(path: Path) -> str:
         DataError: it is a file, but cannot be read as NetCDF.
     """
     folder = path.is_dir()
-    if not path.exists() or (folder and ((path / archive.HEADER).exists() or inputs.zarr_format(path) is None)):
+    if not path.exists() or (folder and ((path / inputs.POSTERIOR).exists() or inputs.zarr_format(path) is None)):
         return posterior.load(path).summary()
     with inputs.opened(path) as dataset:
         lines = [f"{path}: a {'zarr store' if folder else 'NetCDF file'}, no saved fit"]
         lines += [_coordinate(dataset, str(dim)) for dim in dataset.sizes]
         lines += [_variable(array) for array in dataset.data_vars.values()]
+        lines += [] if dataset.data_vars else [f"  group        {name}" for name in inputs.groups_of(path)]
         gaps = [str(name) for name, array in dataset.data_vars.items() if _is_field(array) and _missing(array)]
     if gaps:
         lines.append(

@@ -11,12 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from probtensor import files
 from probtensor.errors import DataError, ModelError
+from probtensor.store import archive
 
 if TYPE_CHECKING:
     import xarray as xr
 
 #: Files that make a folder a zarr store, and the version of the format that each is of.
 _ZARR = {"zarr.json": 3, ".zgroup": 2, ".zmetadata": 2, ".zarray": 2}
+#: The file that makes a folder a saved fit.
+POSTERIOR = archive.HEADER
+#: Kinds of values that can be filled.
+_NUMBERS = "iufb"
 #: Attributes that name other variables of a file (CF), alone or behind words such as ``area:``.
 _REFERENCES = (
     *("bounds", "climatology", "grid_mapping", "cell_measures", "formula_terms", "ancillary_variables"),
@@ -47,9 +52,16 @@ def variable_and_beside(path: Path, name: str) -> tuple[xr.DataArray, xr.Dataset
 
 def _variable(dataset: xr.Dataset, path: Path, name: str) -> xr.DataArray:
     if name in dataset.data_vars:
+        if dataset[name].dtype.kind not in _NUMBERS:
+            fields = sorted(
+                str(n) for n, array in dataset.data_vars.items() if array.dtype.kind in _NUMBERS and array.ndim
+            )
+            raise DataError(
+                f"{name!r} of {path} holds {dataset[name].dtype}, not numbers; fill one of {fields or 'another file'}"
+            )
         return dataset[name].load()
     there = f"it has {sorted(map(str, dataset.data_vars)) or 'none at all'}"
-    groups = [] if dataset.data_vars else _groups(path)
+    groups = [] if dataset.data_vars else groups_of(path)
     if groups:
         there = (
             f"all that it has is in the groups {groups}; write one as a file of its own, for example with "
@@ -58,7 +70,7 @@ def _variable(dataset: xr.Dataset, path: Path, name: str) -> xr.DataArray:
     raise DataError(f"{path} has no variable {name!r}; {there}")
 
 
-def _groups(path: Path) -> list[str]:
+def groups_of(path: Path) -> list[str]:
     """Groups below the root that hold variables."""
     import xarray as xr
 
@@ -96,6 +108,8 @@ def opened(path: Path) -> Iterator[xr.Dataset]:
         raise DataError(f"there is no file {path}; check the path")
     if path.is_dir() and zarr_format(path) is None:
         raise DataError(f"{path} is a folder, and no zarr store; name a NetCDF file in it")
+    if (path / POSTERIOR).exists():
+        raise DataError(f"{path} is a saved fit, not data; probtensor info {path} says what it is")
     kind = "zarr" if path.is_dir() else "NetCDF"
     try:
         with xr.open_dataset(path, **_how(path)) as dataset:
@@ -113,7 +127,7 @@ def _how(path: Path) -> dict[str, Any]:
 
 def _reason(error: Exception) -> str:
     said = files.reason(error)
-    if not any(words in said for words in ("installed IO backends", "Unknown file format", "not a valid NetCDF 3")):
+    if not any(words in said for words in ("IO backends", "Unknown file format", "not a valid NetCDF 3")):
         return said
     if importlib.util.find_spec("netCDF4") is None:
         return "it is not a NetCDF file, or of a kind that needs the package netCDF4 (pip install 'probtensor[io]')"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-import importlib.metadata
 import os
 import shlex
 import sys
@@ -15,12 +13,10 @@ from typing import TYPE_CHECKING
 from probtensor import files
 from probtensor.cli import inputs
 from probtensor.errors import DataError, FormatError
+from probtensor.labelled import conventions
 
 if TYPE_CHECKING:
     import xarray as xr
-
-#: What a file says of its conventions that said nothing before.
-_CONVENTIONS = "CF-1.11"
 
 
 def check(output: Path, sources: Iterable[Path]) -> None:
@@ -47,7 +43,7 @@ def _check_replaceable(folder: Path) -> None:
     """Raises FormatError for what is there and is no zarr store of data, with nothing else in it."""
     if not folder.exists():
         return
-    if inputs.zarr_format(folder) is None or (folder / "probtensor.json").exists():
+    if inputs.zarr_format(folder) is None or (folder / inputs.POSTERIOR).exists():
         raise FormatError(f"output: {folder} exists and is no zarr store of data; choose another path")
     for child in folder.iterdir():
         if not child.name.startswith(".") and child.name != "zarr.json" and inputs.zarr_format(child) is None:
@@ -57,16 +53,13 @@ def _check_replaceable(folder: Path) -> None:
 def with_beside(filled: xr.Dataset, beside: xr.Dataset) -> xr.Dataset:
     """What was filled, with what its variable referred to in the input and the input's global attributes.
 
-    As other tools that work on files do, puts what was called, and when, before the history.
+    What was called, and when, goes before the history, as other tools that work on files have it.
     """
     more = {name: array.variable for name, array in beside.data_vars.items() if name not in filled.variables}
     out = filled.assign(more).assign_attrs(beside.attrs)
-    called = f"{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H:%M:%SZ}: {shlex.join(['probtensor', *sys.argv[1:]])}"
-    version = importlib.metadata.version("probtensor")
-    out.attrs["history"] = "\n".join(
-        [f"{called} (probtensor {version})", *str(out.attrs.get("history", "")).splitlines()]
-    )
-    out.attrs.setdefault("Conventions", _CONVENTIONS)
+    called = conventions.history(shlex.join(["probtensor", *sys.argv[1:]]))
+    out.attrs["history"] = "\n".join([called, *str(out.attrs.get("history", "")).splitlines()])
+    out.attrs.setdefault("Conventions", conventions.CONVENTIONS)
     unlimited = beside.encoding.get("unlimited_dims", set())
     out.encoding["unlimited_dims"] = {dim for dim in unlimited if dim in out.dims}
     return out

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import importlib.metadata
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +12,8 @@ import numpy as np
 from probtensor.errors import warn
 from probtensor.labelled import storage
 
+#: What a file says of its conventions that said nothing before: the version that has all that is said here.
+CONVENTIONS = "CF-1.11"
 #: Attributes that are a companion's, too, because it has the same grid.
 _GRID = ("grid_mapping", "cell_measures")
 #: Units of temperatures whose differences are on another scale, or may be taken for one (CF 1.11, section 3.1.2).
@@ -18,8 +22,16 @@ _TEMPERATURES = ("k", "kelvin", "degk", "degree_kelvin", "degc", "celsius", "deg
 )
 #: What marks missing values belongs to an encoding in xarray, which refuses to write it as an attribute.
 _MARKS = ("_FillValue", "missing_value")
+#: What readers take for missing beyond.
+_LIMITS = ("valid_min", "valid_max", "valid_range")
 #: What the flag's values mean, in their order: False and True.
 MEANINGS = ("as_given", "filled")
+
+
+def history(said: str) -> str:
+    """A line for the ``history`` of a file: when, what was done, and by which version of this package."""
+    now = f"{datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return f"{now}: {said} (probtensor {importlib.metadata.version('probtensor')})"
 
 
 def attributes(
@@ -46,7 +58,7 @@ def attributes(
     finite = values[np.isfinite(values)]
     if "actual_range" in out and finite.size:
         out["actual_range"] = np.array([finite.min(), finite.max()], values.dtype)
-    return out | _limits(name, out, given, kept, finite)
+    return _with_limits(name, out, given, kept, finite)
 
 
 def marks(attrs: Mapping[str, Any], kept: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,32 +107,31 @@ _LONG_NAMES = {
 }
 
 
-def _limits(
+def _with_limits(
     name: str, attrs: dict[str, Any], given: Mapping[str, Any], kept: Mapping[str, Any], finite: np.ndarray
 ) -> dict[str, Any]:
-    """Removes limits from the attributes that values lie beyond; gives the others in the type of what is stored.
+    """Attributes without the limits that values lie beyond, and with others in the type of what is stored.
 
     Limits of packed data are of the stored numbers, unless they are floating-point numbers (NetCDF user's guide).
     """
-    found = {k: np.atleast_1d(attrs[k]) for k in ("valid_min", "valid_max", "valid_range") if k in attrs}
+    found = {k: np.atleast_1d(attrs[k]) for k in _LIMITS if k in attrs}
     if not found or any(v.dtype.kind not in "iuf" for v in found.values()):
-        return {}
-    in_packed = storage.is_packed(given) and all(v.dtype.kind in "iu" for v in found.values())
-    real = {k: storage.unpacked(given, v) if in_packed else v.astype(float) for k, v in found.items()}
-    low, high = -np.inf, np.inf
-    for key, value in real.items():
-        low = max(low, -np.inf if key == "valid_max" else value.min())
-        high = min(high, np.inf if key == "valid_min" else value.max())
+        return attrs
+    whole = all(v.dtype.kind in "iu" for v in found.values())
+    real = {k: storage.unpacked(given, v) if whole else v.astype(float) for k, v in found.items()}
+    low = max((v.min() for k, v in real.items() if k != "valid_max"), default=-np.inf)
+    high = min((v.max() for k, v in real.items() if k != "valid_min"), default=np.inf)
     beyond = int(((finite < low) | (finite > high)).sum())
     if beyond:
-        for key in found:
-            del attrs[key]
+        said = " and ".join(f"{k}={attrs[k]}" for k in found)
         warn(
-            f"{name!r} has {' and '.join(found)}, {low:.6g} to {high:.6g}, and {beyond} values of it lie beyond, which "
-            f"many programs would read as missing; {'it is' if len(found) == 1 else 'they are'} left out. A likelihood "
-            'that knows the limit, such as pt.Gaussian(transform="log"), keeps values inside'
+            f"{name!r} has {said}, and {beyond} of its {finite.size} values lie beyond, which many programs would read "
+            f"as missing; {'it is' if len(found) == 1 else 'they are'} left out. A likelihood that knows the limit "
+            'keeps values inside, such as pt.Gaussian(transform="log")'
         )
-        return {}
-    if storage.is_packed(kept) or all(v.dtype.kind == "f" for v in found.values()):
-        return {}
-    return {k: v.astype(finite.dtype) if np.ndim(attrs[k]) else finite.dtype.type(v[0]) for k, v in real.items()}
+        return {k: v for k, v in attrs.items() if k not in found}
+    if storage.is_packed(kept) or not whole:
+        return attrs
+    return attrs | {
+        k: v.astype(finite.dtype) if np.ndim(attrs[k]) else finite.dtype.type(v[0]) for k, v in real.items()
+    }

@@ -91,7 +91,12 @@ class Posterior(Description):
 
         Returns:
             For data called ``sst``: ``sst`` (observed values untouched), ``sst_sd`` (0 where observed, NaN where still
-            missing), ``sst_filled`` (bool) and, if asked for, ``sst_quantiles`` and ``sst_samples``.
+            missing), ``sst_filled`` (bool) and, if asked for, ``sst_quantiles`` and ``sst_samples``. They say what the
+            CF conventions have them say: ``sst`` names the others as ancillary variables, ``sst_sd`` is its standard
+            error, ``sst_filled`` a status flag. The data's attributes and encoding stay, but for what the new values
+            do not fit: too coarse or narrow a packing, and limits (``valid_range``) that they lie beyond, which is a
+            warning. Variables that attributes name (bounds, a grid mapping) are not part of an array; add them, or use
+            the command line, which does.
 
         Raises:
             ModelError: the data are a table or points, or ``samples`` is no number of draws.

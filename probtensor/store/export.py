@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import importlib.metadata
 import os
 
@@ -13,7 +12,7 @@ import xarray as xr
 
 from probtensor import arrays, files, report
 from probtensor.errors import FormatError
-from probtensor.labelled import filling, predictions, reading
+from probtensor.labelled import conventions, filling, predictions, reading
 from probtensor.labelled.encode import Encoded
 from probtensor.labelled.fitted import Fitted
 from probtensor.labelled.posterior import Posterior
@@ -24,7 +23,6 @@ from probtensor.terms.tucker import BoundTucker
 
 #: The version of what is in such a file.
 VERSION = 1
-_CONVENTIONS = "CF-1.11"
 _SAID = {
     "mean": "predictive mean of {}",
     "sd": "standard deviation of a new observation of {}",
@@ -59,12 +57,11 @@ def contents(fitted: Fitted, post: Posterior) -> xr.Dataset:
     objective = post.objective
     sweeps = {"objective": objective.to_numpy(), "sweep": objective["sweep"].to_numpy()}
     sheet.put_along("sweep", "objective", sweeps, objective.attrs)
-    now = datetime.datetime.now(datetime.UTC)
     return sheet.dataset.assign_attrs(
-        Conventions=_CONVENTIONS,
+        Conventions=conventions.CONVENTIONS,
         title=f"probtensor posterior of {fitted.encoded.name}",
         source=f"probtensor {importlib.metadata.version('probtensor')}",
-        history=f"{now:%Y-%m-%dT%H:%M:%SZ}: written by Posterior.export",
+        history=conventions.history("written by Posterior.export"),
         model=report.describe(post.model),
         comment=post.summary(),
         probtensor_export_version=VERSION,
