@@ -103,9 +103,7 @@ def factors(dataset: xr.Dataset, components: int | Sequence[int] | None = None) 
     grid = figure.add_gridspec(len(rows), len(modes), width_ratios=widths)
     for row, component in enumerate(rows):
         for column, mode in enumerate(modes):
-            last = (
-                component == max(r for r in rows if r < mode.mean.shape[0]) if component < mode.mean.shape[0] else False
-            )
+            last = component == [r for r in rows if r < mode.mean.shape[0] or r == component][-1]
             axes = _panel(figure, grid, row, column, mode, component, last, rows[0])
             if row == 0:
                 axes.set_title(mode.title, fontsize=10)

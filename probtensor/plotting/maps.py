@@ -30,7 +30,7 @@ def upright(field: xr.DataArray) -> xr.DataArray:
     Longitudes go to the right, and times; names, and an ``x``, where the other does not.
     """
     first, second = (scale_of(field[dim]) for dim in field.dims)
-    order = {"longitude": 5, "date": 4, "calendar": 4, "number": 2, "name": 1, "latitude": 0}
+    order = {"longitude": 5, "date": 4, "calendar": 4, "duration": 3, "number": 2, "name": 1, "latitude": 0}
     weights = [
         order[s.kind] + (1 if str(d).lower() == "x" else 0) for s, d in zip((first, second), field.dims, strict=True)
     ]
