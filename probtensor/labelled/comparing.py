@@ -52,10 +52,15 @@ def compared(fitted: Fitted, positions: Mapping[str, np.ndarray], quantiles: Seq
     )
 
 
-def compared_rows(fitted: Fitted, quantiles: Sequence[float]) -> xr.Dataset:
-    """The same for all rows of a table or entries of a grid that were observed, along ``observation``."""
-    out = _compared(fitted, np.flatnonzero(fitted.encoded.seen), quantiles)
-    return out.assign_coords(quantile=list(quantiles))
+def compared_rows(fitted: Fitted, quantiles: Sequence[float], most: int) -> xr.Dataset:
+    """The same for the rows of a table or entries of a grid that were observed, along ``observation``.
+
+    most: rows; of more a random sample, always the same.
+    """
+    rows = np.flatnonzero(fitted.encoded.seen)
+    if len(rows) > most:
+        rows = np.sort(np.random.default_rng(0).choice(rows, most, replace=False))
+    return _compared(fitted, rows, quantiles).assign_coords(quantile=list(quantiles))
 
 
 def _compared(fitted: Fitted, rows: np.ndarray, quantiles: Sequence[float]) -> xr.Dataset:

@@ -31,6 +31,8 @@ _RANGE = (0.5, 99.5)
 _WIDE = 2.2
 #: Observations that are drawn as points; more are counted in cells.
 _POINTS = 3000
+#: Observations that are compared; of more a random sample.
+_MOST_ROWS = 20_000
 
 
 def fit(fitted: Fitted, at: Mapping[str, Any] | None = None) -> Figure:
@@ -203,7 +205,7 @@ def _limits(field: xr.DataArray) -> dict[str, Any]:
 
 def _against(fitted: Fitted) -> Figure:
     """Observed against predicted values, and what they deviate by in sds."""
-    found = comparing.compared_rows(fitted, BANDS)
+    found = comparing.compared_rows(fitted, BANDS, _MOST_ROWS)
     found = found.isel(observation=np.flatnonzero(np.isfinite(found["mean"].to_numpy())))
     y, mean, sd = (found[n].to_numpy() for n in ("observed", "mean", "sd"))
     low, _, _, high = found["quantiles"].to_numpy()
@@ -231,7 +233,9 @@ def _against(fitted: Fitted) -> Figure:
     right.set_xlabel("(observed - predicted) / sd", fontsize=9)
     right.set_ylabel("density", fontsize=9)
     right.legend(fontsize=8, frameon=False)
-    left.set_title(f"{len(y):,} observations, all used in the fit", loc="left", fontsize=9)
+    total = int(fitted.encoded.seen.sum())
+    many = f"{total:,}" if total <= _MOST_ROWS else f"{_MOST_ROWS:,} of {total:,}"
+    left.set_title(f"{many} observations, which the fit has seen", loc="left", fontsize=9)
     for axes in (left, right):
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.25)

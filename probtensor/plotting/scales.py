@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Levels of a categorical mode whose names can be read along an axis.
 MOST_NAMES = 40
+#: Points of an axis that names share, turned by a right angle.
+_ROOM = 210.0
 #: Ticks of an axis of dates, at most.
 _TICKS = 6
 _DAY = 86400.0
@@ -155,7 +157,7 @@ def _name(own: Scale, axis: Axis) -> None:
     axis.set_major_locator(ticker.FixedLocator(own.positions.tolist()))
     axis.set_major_formatter(ticker.FixedFormatter(names))
     if axis is axis.axes.xaxis and sum(map(len, names)) > 18:
-        axis.set_tick_params(rotation=90)
+        axis.set_tick_params(rotation=90, labelsize=min(8.0, _ROOM / len(names)))
 
 
 _DEGREES = {"latitude": geography.north, "longitude": geography.east}

@@ -159,3 +159,13 @@ def test_a_grid_of_names_alone():
     names = xr.DataArray(np.arange(12.0).reshape(3, 4), {"user": list("abc"), "item": list("wxyz")}, ["user", "item"])
     post = pt.fit(names, pt.Offset() + pt.CP(1), engine=pt.MessagePassing(max_sweeps=5))
     assert post.plot.fit().axes[0].get_title(loc="left").startswith("12 observations")
+
+
+def test_of_many_rows_a_sample_is_compared(monkeypatch):
+    from probtensor.plotting import fits
+
+    monkeypatch.setattr(fits, "_MOST_ROWS", 40)
+    monkeypatch.setattr(fits, "_POINTS", 30)
+    figure = table().plot.fit()
+    assert figure.axes[0].get_title(loc="left").startswith("40 of 90 observations")
+    figure.canvas.draw()

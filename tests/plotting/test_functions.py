@@ -141,6 +141,13 @@ def test_combinations_of_names_are_points():
     assert [t.get_text() for t in figure.axes[0].get_xticklabels()] == ["oats, 2002", "rye, 2001"]
 
 
+def test_many_names_are_counted():
+    names = np.array([f"n{k}" for k in range(60)])
+    axes = plotting.factors(dataset(s=(["s"], {"s": names}, np.arange(60.0)[::-1]))).axes[0]
+    assert axes.get_xlabel() == "60 names, sorted" and axes.get_xticks().size == 0
+    np.testing.assert_array_equal(axes.lines[1].get_ydata(), np.arange(60.0))
+
+
 def test_a_surface_of_time_and_depth_runs_to_the_right():
     values = np.arange(6.0).reshape(3, 2)
     coords = {"depth": [1.0, 2.0, 5.0], "time": np.array(["2001-01-01", "2001-01-02"], "M8[ns]")}
@@ -149,6 +156,16 @@ def test_a_surface_of_time_and_depth_runs_to_the_right():
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("time", "component 1")
     turned = dataset(depth_time=(["time", "depth"], coords, values.T))
     np.testing.assert_array_equal(meshes(plotting.factors(turned).axes[0])[1], values)
+
+
+def test_dots_are_where_zero_is_within_two_sds():
+    mean = np.array([[1.0, -0.1, 0.19], [-0.3, 0.0, np.nan]])
+    coords = {"lat": [2.0, 1.0], "lon": [10.0, 20.0, 30.0]}  # the sd is 0.1
+    axes = plotting.factors(dataset(lat_lon=(["lat", "lon"], coords, mean))).axes[0]
+    dots = {tuple(place) for place in axes.lines[0].get_xydata()}
+    assert dots == {(20.0, 2.0), (30.0, 2.0), (20.0, 1.0)}
+    sure = plotting.factors(dataset(lat_lon=(["lat", "lon"], coords, np.full((2, 3), 9.0)))).axes[0]
+    assert not sure.lines
 
 
 def test_of_three_joined_dimensions_the_middle_map_is_shown():

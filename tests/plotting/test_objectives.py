@@ -1,5 +1,6 @@
 """The objective, and that no figure touches matplotlib's state."""
 
+import pickle
 import subprocess
 import sys
 
@@ -34,3 +35,9 @@ def test_pyplot_is_never_imported(tmp_path):
     subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "a.png")], check=True, env={"PYTHONPATH": ":".join(sys.path)}
     )
+
+
+def test_a_notebook_shows_a_figure_without_pyplot(tmp_path):
+    figure = plotting.objective(xr.DataArray(np.arange(4.0), dims="sweep"))
+    assert figure._repr_png_().startswith(b"\x89PNG")
+    pickle.loads(pickle.dumps(figure)).savefig(tmp_path / "again.png")
