@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -49,7 +50,8 @@ def fit(fitted: Fitted, at: Mapping[str, Any] | None = None) -> Figure:
     labelled = {
         n: xr.DataArray(encoded.coordinates[n].labels, dims=[n], name=n, attrs=encoded.attrs_of(n)) for n in varying
     }
-    pair = next((p for a in varying for b in varying if a < b and (p := _globe(labelled, a, b)) is not None), None)
+    pairs = (geography.latitude_longitude(dict(two)) for two in itertools.combinations(labelled.items(), 2))
+    pair = next((found for found in pairs if found is not None), None)
     along = _along(fitted, varying, chosen)
     fixed = along is None or along in chosen or along in (pair or ())
     if pair is not None and fixed and not set(pair) & set(chosen):
@@ -58,14 +60,10 @@ def fit(fitted: Fitted, at: Mapping[str, Any] | None = None) -> Figure:
         return _against(fitted)
     if along in chosen:
         raise ModelError(
-            f"at={dict(at or {})!r} fixes {along!r}, and there are no maps to draw without a latitude and a longitude; "
-            "name levels of other dimensions, whose series are drawn"
+            f"at={dict(at or {})!r} fixes {along!r} and leaves no map of a latitude and a longitude to draw; "
+            f"name levels of dimensions other than {along!r}, whose series are drawn"
         )
     return _series(fitted, along, chosen)
-
-
-def _globe(labelled: Mapping[str, xr.DataArray], a: str, b: str) -> tuple[str, str] | None:
-    return geography.latitude_longitude({n: labelled[n] for n in (a, b)})
 
 
 def _along(fitted: Fitted, varying: Sequence[str], chosen: Mapping[str, Any]) -> str | None:
@@ -90,8 +88,8 @@ def _series(fitted: Fitted, along: str, chosen: Mapping[str, np.ndarray]) -> Fig
     for axes, part in zip(panels, parts, strict=True):
         line = part.squeeze([d for d in part["mean"].dims if d != along])
         _one_series(axes, own, line)
-        title = ", ".join(f"{d} {_place(part[d])}" for d in part["mean"].dims if d != along and _varies(fitted, d))
-        axes.set_title(plain(title), loc="left", fontsize=9)
+        others = [d for d in part["mean"].dims if d != along and _varies(fitted, d)]
+        axes.set_title(", ".join(f"{plain(d)} {_place(part[d])}" for d in others), loc="left", fontsize=9)
         axes.margins(x=0.01)
     own.dress(panels[-1].xaxis)
     panels[-1].set_xlabel(own.label, fontsize=9)
@@ -154,8 +152,8 @@ def _maps(fitted: Fitted, pair: tuple[str, str], chosen: Mapping[str, np.ndarray
             colours = spread if field is sd else shared
             note = axes is grid[-1][-1]
             drawn.append(maps.draw(axes, field.isel(at).transpose(*pair), land, note, **colours))
-            when = ", ".join(f"{n} {_place(found[n][[i]])}" for n, i in at.items() if _varies(fitted, n))
-            axes.set_title(plain(f"{title}, {when}" if when else title), loc="left", fontsize=9)
+            when = [f"{plain(n)} {_place(found[n][[i]])}" for n, i in at.items() if _varies(fitted, n)]
+            axes.set_title(", ".join([title, *when]), loc="left", fontsize=9)
         texts = (called(encoded.name, fitted.attrs), "sd")
         for mesh, beside, text in zip((drawn[0], drawn[2]), bars[k], texts, strict=True):
             bar = figure.colorbar(mesh, ax=beside, extend="both", pad=0.015, aspect=12 * len(beside))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -51,11 +52,9 @@ class _Mode(NamedTuple):
         """Mean and sd as fields of two dimensions for each component; None for functions of one."""
         if len(self.dims) < 2:
             return None
-        pair = geography.latitude_longitude({d: self.mean[d] for d in self.dims[-2:]}) or self.dims[-2:]
-        for first in range(len(self.dims)):
-            for second in range(first + 1, len(self.dims)):
-                two = (self.dims[first], self.dims[second])
-                pair = geography.latitude_longitude({d: self.mean[d] for d in two}) or pair
+        twos = itertools.combinations(self.dims, 2)
+        globe = (geography.latitude_longitude({d: self.mean[d] for d in two}) for two in twos)
+        pair = next((found for found in globe if found is not None), self.dims[-2:])
         extra = tuple(d for d in self.dims if d not in pair)
         middle = {d: self.mean.sizes[d] // 2 for d in extra}
         return self.mean.isel(middle), self.sd.isel(middle)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
-from scipy.stats import binom, t
 
 from probtensor import figures
 from probtensor.typing import Float, Int
@@ -81,6 +80,8 @@ def band(
 
     Source: Liang and Zeger 1986, Longitudinal data analysis using generalized linear models (variance of clusters).
     """
+    from scipy.stats import binom, t
+
     n, (numbers, of) = inside.shape[1], np.unique(gaps, return_inverse=True)
     tail = 0.5 * (1 - _BAND)
     if len(numbers) == n:

@@ -106,7 +106,7 @@ def test_counts_have_bands_of_whole_numbers():
         (["lat"], pt.DataError, "expected a dict"),
         ({"lat": list(LAT), "lon": [0, 4, 352, 356]}, pt.ModelError, "names 16 sites; at most 12"),
         ({"time": TIME}, pt.ModelError, "names 12 maps; at most 6"),
-        ({"time": TIME[0], "lat": 46.0}, pt.ModelError, "fixes 'time'"),
+        ({"time": TIME[0], "lat": 46.0}, pt.ModelError, "fixes 'time' and leaves no map"),
     ],
 )
 def test_bad_places(at, error, match):
@@ -121,7 +121,7 @@ def test_names_and_dates_that_are_not_there():
         calendar().plot.fit({"time": "in spring"})
     with pytest.raises(pt.ModelError, match="a table has none"):
         table().plot.fit({"day": 3})
-    with pytest.raises(pt.ModelError, match="fixes 'time', and there are no maps"):
+    with pytest.raises(pt.ModelError, match="fixes 'time' and leaves no map"):
         calendar().plot.fit({"time": cftime.Datetime360Day(1994, 2, 30)})
 
 
@@ -141,7 +141,9 @@ def test_sites_of_a_wide_grid_are_apart():
     found = _spread(rank, 3)
     assert found[0] == (4, 4) and len(set(found)) == 3
     assert min(np.hypot(*(np.subtract(a, b) / 19)) for a in found for b in found if a != b) >= 0.3
-    assert len(_spread(np.array([[1.0, -1.0]]), 3)) == 1
+    assert _spread(np.array([[1.0, -1.0]]), 3) == [(0, 0)]
+    assert sorted(_spread(np.zeros((1, 3)), 5)) == [(0, 0), (0, 1), (0, 2)]
+    assert _spread(np.zeros(()), 4) == [()]
 
 
 def test_only_named_entries_are_computed(monkeypatch):
@@ -153,6 +155,17 @@ def test_only_named_entries_are_computed(monkeypatch):
     monkeypatch.setattr(arrays, "fitted", lambda state, domain: sizes.append(domain.shape) or whole(state, domain))
     globe().plot.fit(at={"lat": 46.0, "lon": 0.0})
     assert sizes == [(12,)]
+
+
+def test_a_line_of_numbers():
+    line = xr.DataArray(np.sin(np.arange(12.0)), {"$x$": np.arange(12.0)}, ["$x$"], name="v")
+    post = pt.fit(line.where(np.arange(12) % 5 != 0), pt.CP(1), engine=pt.MessagePassing(max_sweeps=5))
+    figure = post.plot.fit()
+    (axes,) = figure.axes
+    assert axes.get_title(loc="left") == "" and axes.get_xlabel() == r"\$x\$"
+    figure.canvas.draw()
+    figure = calendar().plot.fit()
+    assert r"station <script>\$x\$</script>" in titles(figure)
 
 
 def test_a_grid_of_names_alone():
