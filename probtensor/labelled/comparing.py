@@ -52,10 +52,15 @@ def compared(fitted: Fitted, positions: Mapping[str, np.ndarray], quantiles: Seq
     )
 
 
-def compared_rows(fitted: Fitted, quantiles: Sequence[float]) -> xr.Dataset:
-    """The same for all rows of a table or entries of a grid that were observed, along ``observation``."""
-    out = _compared(fitted, np.flatnonzero(fitted.encoded.seen), quantiles)
-    return out.assign_coords(quantile=list(quantiles))
+def compared_rows(fitted: Fitted, quantiles: Sequence[float], most: int) -> xr.Dataset:
+    """The same for the rows of a table or entries of a grid that were observed, along ``observation``.
+
+    most: rows; of more a random sample, always the same.
+    """
+    rows = np.flatnonzero(fitted.encoded.seen)
+    if len(rows) > most:
+        rows = np.sort(np.random.default_rng(0).choice(rows, most, replace=False))
+    return _compared(fitted, rows, quantiles).assign_coords(quantile=list(quantiles))
 
 
 def _compared(fitted: Fitted, rows: np.ndarray, quantiles: Sequence[float]) -> xr.Dataset:
@@ -165,17 +170,21 @@ def longest_gap(seen: np.ndarray) -> np.ndarray:
 
 def _spread(rank: np.ndarray, number: int) -> list[tuple[int, ...]]:
     """Places of the highest rank in its order, away from each other where there are such; not of a rank below 0."""
-    at = np.argwhere(rank >= 0)
-    order = at[np.argsort(-rank[tuple(at.T)], kind="stable")]
-    shares = order / np.maximum(np.array(rank.shape) - 1, 1)
+    flat = rank.ravel()
+    order = np.argsort(-flat, kind="stable")
+    order = order[flat[order] >= 0]
+    shape = (*rank.shape, 1)  # with a dimension even where there is none
+    places = np.stack(np.unravel_index(order, shape), axis=1)
+    shares = places / np.maximum(np.array(shape) - 1, 1)
     found: list[int] = []
+    distance = np.full(len(order), np.inf)  # from the nearest that was found, -1 of these themselves
     for apart in _APART:
-        for k in range(len(order)):
-            if len(found) == number or k in found:
-                continue
-            if not found or np.sqrt(((shares[found] - shares[k]) ** 2).sum(axis=1)).min() >= apart:
-                found.append(k)
-    return [tuple(int(i) for i in order[k]) for k in found]
+        while len(found) < number and (far := distance >= apart).any():
+            k = int(np.argmax(far))
+            found.append(k)
+            distance = np.minimum(distance, np.sqrt(((shares - shares[k]) ** 2).sum(axis=1)))
+            distance[k] = -1.0
+    return [tuple(int(i) for i in places[k, :-1]) for k in found]
 
 
 def judged(fitted: Fitted, held_out: Any, allow_training: bool) -> xr.Dataset:

@@ -140,7 +140,8 @@ def facts(fitted: Fitted, made: Made, table: pd.DataFrame, seconds: tuple[float,
 
 def _functions(fitted: Fitted, table: pd.DataFrame) -> tuple[Functions, ...]:
     numbers: dict[tuple[Any, str], list[Number]] = {}
-    for (term, mode, name, unit), rows in table.groupby(["term", "mode", "name", "unit"], sort=False):
+    groups = table.groupby(["term", "mode", "name", "unit"], sort=False) if len(table) else ()
+    for (term, mode, name, unit), rows in groups:
         if term == "scale" or (term == "noise" and not mode):
             continue  # of the likelihood, which is said by itself
         values, learned = rows["value"].to_numpy(), bool(rows["learned"].any())

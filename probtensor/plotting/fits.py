@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,8 @@ _RANGE = (0.5, 99.5)
 _WIDE = 2.2
 #: Observations that are drawn as points; more are counted in cells.
 _POINTS = 3000
+#: Observations that are compared; of more a random sample.
+_MOST_ROWS = 20_000
 
 
 def fit(fitted: Fitted, at: Mapping[str, Any] | None = None) -> Figure:
@@ -47,7 +50,8 @@ def fit(fitted: Fitted, at: Mapping[str, Any] | None = None) -> Figure:
     labelled = {
         n: xr.DataArray(encoded.coordinates[n].labels, dims=[n], name=n, attrs=encoded.attrs_of(n)) for n in varying
     }
-    pair = next((p for a in varying for b in varying if a < b and (p := _globe(labelled, a, b)) is not None), None)
+    pairs = (geography.latitude_longitude(dict(two)) for two in itertools.combinations(labelled.items(), 2))
+    pair = next((found for found in pairs if found is not None), None)
     along = _along(fitted, varying, chosen)
     fixed = along is None or along in chosen or along in (pair or ())
     if pair is not None and fixed and not set(pair) & set(chosen):
@@ -56,14 +60,10 @@ def fit(fitted: Fitted, at: Mapping[str, Any] | None = None) -> Figure:
         return _against(fitted)
     if along in chosen:
         raise ModelError(
-            f"at={dict(at or {})!r} fixes {along!r}, and there are no maps to draw without a latitude and a longitude; "
-            "name levels of other dimensions, whose series are drawn"
+            f"at={dict(at or {})!r} fixes {along!r} and leaves no map of a latitude and a longitude to draw; "
+            f"name levels of dimensions other than {along!r}, whose series are drawn"
         )
     return _series(fitted, along, chosen)
-
-
-def _globe(labelled: Mapping[str, xr.DataArray], a: str, b: str) -> tuple[str, str] | None:
-    return geography.latitude_longitude({n: labelled[n] for n in (a, b)})
 
 
 def _along(fitted: Fitted, varying: Sequence[str], chosen: Mapping[str, Any]) -> str | None:
@@ -88,8 +88,8 @@ def _series(fitted: Fitted, along: str, chosen: Mapping[str, np.ndarray]) -> Fig
     for axes, part in zip(panels, parts, strict=True):
         line = part.squeeze([d for d in part["mean"].dims if d != along])
         _one_series(axes, own, line)
-        title = ", ".join(f"{d} {_place(part[d])}" for d in part["mean"].dims if d != along and _varies(fitted, d))
-        axes.set_title(plain(title), loc="left", fontsize=9)
+        others = [d for d in part["mean"].dims if d != along and _varies(fitted, d)]
+        axes.set_title(", ".join(f"{plain(d)} {_place(part[d])}" for d in others), loc="left", fontsize=9)
         axes.margins(x=0.01)
     own.dress(panels[-1].xaxis)
     panels[-1].set_xlabel(own.label, fontsize=9)
@@ -152,8 +152,8 @@ def _maps(fitted: Fitted, pair: tuple[str, str], chosen: Mapping[str, np.ndarray
             colours = spread if field is sd else shared
             note = axes is grid[-1][-1]
             drawn.append(maps.draw(axes, field.isel(at).transpose(*pair), land, note, **colours))
-            when = ", ".join(f"{n} {_place(found[n][[i]])}" for n, i in at.items() if _varies(fitted, n))
-            axes.set_title(plain(f"{title}, {when}" if when else title), loc="left", fontsize=9)
+            when = [f"{plain(n)} {_place(found[n][[i]])}" for n, i in at.items() if _varies(fitted, n)]
+            axes.set_title(", ".join([title, *when]), loc="left", fontsize=9)
         texts = (called(encoded.name, fitted.attrs), "sd")
         for mesh, beside, text in zip((drawn[0], drawn[2]), bars[k], texts, strict=True):
             bar = figure.colorbar(mesh, ax=beside, extend="both", pad=0.015, aspect=12 * len(beside))
@@ -203,7 +203,7 @@ def _limits(field: xr.DataArray) -> dict[str, Any]:
 
 def _against(fitted: Fitted) -> Figure:
     """Observed against predicted values, and what they deviate by in sds."""
-    found = comparing.compared_rows(fitted, BANDS)
+    found = comparing.compared_rows(fitted, BANDS, _MOST_ROWS)
     found = found.isel(observation=np.flatnonzero(np.isfinite(found["mean"].to_numpy())))
     y, mean, sd = (found[n].to_numpy() for n in ("observed", "mean", "sd"))
     low, _, _, high = found["quantiles"].to_numpy()
@@ -231,7 +231,9 @@ def _against(fitted: Fitted) -> Figure:
     right.set_xlabel("(observed - predicted) / sd", fontsize=9)
     right.set_ylabel("density", fontsize=9)
     right.legend(fontsize=8, frameon=False)
-    left.set_title(f"{len(y):,} observations, all used in the fit", loc="left", fontsize=9)
+    total = int(fitted.encoded.seen.sum())
+    many = f"{total:,}" if total <= _MOST_ROWS else f"{_MOST_ROWS:,} of {total:,}"
+    left.set_title(f"{many} observations, which the fit has seen", loc="left", fontsize=9)
     for axes in (left, right):
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.25)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -47,17 +48,16 @@ class _Mode(NamedTuple):
         return with_unit(" x ".join(names or self.dims) + self.bonds, self.mean.attrs)
 
     @property
-    def surface(self) -> xr.DataArray | None:
-        """The mean as a field of two dimensions for each component; None for functions of one."""
+    def surface(self) -> tuple[xr.DataArray, xr.DataArray] | None:
+        """Mean and sd as fields of two dimensions for each component; None for functions of one."""
         if len(self.dims) < 2:
             return None
-        pair = geography.latitude_longitude({d: self.mean[d] for d in self.dims[-2:]}) or self.dims[-2:]
-        for first in range(len(self.dims)):
-            for second in range(first + 1, len(self.dims)):
-                two = (self.dims[first], self.dims[second])
-                pair = geography.latitude_longitude({d: self.mean[d] for d in two}) or pair
+        twos = itertools.combinations(self.dims, 2)
+        globe = (geography.latitude_longitude({d: self.mean[d] for d in two}) for two in twos)
+        pair = next((found for found in globe if found is not None), self.dims[-2:])
         extra = tuple(d for d in self.dims if d not in pair)
-        return self.mean.isel({d: self.mean.sizes[d] // 2 for d in extra})
+        middle = {d: self.mean.sizes[d] // 2 for d in extra}
+        return self.mean.isel(middle), self.sd.isel(middle)
 
     @property
     def scattered(self) -> tuple[str, str] | None:
@@ -77,8 +77,9 @@ def factors(dataset: xr.Dataset, components: int | Sequence[int] | None = None) 
     """The functions of a term: one row a component, one column a mode, with bands of two standard deviations.
 
     Numbers, dates of every calendar and durations are drawn as lines; names as points, sorted by the value of the first
-    component that is shown. Of two joined dimensions the mean is drawn as a map, and of joined columns of a table as
-    points at their places; colours are even about zero, each map has its own. NaN is not coloured.
+    component that is shown. Of two joined dimensions the mean is drawn as a map, with dots where zero is within two
+    standard deviations, and of joined columns of a table as points at their places; colours are even about zero, each
+    map has its own. NaN is not coloured. Of three joined dimensions a map at the middle of the third is shown.
 
     Args:
         dataset: as ``post.factors()`` gives it.
@@ -103,9 +104,7 @@ def factors(dataset: xr.Dataset, components: int | Sequence[int] | None = None) 
     grid = figure.add_gridspec(len(rows), len(modes), width_ratios=widths)
     for row, component in enumerate(rows):
         for column, mode in enumerate(modes):
-            last = (
-                component == max(r for r in rows if r < mode.mean.shape[0]) if component < mode.mean.shape[0] else False
-            )
+            last = component == [r for r in rows if r < mode.mean.shape[0] or r == component][-1]
             axes = _panel(figure, grid, row, column, mode, component, last, rows[0])
             if row == 0:
                 axes.set_title(mode.title, fontsize=10)
@@ -190,7 +189,7 @@ def _width(mode: _Mode) -> float:
     """Inches of a column."""
     surface = mode.surface
     if surface is not None:
-        ratio = maps.proportions(maps.upright(surface[0]))
+        ratio = maps.proportions(maps.upright(surface[0][0]))
     elif mode.scattered is not None:
         x, y = (np.ptp(scale_of(mode.mean[n]).positions) or 1.0 for n in mode.scattered)
         globe = geography.latitude_longitude({n: mode.mean[n] for n in mode.scattered})
@@ -211,8 +210,9 @@ def _panel(
     mean, sd = mode.mean[component], mode.sd[component]
     surface = mode.surface
     if surface is not None:
-        field = maps.upright(surface[component])
+        field, spread = maps.upright(surface[0][component]), surface[1][component]
         drawn = maps.draw(axes, field, note=last, **maps.even(field.to_numpy()))
+        maps.doubt(axes, field, spread, last)
     elif mode.scattered is not None:
         drawn = maps.scatter(axes, mean, *mode.scattered, **maps.even(mean.to_numpy()))
     else:
@@ -220,8 +220,10 @@ def _panel(
         labels = _along(mode.mean)
         own = scale(labels.name, labels.to_numpy(), labels.attrs)
         _function(axes, own, mean.to_numpy(), sd.to_numpy(), mode.mean[first].to_numpy())
-        if last and own.label != mode.title:
-            axes.set_xlabel(own.label, fontsize=8)
+        many = own.kind == "name" and len(own.labels) > MOST_NAMES
+        label = f"{len(own.labels):,} names, sorted" if many else own.label
+        if last and label != plain(labels.name):
+            axes.set_xlabel(label, fontsize=8)
     if drawn is not None:
         figure.colorbar(drawn, ax=axes, pad=0.02, aspect=12).ax.tick_params(labelsize=7)
     if not last:

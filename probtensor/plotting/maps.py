@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.cm import ScalarMappable
 
+#: Dots on a map, at most about.
+_DOTS = 1500
 #: The colour of what was never observed.
 LAND = "0.82"
 #: Colours on both sides of zero.
@@ -30,7 +32,7 @@ def upright(field: xr.DataArray) -> xr.DataArray:
     Longitudes go to the right, and times; names, and an ``x``, where the other does not.
     """
     first, second = (scale_of(field[dim]) for dim in field.dims)
-    order = {"longitude": 5, "date": 4, "calendar": 4, "number": 2, "name": 1, "latitude": 0}
+    order = {"longitude": 5, "date": 4, "calendar": 4, "duration": 3, "number": 2, "name": 1, "latitude": 0}
     weights = [
         order[s.kind] + (1 if str(d).lower() == "x" else 0) for s, d in zip((first, second), field.dims, strict=True)
     ]
@@ -80,6 +82,30 @@ def draw(
     return mesh
 
 
+def doubt(axes: Axes, mean: xr.DataArray, sd: xr.DataArray, note: bool) -> None:
+    """Dots on the cells of a map where zero is within two standard deviations.
+
+    Args:
+        axes: with the map.
+        mean: as it was drawn.
+        sd: like it.
+        note: says below the map what dots mean.
+    """
+    y, x = (scale_of(mean[dim]).positions for dim in mean.dims)
+    x = geography.unrolled(x) if is_geographic(mean) else x
+    unsure = np.abs(mean.to_numpy()) < 2 * sd.transpose(*mean.dims).to_numpy()
+    # On a fine grid every other cell, and so on, has a dot.
+    thin = int(np.ceil(np.sqrt(unsure.size / _DOTS)))
+    kept = np.zeros(unsure.shape, dtype=bool)
+    kept[::thin, ::thin] = unsure[::thin, ::thin]
+    rows, columns = np.nonzero(kept)
+    if not len(rows):
+        return
+    axes.plot(x[columns], y[rows], ".", color="0.25", markersize=1.5, markeredgewidth=0.0, label="doubt")
+    if note:
+        _say(axes, "dots: zero is within two sds", 0.0)
+
+
 def scatter(axes: Axes, values: xr.DataArray, across: str, up: str, **colours: Any) -> ScalarMappable:
     """Values at scattered places as coloured points.
 
@@ -124,9 +150,23 @@ def _dress(axes: Axes, scales: list[Scale], geographic: bool, x: np.ndarray, y: 
     if shown < 1.3 and isinstance(locator := axes.xaxis.get_major_locator(), MaxNLocator):
         locator.set_params(nbins=3)  # there is no room for more longitudes below
     if note and ratio > 1.05 * shown:
-        place: dict[str, Any] = {"xytext": (0, -19), "xycoords": "axes fraction", "textcoords": "offset points"}
-        text = f"latitudes stretched {ratio / shown:.2g} times"
-        axes.annotate(text, (1.0, 0.0), ha="right", va="top", fontsize=6, color="0.4", **place)
+        _say(axes, f"latitudes stretched {ratio / shown:.2g} times", 1.0)
+
+
+def _say(axes: Axes, text: str, where: float) -> None:
+    """Small text below a panel, at its left (0) or right (1) end."""
+    below = -19 if not axes.get_xlabel() else -28
+    axes.annotate(
+        text,
+        (where, 0.0),
+        xytext=(0, below),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        ha="right" if where else "left",
+        va="top",
+        fontsize=6,
+        color="0.4",
+    )
 
 
 def _positions(field: xr.DataArray) -> list[np.ndarray]:

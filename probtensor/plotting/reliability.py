@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
-from scipy.stats import binom, norm
 
 from probtensor import figures
 from probtensor.typing import Float, Int
@@ -72,7 +71,7 @@ def band(
     """Between what shares of values inside lie, level by level, with a probability of 95% if they should be expected.
 
     Exact (binomial) where every value is a gap of its own. Else values in one gap go astray together, and the variance
-    of the share is that between gaps, but never below the binomial.
+    of the share is that between gaps, but never below the binomial; from one gap nothing can be told.
 
     Args:
         inside: for each level which values are inside.
@@ -81,13 +80,17 @@ def band(
 
     Source: Liang and Zeger 1986, Longitudinal data analysis using generalized linear models (variance of clusters).
     """
+    from scipy.stats import binom, t
+
     n, (numbers, of) = inside.shape[1], np.unique(gaps, return_inverse=True)
     tail = 0.5 * (1 - _BAND)
     if len(numbers) == n:
         return binom.ppf(tail, n, expected) / n, binom.ppf(1 - tail, n, expected) / n
+    if len(numbers) == 1:  # one gap can go astray as a whole
+        return np.zeros(len(expected)), np.ones(len(expected))
     away = inside - inside.mean(axis=1, keepdims=True)
     sums = np.stack([np.bincount(of, weights=row, minlength=len(numbers)) for row in away])
-    between = np.sum(sums**2, axis=1) / n**2 * len(numbers) / max(len(numbers) - 1, 1)
+    between = np.sum(sums**2, axis=1) / n**2 * len(numbers) / (len(numbers) - 1)
     sd = np.sqrt(np.maximum(between, expected * (1 - expected) / n))
-    reach = norm.ppf(1 - tail) * sd
+    reach = t.ppf(1 - tail, len(numbers) - 1) * sd
     return np.maximum(expected - reach, 0.0), np.minimum(expected + reach, 1.0)

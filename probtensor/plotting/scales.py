@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Levels of a categorical mode whose names can be read along an axis.
 MOST_NAMES = 40
+#: Points of an axis that names share, turned by a right angle.
+_ROOM = 210.0
 #: Ticks of an axis of dates, at most.
 _TICKS = 6
 _DAY = 86400.0
@@ -34,7 +36,7 @@ class Scale(NamedTuple):
     Attributes:
         positions: (T,) of the labels along the axis; dates as matplotlib counts them, or as days since the first.
         label: of the axis.
-        kind: ``"number"``, ``"latitude"``, ``"longitude"``, ``"date"``, ``"calendar"`` or ``"name"``.
+        kind: ``"number"``, ``"latitude"``, ``"longitude"``, ``"date"``, ``"duration"``, ``"calendar"`` or ``"name"``.
         labels: (T,) as they are.
     """
 
@@ -90,7 +92,7 @@ def scale(name: Any, labels: np.ndarray, attrs: Mapping[str, Any]) -> Scale:
         seconds = labels / np.timedelta64(1, "s")
         longest = np.abs(seconds).max(initial=0.0)
         unit = next((u for u, length in _DURATIONS.items() if longest >= 2 * length), "seconds")
-        return Scale(seconds / _DURATIONS[unit], with_unit(name, {"units": unit}), "number", labels)
+        return Scale(seconds / _DURATIONS[unit], with_unit(name, {"units": unit}), "duration", labels)
     if labels.dtype.kind in "iuf":
         if geography.is_latitude(name, attrs):
             return Scale(labels.astype(float), str(name), "latitude", labels)
@@ -110,6 +112,12 @@ def _number(own: Scale, axis: Axis) -> None:
 
     whole = bool(np.all(own.positions == np.round(own.positions))) and np.ptp(own.positions) < 12
     axis.set_major_locator(ticker.MaxNLocator(_TICKS, integer=whole))
+
+
+def _duration(own: Scale, axis: Axis) -> None:
+    from matplotlib import ticker
+
+    axis.set_major_locator(ticker.MaxNLocator(_TICKS, steps=[1, 2, 3, 6, 10]))
 
 
 def _degrees(own: Scale, axis: Axis) -> None:
@@ -149,7 +157,7 @@ def _name(own: Scale, axis: Axis) -> None:
     axis.set_major_locator(ticker.FixedLocator(own.positions.tolist()))
     axis.set_major_formatter(ticker.FixedFormatter(names))
     if axis is axis.axes.xaxis and sum(map(len, names)) > 18:
-        axis.set_tick_params(rotation=90)
+        axis.set_tick_params(rotation=90, labelsize=min(8.0, _ROOM / len(names)))
 
 
 _DEGREES = {"latitude": geography.north, "longitude": geography.east}
@@ -158,6 +166,7 @@ _DRESSES = {
     "latitude": _degrees,
     "longitude": _degrees,
     "date": _date,
+    "duration": _duration,
     "calendar": _calendar,
     "name": _name,
 }

@@ -20,8 +20,9 @@ _STYLE = """
 .pt-card .pt-model { font-family: var(--jp-code-font-family, monospace); font-size: 12px; padding: 4px 0; }
 .pt-card details { margin: 1px 0; }
 .pt-card summary { cursor: pointer; padding: 1px 0; }
-.pt-card summary .pt-label { font-weight: 600; display: inline-block; min-width: 8.5em; }
-.pt-card summary .pt-said { opacity: 0.75; }
+.pt-card .pt-flat { padding: 1px 0 1px 1.1em; }
+.pt-card .pt-label { font-weight: 600; display: inline-block; min-width: 8.5em; }
+.pt-card .pt-said { opacity: 0.75; }
 .pt-card details > div { padding: 2px 0 6px 1.2em; overflow-x: auto; }
 .pt-card table { border-collapse: collapse; margin: 2px 0; font-size: 12px; }
 .pt-card th, .pt-card td { text-align: left !important; padding: 1px 14px 1px 0; vertical-align: top;
@@ -96,7 +97,7 @@ def _section(name: str, said: str, body: str, opened: bool = False, curve: str =
     """A part that folds; without a body there is nothing to unfold."""
     line = f"<span class='pt-label'>{name}</span><span class='pt-said'>{html.escape(said)}</span> {curve}"
     if not body:
-        return f"<details><summary>{line}</summary></details>"
+        return f"<div class='pt-flat'>{line}</div>"
     return f"<details{' open' if opened else ''}><summary>{line}</summary><div>{body}</div></details>"
 
 

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 def empty(width: float, height: float) -> Figure:
-    """An empty figure in inches. Raises ModelError if matplotlib is not installed."""
+    """An empty figure in inches, which notebooks show. Raises ModelError if matplotlib is not installed."""
     if importlib.util.find_spec("matplotlib") is None:
         raise ModelError("figures need matplotlib, not installed here: pip install 'probtensor[plot]'")
-    from matplotlib.figure import Figure
+    from probtensor.figures.shown import ShownFigure
 
-    return Figure(figsize=(width, height), layout="constrained")
+    return ShownFigure(figsize=(width, height), layout="constrained")
