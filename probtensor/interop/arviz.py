@@ -65,9 +65,9 @@ def to_arviz(fitted: Fitted, engine: AbstractEngine, number: int, seed: int) -> 
         return xr.DataArray(values, coords, along[-values.ndim :], attrs=fitted.units)
 
     # Beside functions of time, the time of an observation needs a name of its own.
-    functions_and_signal = {**functions(state, encoded, alike), "signal": observed(signal, "observation_")}
+    signals = {"signal": observed(signal, "observation_")}
     groups = {
-        "posterior": chained({**numbers, **functions_and_signal}),
+        "posterior": chained({**numbers, **functions(state, encoded, alike), **signals}),
         "posterior_predictive": chained({name: observed(predictive)}),
         "log_likelihood": chained({name: observed(likelihood).drop_attrs()}),
         "observed_data": xr.Dataset({name: observed(encoded.values.ravel()[rows])}),
