@@ -47,10 +47,14 @@ class Draws(NamedTuple):
     Attributes:
         values: for each term and block (S, T, R) functions at the block's own points.
         learned: the terms with (S, ...) arrays where hyper-parameters were drawn, None elsewhere.
+        likelihood: the same of the likelihood; None: its parameters are held.
+        stats: (S,) numbers that the sampler gave of each draw, by name; None where it is not known.
     """
 
     values: Values
     learned: Any
+    likelihood: Any = None
+    stats: dict[str, Array] | None = None
 
     @property
     def number(self) -> int:

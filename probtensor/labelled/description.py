@@ -135,6 +135,32 @@ class Description:
 
         return tensorly.to_tensorly(self._fitted, term)
 
+    def to_arviz(self, draws: int = 500, seed: int = 0) -> Any:
+        """The posterior as an ``arviz.InferenceData``, for ArviZ's summaries, plots and comparisons of models.
+
+        Groups, with dimensions and labels of the data:
+        ``posterior``: ``signal`` at the observed entries, each hyper-parameter that was drawn (``noise_sd``,
+        ``term1_time_lengthscale``), each term's functions (``term1_time``, ``term0`` of an offset), aligned from draw
+        to draw; those of a CP in the canonical gauge of `factors`.
+        ``posterior_predictive``, ``observed_data`` and the pointwise ``log_likelihood``: at the observed entries, along
+        ``observation``, under the data's name. Under a transform the latter is that of the transformed values.
+        ``sample_stats``: what the sampler says of each draw.
+        ``constant_data``: hyper-parameters that were not drawn.
+
+        Chains and draws are those of `NUTS` and `Gibbs`. From any other engine it has one chain of independent draws of
+        the approximate posterior (with a `Local` term: the draws that represent it), as its attributes say.
+
+        Args:
+            draws: number of these, where the engine has none of its own.
+            seed: of these, and of the posterior predictive.
+
+        Raises:
+            ModelError: arviz is not installed, a dimension is called ``chain`` or ``draw``, or a number is none.
+        """
+        from probtensor.interop import arviz
+
+        return arviz.to_arviz(self._fitted, self.engine, draws, seed)
+
     def hyperparameters(self) -> pd.DataFrame:
         """Every hyper-parameter: term, mode, component, level, name, value, unit, and whether it is learned.
 

@@ -48,7 +48,7 @@ def factors(state: State, encoded: Encoded, term: int | None, gauge: str, unit: 
         mean, sd, explained = _canonical(mean, sd, explained)
     out = xr.Dataset(coords={"component": np.arange(1, bound.rank + 1)})
     for name in bound.names:
-        levels = _levels(encoded, name)
+        levels = levels_of(encoded, name)
         out = out.assign_coords(levels.coords)
         out[f"{levels.prefix}_mean"] = (("component", *levels.dims), levels.arranged(mean[name]))
         out[f"{levels.prefix}_sd"] = (("component", *levels.dims), levels.arranged(sd[name]))
@@ -91,7 +91,7 @@ def _tucker(
 def _tucker_factors(bound: BoundTucker, beliefs: Sequence[Belief], encoded: Encoded, gauge: str) -> xr.Dataset:
     out = xr.Dataset()
     for name, rank, part in zip(bound.names, bound.ranks, _tucker(bound, beliefs, gauge)[0], strict=True):
-        levels = _levels(encoded, name)
+        levels = levels_of(encoded, name)
         dims = (f"{levels.prefix}_component", *levels.dims)
         out = out.assign_coords({dims[0]: np.arange(1, rank + 1), **levels.coords})
         out[f"{levels.prefix}_mean"] = (dims, levels.arranged(part.mean.T))
@@ -109,7 +109,7 @@ def _train_factors(bound: BoundTensorTrain, beliefs: Sequence[Belief], encoded: 
         name, sizes = bound.names[k], bound.bonds[d : d + 2]
         inner = {f"bond_{b}": bound.bonds[b] for b in (d, d + 1) if 0 < b < len(cores)}
         coords = {bond: np.arange(1, size + 1) for bond, size in inner.items()}
-        levels = _levels(encoded, name)
+        levels = levels_of(encoded, name)
         out = out.assign_coords({**coords, **levels.coords})
         for kind, values in (("mean", part.mean), ("sd", part.sd)):
             values = np.moveaxis(values.reshape(-1, *sizes), 0, -1).reshape(*inner.values(), -1)
@@ -132,7 +132,7 @@ def core(state: State, term: int | None, gauge: str) -> xr.Dataset:
     return xr.Dataset({name: (dims, array.reshape(bound.ranks)) for name, array in arrays.items()}, coords)
 
 
-class _Levels(NamedTuple):
+class Levels(NamedTuple):
     """A mode's levels with labels: the beginning of its variables' names, dimensions, coordinates and sizes.
 
     orders: of each dimension the core's levels in the order of its coordinate; none: as they are.
@@ -156,20 +156,21 @@ def _prefix(name: str) -> str:
     return name.replace(JOIN, "_")
 
 
-def _levels(encoded: Encoded, name: str) -> _Levels:
+def levels_of(encoded: Encoded, name: str) -> Levels:
     """A joined mode has its parts' dimensions on a grid, and in a table one of the combinations that occur."""
-    labels = {part: _labels(encoded, part) for part in encoded.parts(name)}
+    labels = {part: labels_of(encoded, part) for part in encoded.parts(name)}
     prefix, sizes = _prefix(name), tuple(len(x) for x in labels.values())
     if encoded.index is None or len(labels) == 1:
         orders = {part: encoded.levels[encoded.split(part)[0]].ascending for part in labels}
         coords = {part: ((part,), own[orders[part]], encoded.attrs_of(part)) for part, own in labels.items()}
-        return _Levels(prefix, tuple(labels), coords, sizes, tuple(orders.values()))
+        return Levels(prefix, tuple(labels), coords, sizes, tuple(orders.values()))
     dim, occurring = f"{prefix}_level", encoded.joint_levels([np.arange(n) for n in sizes], name)
     coords = {part: ((dim,), x[occurring[:, k]], encoded.attrs_of(part)) for k, (part, x) in enumerate(labels.items())}
-    return _Levels(prefix, (dim,), coords, (len(occurring),))
+    return Levels(prefix, (dim,), coords, (len(occurring),))
 
 
-def _labels(encoded: Encoded, name: str) -> np.ndarray:
+def labels_of(encoded: Encoded, name: str) -> np.ndarray:
+    """The labels of a mode's levels, in the core's order; of a derived mode those of its parent's levels."""
     parent, attribute = encoded.split(name)
     coordinate = encoded.levels[parent]
     return coordinate.derive(attribute, coordinate.labels) if attribute else coordinate.labels

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from probtensor.compilation import compiled, one_blas_thread
+from probtensor.compilation import compiled, on_device, one_blas_thread
 from probtensor.engines import diagnostics, drawn
 from probtensor.engines.alignment import aligned
 from probtensor.engines.base import AbstractEngine, Fit, Progress, check_options, compiling_of, is_whole
@@ -129,7 +129,7 @@ class Gibbs(AbstractEngine):
         diagnostics.warn_of("Gibbs", found)
         values = jax.tree.map(lambda *each: jnp.asarray(np.concatenate(each)), *[chain.values for chain in chains])
         terms = fit.state.model.terms
-        draws = Draws(values, eqx.filter(terms, False))
+        draws = Draws(values, eqx.filter(terms, False), stats={"lp": on_device(density.ravel())})
         for_reading = aligned(terms, draws, int(np.argmax(density.ravel())))
         beliefs = drawn.summaries(fit.state.beliefs, for_reading.values)
         reason = f"{self.samples} draws of each of {self.chains} chains: {found}; message passing {fit.reason}"

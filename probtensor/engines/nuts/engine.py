@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from probtensor.compilation import compiled, one_blas_thread
+from probtensor.compilation import compiled, on_device, one_blas_thread
 from probtensor.engines import diagnostics, drawn
 from probtensor.engines.alignment import aligned
 from probtensor.engines.base import AbstractEngine, Fit, Progress, check_options, compiling_of, is_whole
@@ -149,13 +149,15 @@ class NUTS(AbstractEngine):
         followed = np.concatenate([np.asarray(signal).reshape(*energy.shape, -1), energy[..., None]], axis=-1)
         found = diagnostics.diagnose(followed, diverging, steps >= 2**self.max_tree_depth - 1)
         diagnostics.warn_of("NUTS", found)
+        known = {"lp": -energy, "diverging": diverging, "n_steps": steps}
+        stats = {name: on_device(own.ravel()) for name, own in known.items()}
         for_reading = aligned(whole.model.terms, draws, int(np.argmin(energy.ravel())))
         terms = eqx.combine(_means(for_reading.learned, whole.model.terms), whole.model.terms)
         likelihood = eqx.combine(_means(likelihoods, whole.model.likelihood), whole.model.likelihood)
         state = start._replace(
             model=BoundModel(terms, likelihood),
             beliefs=drawn.summaries(start.beliefs, for_reading.values),
-            draws=draws,
+            draws=draws._replace(likelihood=likelihoods, stats=stats),
         )
         reason = f"{self.samples} draws of each of {self.chains} chains: {found}"
         return Fit(state, -energy.ravel(), found.converged, reason, 0.0, 0.0)
