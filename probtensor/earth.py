@@ -30,6 +30,8 @@ _SAYING = ("circular", "modulo", "topology")
 _YES, _NO = ("", "true", "yes", "1", "t", "y", ".true.", "circular"), ("false", "no", "0", "f", "n", ".false.")
 #: A gap so many times as wide as the next one is one in the data, not a step of theirs.
 _WIDE = 1.5
+#: Decimals of a degree that count.
+_DIGITS = 9
 #: Degrees by which 32 bits can be off.
 _ROUNDING = 1e-4
 
@@ -102,7 +104,7 @@ def opened(longitudes: Float[np.ndarray, "T"]) -> Opened:
     the first from -180 degrees on.
     """
     wrapped = (longitudes + TURN / 2) % TURN - TURN / 2
-    distinct = np.unique(np.round(np.where(wrapped > TURN / 2 - _ROUNDING, wrapped - TURN, wrapped), 9))
+    distinct = np.unique(np.round(np.where(wrapped > TURN / 2 - _ROUNDING, wrapped - TURN, wrapped), _DIGITS))
     gaps = np.diff(distinct, append=distinct[0] + TURN)
     widest = float(gaps.max())
     first = (np.flatnonzero(gaps >= widest - _ROUNDING) + 1) % len(distinct)
@@ -113,5 +115,8 @@ def opened(longitudes: Float[np.ndarray, "T"]) -> Opened:
 
 
 def unwound(longitudes: Float[np.ndarray, "..."], low: float) -> Float[np.ndarray, "..."]:
-    """Longitudes as numbers from ``low`` to 360 degrees further; those that lie there are not rounded."""
-    return longitudes - TURN * np.floor((longitudes - low) / TURN)
+    """Longitudes as numbers from ``low`` to 360 degrees further, to a tenth of a millimetre.
+
+    Finer digits would tell how they were written, since 350.1 - 360 and -9.9 are different numbers.
+    """
+    return np.round(longitudes - TURN * np.floor((longitudes - low) / TURN), _DIGITS)

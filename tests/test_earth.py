@@ -81,6 +81,10 @@ def test_the_cut_does_not_depend_on_how_longitudes_are_written(case):
     np.testing.assert_allclose(one.low + 360 - numbers[-1], one.gap / 2, atol=1e-6)
 
 
-def test_numbers_that_lie_on_the_line_are_not_rounded():
+def test_both_conventions_are_the_same_numbers_to_the_last_bit():
     x = np.array([0.1, 0.2, 10.3])
     np.testing.assert_array_equal(earth.unwound(x, earth.opened(x).low), x)
+    east, west = np.arange(330.05, 360, 0.1), np.arange(330.05, 360, 0.1) - 360
+    assert (east - 360 != west + 1e-14).any()
+    low = earth.opened(east).low
+    np.testing.assert_array_equal(earth.unwound(east, low), earth.unwound(west + 1e-14, low))

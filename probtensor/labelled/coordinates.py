@@ -333,8 +333,7 @@ def merge(old: Coordinate, new: Coordinate) -> tuple[Coordinate, Coordinate]:
         every = np.empty(len(old.names) + len(more), dtype=object)
         every[:] = [*old.names.tolist(), *more]
         return dataclasses.replace(old, labels=every), dataclasses.replace(new, vocabulary=every)
-    alike: dict[str, Any] = {"unit": old.unit, "role": old.role, "cut": old.cut, "closed": old.closed}
-    own = dataclasses.replace(new, first=old.origin, **alike)
+    own = dataclasses.replace(new, first=old.origin, unit=old.unit, role=old.role, cut=old.cut, closed=old.closed)
     labels = np.concatenate([old.labels, new.labels])
     numbers = np.concatenate([old.numbers(old.labels), own.numbers(new.labels)])
     order = np.argsort(numbers, kind="stable")

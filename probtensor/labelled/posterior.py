@@ -47,7 +47,9 @@ class Posterior(Description):
 
         Args:
             at: a dict of coordinates, a DataArray or a Dataset with them (answer on their outer grid), or
-                ``pt.points`` or a DataFrame (answer along ``observation``). Extra coordinates are ignored.
+                ``pt.points`` or a DataFrame (answer along ``observation``). Extra coordinates are ignored. DataArrays
+                that share a dimension go together, as in xarray's own selection: ``time``, ``lat`` and ``lon`` along
+                ``track``, or ``lat`` and ``lon`` along ``y`` and ``x``; the answer has these dimensions.
             quantiles: probabilities in (0, 1) to give predictive quantiles for.
             terms: position of a term, or several: only what these contribute.
             scale: ``"response"``: of observations, in the data's unit; of counts and trials with the one exposure or
@@ -219,7 +221,9 @@ class Posterior(Description):
         for each block of which it is remembered as one Gaussian factor over all levels of the block.
 
         Args:
-            new_data: like the data of `fit`, with the same modes; coordinates may be new ones.
+            new_data: like the data of `fit`, with the same modes; coordinates may be new ones. An entry that was
+                observed before counts as a second measurement of the same place: both are kept, and where they differ
+                what is expected lies between them. So the same data given twice count twice.
             forget: the share of what the posterior knows from observations that is forgotten first, from 0 to below 1.
             lag: how far behind the newest an observation that a `Local` term keeps may lie: a duration or a number of
                 days along the data's only time axis (``"90D"``), or along the dimension that a dict names

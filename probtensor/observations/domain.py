@@ -76,6 +76,28 @@ class Observations(eqx.Module):
         """Number of entries with a positive weight."""
         return int(np.count_nonzero(np.asarray(self.weights) > 0))
 
+    def listed(self) -> tuple[Observations, Int[np.ndarray, "n"]]:
+        """Those with a positive weight as a list, and their places in the flattened domain.
+
+        A grid and a table of the same observations become the same numbers to the last bit; made on the host.
+        """
+        weights = np.asarray(self.weights).ravel()
+        rows = np.flatnonzero(weights > 0)
+        layout, position = self.domain.layout, dict(self.domain.position)
+        if isinstance(layout, Points):
+            index = np.asarray(layout.index)[rows]
+        else:
+            columns = list(np.unravel_index(rows, self.domain.shape))
+            for name, place in self.domain.position:
+                if isinstance(place, tuple):
+                    position[name] = len(columns)
+                    sizes = tuple(self.domain.shape[p] for p in place)
+                    columns.append(np.ravel_multi_index(tuple(columns[p] for p in place), sizes))
+            index = np.stack(columns, axis=1)
+        domain = Domain(Points(on_device(index)), self.domain.points, tuple(position.items()))
+        own = [on_device(np.asarray(x).ravel()[rows]) for x in (self.values, weights, *self.known.values())]
+        return Observations(domain, own[0], own[1], dict(zip(self.known, own[2:], strict=True))), rows
+
     def at(self, rows: Int[np.ndarray | Array, "n"]) -> Observations:
         """Some of them as a list; rows: their places in the flattened domain, -1 for a place without observation."""
         real = rows >= 0

@@ -240,12 +240,14 @@ class _Judge:
     def _kernels(self, base: Sum, gaps: np.ndarray) -> list[local.Evidence]:
         """Kernels for what a model leaves over, the best last."""
         bound = bind(base, self._axes, self._likelihood, self._scale)
-        state = self._engine.resolved().run(bound, self._inner, jax.random.key(self._seed)).state
-        residual = np.asarray(self._inner.values - arrays.fitted(state, self._inner.domain).mean)
+        # As a list: kernels are learned from rounding errors on, and a grid has others than a table.
+        inner, rows = self._inner.listed()
+        state = self._engine.resolved().run(bound, inner, jax.random.key(self._seed)).state
+        residual = np.asarray(inner.values - arrays.fitted(state, inner.domain).mean)
         noise = state.model.likelihood
         assert isinstance(noise, BoundGaussian)
         with one_blas_thread():
-            return local.propose(self._axes, self._inner, residual, noise, gaps, self._note)
+            return local.propose(self._axes, inner, residual, noise, gaps.ravel()[rows], self._note)
 
     def _beside(self, name: str, model: Sum, low_rank: Candidate, rank: int = 0) -> Candidate:
         """A model with the local term beside it; it starts with the power that suits a CP."""

@@ -15,7 +15,7 @@ def globe(closed=True, seed=0, sizes=(9, 5, 8)):
     """(time, lat, lon): a product of smooth functions and a rough part, with gaps."""
     rng = np.random.default_rng(seed)
     T, Y, X = sizes
-    lon = np.arange(X) * (360.0 / X if closed else 7.5) + (0.0 if closed else 330.0)
+    lon = np.arange(X) * (360.0 / X if closed else 7.3) + (0.1 if closed else 330.1)
     lat, time = np.linspace(-60.0, 60.0, Y), pd.date_range("2020-01-01", periods=T, freq="10D")
     wave = np.cos(np.deg2rad(lon) - 0.5) if closed else np.cos((lon - 330) / 20)
     shape = np.sin(np.arange(T) / 2)[:, None, None] * (1 + np.cos(np.deg2rad(lat)))[:, None] * wave

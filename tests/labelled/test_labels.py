@@ -76,6 +76,10 @@ def test_durations_in_an_object_array_are_durations():
     np.testing.assert_allclose(found.numbers(found.labels), [0.25, 1.0])
 
 
+def cftime(calendar):
+    return pytest.importorskip("cftime").datetime(2001, 2, 3, calendar=calendar)
+
+
 MIXED = {
     "numbers and names": (objects(1, "b", 3), r"'x' mixes numbers \(index 0: 1\) with text \(index 1: 'b'\).*astype"),
     "numbers and truth values": (objects(True, 2), r"numbers \(index 1: 2\) with truth values"),
@@ -86,6 +90,16 @@ MIXED = {
         "'x' mixes times with a zone .index 1: .* and without one .index 0: .*give all of them",
     ),
     "periods of two lengths": (objects(pd.Period("2020-01", "M"), pd.Period("2020", "Y")), "'x': .* look like periods"),
+    "two calendars": (
+        lambda: objects(cftime("360_day"), cftime("360_day"), cftime("noleap")),
+        r"'x' mixes cftime dates of the 360_day calendar \(index 0: .*noleap calendar \(index 2: .*convert_calendar",
+    ),
+    "a calendar and times": (
+        lambda: objects(cftime("noleap"), DATES[0]),
+        "(times|cftime dates) .* with (cftime|times)",
+    ),
+    "missing cftime": (lambda: objects(cftime("noleap"), None), "'x': 1 of 2 labels are missing .first: index 1"),
+    "NaT": (np.array(["2020-01-01", "NaT"], "M8[ns]"), "'x': 1 of 2 labels are missing .first: index 1"),
     "missing times": (objects(DATES[0], None), "'x': 1 of 2 labels are missing .first: index 1"),
     "missing numbers": (objects(1, pd.NA, None), "'x': 2 of 3 labels are missing .first: index 1"),
 }
@@ -94,8 +108,24 @@ MIXED = {
 @pytest.mark.parametrize("case", MIXED)
 def test_undecidable_labels_are_refused(case):
     given, words = MIXED[case]
+    given = given() if callable(given) else given
     with pytest.raises(pt.DataError, match=words):
         coordinates.read("x", given)
+
+
+def test_zones_may_be_mixed_and_calendars_have_one_kind():
+    """Every time with a zone is one of UTC: the two are an hour apart, though their clocks say the same."""
+    mixed = objects(pd.Timestamp("2020-01-01", tz="UTC"), pd.Timestamp("2020-01-01", tz="Europe/Berlin"))
+    found, position = coordinates.read("x", mixed)
+    np.testing.assert_allclose(found.numbers(found.labels), [0.0, 1 / 24])
+    np.testing.assert_array_equal(position, [1, 0])
+
+
+def test_intervals_are_numbers_or_times():
+    found, _ = coordinates.read("x", pd.interval_range(0, 4, periods=2).to_numpy())
+    np.testing.assert_array_equal(found.numbers(objects(pd.Interval(0, 2), pd.Interval(2, 4), 7.0)[:2]), [1.0, 3.0])
+    spans = pd.interval_range(pd.Timestamp("2020-01-01"), periods=2, freq="2D").to_numpy()
+    assert coordinates.read("x", spans)[0].labels[0] == np.datetime64("2020-01-02")
 
 
 def test_names_of_any_kind_stay_names():

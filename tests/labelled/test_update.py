@@ -185,3 +185,12 @@ def test_a_hundred_batches_are_as_good_as_one_fit():
     errors = [np.sqrt(np.mean((p.predict(field)["mean"].to_numpy() - truth)[held] ** 2)) for p in (post, batch)]
     noisy = [np.sqrt(e**2 + 0.3**2) for e in errors]
     assert noisy[0] < 1.02 * noisy[1]
+
+
+def test_an_entry_with_another_value_is_a_second_measurement():
+    """Both count: the same as two rows of a table at these coordinates, or as their mean with twice the weight."""
+    other = (DATA + xr.where(DATA["time"] < TIMES[10], 0.8, -0.4)).rename("v")
+    post = fit(DATA).update(other)
+    assert_same(post, fit((DATA + other) / 2, weights=np.full(T, 2.0)))
+    twice = pd.concat([own.to_dataframe().reset_index().dropna() for own in (DATA, other)])
+    assert_same(post, fit(pt.table(twice, value="v", coords=["time"])))

@@ -15,6 +15,7 @@ from probtensor.kernels.periodic import Periodic
 from probtensor.priors.base import Sites
 from probtensor.priors.basis import Basis
 from probtensor.priors.cyclic import Cyclic
+from probtensor.priors.markov import Markov
 from tests.helpers import DTYPE, assert_close, tolerance
 from tests.oracles import gaussian_process as oracle
 
@@ -149,3 +150,29 @@ def test_bad_circles(case):
     make, axis, words = WRONG[case]
     with pytest.raises(ModelError, match=words):
         make().bind(axis, Start(np.ones(3), np.ones(3), True))
+
+
+def test_the_chain_that_closes_is_the_same_circle():
+    """Two roads to one covariance: states with a bridge back to the first level, and as many harmonics as it takes."""
+    kernel = Matern(5 / 2, lengthscale=fixed(40.0), variance=fixed(2.0))
+    rng = np.random.default_rng(3)
+    points, new = rng.uniform(-180, 500, 20), np.array([0.0, 360.0, -359.9, 0.1, 200.0])
+    values = rng.normal(size=20)
+    chain = answers(Markov(kernel, 360).bind(LONGITUDES, ONE), points, values, new)
+    waves = answers(Cyclic(360, kernel, size=151).bind(LONGITUDES, ONE), points, values, new)
+    for one, other in zip(chain, waves, strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-5)
+    assert_close(chain[0][0], chain[0][1], factor=100)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: Markov(Matern(1 / 2), period=-1.0), r"Markov\(period=-1.0\): the period must be a finite number"),
+        (lambda: Markov(Periodic(3.0), period=360), "Periodic has no spectral density"),
+        (lambda: Markov(Matern(1 / 2), "30D").bind(LONGITUDES, ONE), "only a time axis has durations"),
+    ],
+)
+def test_what_is_no_chain_that_closes(make, words):
+    with pytest.raises(ModelError, match=words):
+        make()

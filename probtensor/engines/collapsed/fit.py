@@ -125,7 +125,8 @@ def fit(
     neighbours = max(term.neighbours for term in locals_)
     data = training(observations, locals_[0].names, [d for term in locals_ for d in term.kernel.dims])
     ranks = tuple(tuple(int(b.mean.shape[1]) for b in part) for part in beliefs)
-    signal = Signal(model.terms, ranks, observations.domain, data.rows)
+    # As a list, for a grid and a table to have the same rounding errors, of which learning makes much.
+    signal = Signal(model.terms, ranks, observations.listed()[0].domain, np.arange(len(data.rows)))
     white = signal.whitened(beliefs, TO_START)
     assert isinstance(model.likelihood, BoundGaussian)
     sd, floor = model.likelihood.sd, float(model.likelihood.floor)
