@@ -135,7 +135,7 @@ def xeofs() -> dict[str, Callable[[], Any]]:
     def saved() -> bool:
         with tempfile.TemporaryDirectory() as folder:
             model(whole).save(f"{folder}/eof.zarr")
-            return xe.single.EOF.load(f"{folder}/eof.zarr").scores().equals(model(whole).scores())
+            return np.allclose(xe.single.EOF.load(f"{folder}/eof.zarr").scores(), model(whole).scores())
 
     def irregular() -> bool:
         other = whole.assign_coords(time=whole["time"].to_numpy() + np.arange(18) ** 2 * np.timedelta64(2, "D"))
@@ -269,7 +269,7 @@ def tensorly() -> dict[str, Callable[[], Any]]:
         QUESTIONS[0]: lambda: filled(scattered),
         QUESTIONS[1]: lambda: filled(box),
         QUESTIONS[2]: lambda: decomposed(scattered.expand_dims(member=2)) is not None,
-        QUESTIONS[3]: lambda: parafac(scattered.chunk(time=6).data, 2) is not None,
+        QUESTIONS[3]: lambda: parafac(field().chunk(time=6).to_numpy(), 2) is not None and "loaded, by hand",
         QUESTIONS[4]: lambda: "no: arrays",
         QUESTIONS[5]: lambda: "no: indices have no labels",
         QUESTIONS[6]: lambda: "no: indices have no coordinates",
