@@ -80,7 +80,6 @@ def summary(facts: Mapping[str, Any]) -> str:
     for name, (size, kind, first, last) in facts["modes"].items():
         extent = f"{short(first)} to {short(last)}" if size > 1 else f"{short(first)}; a single level: Constant"
         lines.append(f"  mode         {name}: {size} levels, {kind}, {extent}")
-    unit = unit if not facts["scaled"] else " of the scale of its level"
     lines.append(f"  likelihood   {_likelihood(facts['likelihood'], facts['parameters'], unit)}")
     lines += [f"  level        {level}: {said}" for level, said in facts["levels"].items()]
     lines += [
@@ -95,9 +94,12 @@ def summary(facts: Mapping[str, Any]) -> str:
 
 
 def _likelihood(likelihood: Any, parameters: Mapping[str, float], unit: str) -> str:
-    """Its name, what it reads and its numbers; the scale of normal noise in the data's unit."""
+    """Its name, what it reads and its numbers; the scale of normal noise in the unit of what the model sees."""
+    options: tuple[str, ...] = ()
+    if isinstance(likelihood, Gaussian):
+        options = ("noise", "transform", "scale")
+        unit = " of the scale of its level" if likelihood.scale else unit if likelihood.additive else ""
     numbers = [f"{name} {value:.4g}{unit if name in ('sd', 'scale') else ''}" for name, value in parameters.items()]
-    options = ("noise", "transform", "scale") if isinstance(likelihood, Gaussian) else ()
     said = [f"{k}={getattr(likelihood, k)!r}" for k in options if getattr(likelihood, k)]
     return ", ".join([f"{type(likelihood).__name__}({', '.join(said)})", *numbers])
 

@@ -7,7 +7,6 @@ from typing import Any
 from probtensor.engines.base import Fit
 from probtensor.labelled import noise_levels, predictions
 from probtensor.labelled.fitted import Fitted
-from probtensor.likelihoods.gaussian import Gaussian
 from probtensor.selection.automatic import Choice
 from probtensor.selection.rank import Growth
 from probtensor.terms.base import Sum
@@ -27,7 +26,6 @@ def facts(
         "entries": int(encoded.seen.size),
         "likelihood": fitted.likelihood,
         "levels": noise_levels.few(result.state.model.likelihood, encoded),
-        "scaled": isinstance(fitted.likelihood, Gaussian) and bool(fitted.likelihood.scale),
         "parameters": predictions.parameters(result.state.model.likelihood),
         "objective": result.objective,
         "steps": "sweeps" if result.state.draws is None else "draws",

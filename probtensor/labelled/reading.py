@@ -183,9 +183,10 @@ def hyperparameters(state: State, encoded: Encoded, data_unit: str) -> pd.DataFr
     """One row for each value of each hyper-parameter, see `Posterior.hyperparameters`."""
     rows: list[dict[str, Any]] = []
     units = {name: coordinate.unit for name, coordinate in encoded.coordinates.items()}
-    if isinstance(state.model.likelihood, BoundGaussian) and state.model.likelihood.transform is not None:
-        data_unit = ""  # a logarithm has none, and a root not that of the values
-    standardised = noise_levels.of_scale(state.model.likelihood, encoded)
+    likelihood = state.model.likelihood
+    if isinstance(likelihood, BoundGaussian) and likelihood.transform is not None:
+        data_unit = ""
+    standardised = noise_levels.of_scale(likelihood, encoded)
     own_unit, data_unit = data_unit, "" if standardised else data_unit
     variance_unit = f"({data_unit})^2" if data_unit else ""
     for j, term in enumerate(state.model.terms):
@@ -194,7 +195,7 @@ def hyperparameters(state: State, encoded: Encoded, data_unit: str) -> pd.DataFr
             continue
         for mode, block in zip(block_names(term), term.blocks, strict=True):
             rows += _rows(block.prior, j, mode, units.get(mode, ""), variance_unit)
-    rows += _rows_of_likelihood(state.model.likelihood, encoded, data_unit)
+    rows += _rows_of_likelihood(likelihood, encoded, data_unit)
     rows += _rows_of_levels("scale", standardised, own_unit)
     return pd.DataFrame(rows)
 

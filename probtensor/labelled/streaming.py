@@ -48,8 +48,8 @@ def same_kind(before: AbstractLikelihood, given: AbstractLikelihood | None) -> A
         was, now = ((one.transform, one.noise, one.scale) for one in (before, given))
         if was != now:
             raise ModelError(
-                f"update: the likelihood had transform={was[0]!r}, noise={was[1]!r} and scale={was[2]!r}, and keeps "
-                f"them; got {now[0]!r}, {now[1]!r} and {now[2]!r}"
+                f"update: the likelihood had transform={was[0]!r} with noise={was[1]!r} and scale={was[2]!r}, and "
+                f"keeps them; got {now[0]!r}, {now[1]!r} and {now[2]!r}"
             )
     return before if given is None else given
 

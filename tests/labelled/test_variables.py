@@ -329,6 +329,7 @@ def test_units_are_told():
     assert post.predict(data)["sd"].attrs["units"] == "K"
     log = pt.fit(data, MODEL, likelihood=pt.Gaussian(transform="log"), engine=QUICK)
     assert not log.hyperparameters().query("term == 'noise'")["unit"].any()
+    assert f"sd {log.noise_sd:.4g}\n" in log.summary()
 
 
 @pytest.mark.slow
