@@ -27,7 +27,7 @@ class Prepared(NamedTuple):
         likelihood: as declared.
         encoded: with values, and what comes with them, as the likelihood reads them.
         latent: values on the scale of the signal, roughly; NaN where missing.
-        standard: which of the two are relative to, if they are.
+        standard: centres and scales that both are relative to; None: they are not.
     """
 
     likelihood: AbstractLikelihood
@@ -64,7 +64,9 @@ def prepare(likelihood: AbstractLikelihood, encoded: Encoded) -> Prepared:
     values, latent = likelihood.transformed(encoded.values), likelihood.latent(encoded.values, encoded.known_where_seen)
     if not (isinstance(likelihood, Gaussian) and likelihood.scale):
         return Prepared(likelihood, dataclasses.replace(encoded, values=values), latent, None)
-    domain = encoded.observations(likelihood.scale).domain
+    domain = encoded.domain(
+        likelihood.scale, {name: c.labels for name, c in encoded.coordinates.items()}, encoded.index
+    )
     standard = Standard.of(likelihood.scale, encoded.axes(likelihood.scale), domain, values, encoded.weights)
     values, known = standard.relative(domain, values, encoded.known)
     return Prepared(likelihood, dataclasses.replace(encoded, values=values, known=known), values, standard)

@@ -64,9 +64,10 @@ class Gaussian(AbstractLikelihood):
             ``scale="latent"`` gives; an ``Offset`` is what is left beside the centres. In each level's own unit are
             ``errors=`` and everything else that is given back: means, sds, quantiles, samples, residuals, averages and
             scores. Centres and scales are in `Posterior.hyperparameters`; what is uncertain about them is in no error
-            bar. A level with several values that are all the same has a thousandth of their size for its scale; one
-            with a single value the usual scale, the geometric mean of the standard deviations of the levels that vary;
-            one without values, or that is new, the usual scale and the mean of the centres.
+            bar. The usual scale is the geometric mean of the standard deviations of the levels that vary. A level with
+            several values that are all the same has a thousandth of their size for its scale (zeros: of the usual
+            scale), one with a single value the usual scale, one without values usual scale and mean centre, and so has
+            one that is new, until `Posterior.update` brings values of it.
 
     Raises:
         ModelError: there is no such transform, or a mode is named twice or not by a text.

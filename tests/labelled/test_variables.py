@@ -387,6 +387,7 @@ def test_calibration_is_in_each_unit(post):
     assert float(wider.max() - wider.min()) < 1e-9
 
 
+@pytest.mark.slow
 def test_the_numpyro_model_is_of_standardised_values():
     import jax
     import numpyro
