@@ -239,6 +239,8 @@ def problem(
         ModelError: the model does not fit the data, or has an open rank or a local term.
     """
     likelihood = Gaussian() if likelihood is None else likelihood
+    if isinstance(likelihood, Gaussian) and likelihood.scale:
+        raise ModelError(f"arrays.problem: scale={likelihood.scale!r} is for labelled data; standardise the values")
     declared, values = as_sum(model), np.asarray(values)
     values = values.astype(jnp.result_type(values.dtype, float))
     levels = {name: np.asarray(own).astype(values.dtype) for name, own in points.items()}
