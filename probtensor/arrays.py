@@ -41,12 +41,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from probtensor.axes import Axis, join
-from probtensor.compilation import compiled, is_traced, on_device, one_blas_thread, padded, shared_size
+from probtensor.compilation import compiled, is_traced, on_device, one_blas_thread
 from probtensor.engines import drawn, sweep
 from probtensor.engines.collapsed import prediction
 from probtensor.engines.drawn import refuse_local
 from probtensor.engines.message_passing import learning_sweeps
-from probtensor.engines.placing import placed
+from probtensor.engines.placing import Asked, asked
 from probtensor.engines.sweep import Rule, State, moments
 from probtensor.errors import DataError, ModelError
 from probtensor.likelihoods.base import AbstractLikelihood
@@ -54,8 +54,7 @@ from probtensor.likelihoods.gaussian import Gaussian
 from probtensor.model import BoundModel, as_sum, bind
 from probtensor.observations.domain import Domain, Observations, domain
 from probtensor.observations.layout import Grid, Points
-from probtensor.priors.base import AbstractModePrior, Belief, Marginals
-from probtensor.terms.base import AbstractBoundTerm
+from probtensor.priors.base import Marginals
 from probtensor.terms.modes import parts_of
 from probtensor.terms.scale import scale_of
 from probtensor.typing import Array, ArrayLike, Float, Int, Key
@@ -80,20 +79,6 @@ class Prediction(NamedTuple):
     variance: Float[Array, "..."]
 
 
-class _Asked(NamedTuple):
-    """Where a block's functions are needed: places among its levels or behind them, and the marginals of the latter."""
-
-    places: Int[Array, "M"]
-    others: Marginals | None
-
-    def marginals(self, belief: Belief) -> Marginals:
-        """The marginals there."""
-        mean, cov = belief.marginals
-        if self.others is not None:
-            mean, cov = jnp.concatenate([mean, self.others.mean]), jnp.concatenate([cov, self.others.cov])
-        return Marginals(mean[self.places], cov[self.places])
-
-
 def _combine(state: State, marginals: Mapping[int, Sequence[Marginals]], domain: Domain) -> Prediction:
     """The sum of terms, by their positions in the model."""
     mean = variance = jnp.zeros(domain.shape, state.power.dtype)
@@ -115,8 +100,8 @@ def predict(state: State, domain: Domain, terms: tuple[int, ...] | None = None) 
         return _everywhere(state, domain, terms)
     if state.local is not None or state.draws is not None:
         return _from_draws(state, domain, terms, known=False)
-    asked = {j: _asked(state.model.terms[j], state.beliefs[j], domain) for j in terms}
-    return _predict(state, asked, domain)
+    where = {j: asked(state.model.terms[j], state.beliefs[j], domain) for j in terms}
+    return _predict(state, where, domain)
 
 
 def _refuse_draws(state: State, what: str) -> None:
@@ -137,28 +122,11 @@ def _everywhere(state: State, domain: Domain, terms: tuple[int, ...]) -> Predict
     return _combine(state, marginals, domain)
 
 
-def _asked(term: AbstractBoundTerm, beliefs: Sequence[Belief], domain: Domain) -> tuple[_Asked, ...]:
-    out = []
-    for block, belief, found in zip(term.blocks, beliefs, placed(term, domain), strict=True):
-        others = (
-            _elsewhere(block.prior, belief, on_device(padded(found.others, shared_size(len(found.others)))))
-            if len(found.others)
-            else None
-        )
-        out.append(_Asked(on_device(found.levels), others))
-    return tuple(out)
-
-
 @compiled
-def _elsewhere(prior: AbstractModePrior, belief: Belief, points: Float[Array, "U ..."]) -> Marginals:
-    return prior.predict(belief, points)
-
-
-@compiled
-def _predict(state: State, asked: dict[int, tuple[_Asked, ...]], domain: Domain) -> Prediction:
+def _predict(state: State, where: dict[int, tuple[Asked, ...]], domain: Domain) -> Prediction:
     marginals = {
         j: [one.marginals(belief) for one, belief in zip(own, state.beliefs[j], strict=True)]
-        for j, own in asked.items()
+        for j, own in where.items()
     }
     return _combine(state, marginals, domain)
 

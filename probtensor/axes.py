@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from probtensor import earth
 from probtensor.errors import ModelError
 
 #: What kinds of coordinate there are; each has its own default prior.
@@ -46,6 +47,8 @@ class Axis:
         place: turns a label such as ``"2020-01-31"`` into a number in ``unit``; show: the label of a number, as text.
         parent: the mode that this one derives from; empty for a mode of the data.
         parts: the axes that a joined mode is made of; empty for all others.
+        role: ``"latitude"`` or ``"longitude"`` in degrees, or empty; None: as name and unit say.
+        period: after which the coordinate closes on itself, as a longitude around the globe does; None: it does not.
     """
 
     name: str
@@ -57,6 +60,13 @@ class Axis:
     show: Callable[[float], str] = "{:.10g}".format
     parent: str = ""
     parts: tuple[Axis, ...] = ()
+    role: str | None = None
+    period: float | None = None
+
+    @property
+    def meaning(self) -> str:
+        """``"latitude"``, ``"longitude"`` or empty."""
+        return earth.role(self.name, self.unit) if self.role is None else self.role
 
     @property
     def size(self) -> int:
@@ -112,7 +122,7 @@ def names_of(over: str | Sequence[str] | None) -> tuple[str, ...]:
     """One name, several, or none."""
     if over is None:
         return ()
-    return (over,) if isinstance(over, str) else tuple(over)
+    return tuple(over) if np.iterable(over) and not isinstance(over, str) else (over,)
 
 
 def join_names(names: Sequence[str]) -> str:

@@ -213,3 +213,18 @@ def bind(
         )
     raw = jnp.asarray(np.log(start))
     return Parameter(raw, raw, distribution, learned)
+
+
+def carried(tree: Any, other: Any) -> Any:
+    """A tree with the hyper-parameters that another of the same kind learned; as it is where kinds differ.
+
+    Those that one of the two holds stay.
+    """
+    own, theirs = parameters(tree), parameters(other)
+    if [p.raw.shape for p in own] != [p.raw.shape for p in theirs]:
+        return tree
+    pairs = zip(own, theirs, strict=True)
+    moved = iter(
+        [eqx.tree_at(lambda p: p.raw, mine, its.raw) if mine.learned and its.learned else mine for mine, its in pairs]
+    )
+    return jax.tree.map(lambda node: next(moved) if is_parameter(node) else node, tree, is_leaf=is_parameter)

@@ -45,6 +45,15 @@ class Calibration:
         asked = min(coverage * (1 + 1 / self.gaps), 1.0)
         return float(np.quantile(self.ranks, asked, method="higher"))
 
+    def covers(self, rank: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
+        """The coverage above which intervals reach values whose central interval has this nominal one.
+
+        The inverse of `nominal`; 1 for values that even the widest interval leaves out.
+        """
+        k = np.searchsorted(self.ranks, rank)
+        asked = np.maximum(k - 1, 0) / max(len(self.ranks) - 1, 1) / (1 + 1 / self.gaps)
+        return np.where(k == len(self.ranks), 1.0, asked)
+
     @property
     def factor(self) -> float:
         """By how much standard deviations grow."""
@@ -68,10 +77,29 @@ def calibration(law: AbstractPredictive, y: Float[np.ndarray, "n"], gaps: Int[np
             f"calibrate: the held-out values are in {number} separate gaps, and at least {_FEWEST} are needed to tell "
             "how wide intervals must be; hold out more, at different places"
         )
+    return Calibration(np.sort(np.minimum(central_coverage(place_in(law, y)), _MOST)), number)
+
+
+def place_in(law: AbstractPredictive, y: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
+    """Where values lie in their distributions: the probability of at most each, evenly spread if all is well.
+
+    A whole number is somewhere between the ends of its jump. After calibration a place is what its quantiles say: the
+    value is the quantile of that level.
+
+    Source: Czado, Gneiting and Held 2009, Predictive model assessment for count data, section 2.1 (randomised places).
+    """
+    if isinstance(law, Calibrated):
+        place = place_in(law.law, y)
+        said = law.calibration.covers(central_coverage(place))
+        return 0.5 + 0.5 * np.sign(place - 0.5) * said
     below, upto = law.distribution(np.nextafter(y, -np.inf)), law.distribution(y)
     # Between the ends of a jump any place will do; a fixed seed keeps answers repeatable.
-    place = below + np.random.default_rng(0).random(len(y)) * (upto - below)
-    return Calibration(np.sort(np.minimum(np.abs(2 * place - 1), _MOST)), number)
+    return below + np.random.default_rng(0).random(len(y)) * (upto - below)
+
+
+def central_coverage(place: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
+    """Nominal coverage of the central interval at whose end a value at this place of its distribution lies."""
+    return np.abs(2 * place - 1)
 
 
 def gap_numbers(held: np.ndarray) -> Int[np.ndarray, "n"]:
@@ -88,6 +116,16 @@ class Calibrated(AbstractPredictive):
 
     def __init__(self, law: AbstractPredictive, calibration: Calibration) -> None:
         self._law, self._calibration = law, calibration
+
+    @property
+    def law(self) -> AbstractPredictive:
+        """The distribution before it was calibrated."""
+        return self._law
+
+    @property
+    def calibration(self) -> Calibration:
+        """How wide intervals are made."""
+        return self._calibration
 
     @property
     def signal(self) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]:

@@ -63,8 +63,12 @@ def _labelled(encoded: Encoded, mode: str, values: Float[np.ndarray, "S T R"], i
 
 
 def _offset(term: BoundOffset, encoded: Encoded, table: Float[np.ndarray, "S G 1"]) -> xr.DataArray:
-    labels = {name: np.unique(reading.labels_of(encoded, name)) for name in term.over}
-    return xr.DataArray(table.reshape(len(table), *map(len, labels.values())), labels, ("sample", *labels))
+    labels = {}
+    for name in term.over:
+        own = reading.labels_of(encoded, name)
+        labels[name] = own if encoded.split(name)[0] == name else np.unique(own)
+    found = xr.DataArray(table.reshape(len(table), *map(len, labels.values())), labels, ("sample", *labels))
+    return found.isel({name: encoded.levels[name].ascending for name in labels if name in encoded.levels})
 
 
 def _canonical(blocks: Blocks) -> Blocks:

@@ -16,6 +16,7 @@ from probtensor.labelled import coordinates, filling
 from probtensor.labelled.checking import encode_for
 from probtensor.labelled.encode import Encoded
 from probtensor.labelled.places import training_places
+from probtensor.labelled.preparing import prepare
 from probtensor.labelled.tables import PointData
 from probtensor.likelihoods.base import AbstractLikelihood
 from probtensor.likelihoods.gaussian import Gaussian
@@ -36,6 +37,7 @@ def to_numpyro(
     under its path, such as ``terms[0].factors[1].prior.kernel.lengthscale``, with its declared or a weak log-normal
     prior; ``mean_{term}_0``, common means of offsets; the deterministic ``signal``, the sum of the terms, shaped like
     the data (for a table, a number for each row), which is also what it returns. It is what `probtensor.NUTS` samples.
+    Under ``pt.Gaussian(scale=...)`` it is a model of the standardised values, and the signal that of these.
 
     Args:
         model: a sum of terms without ``Local``, with ranks.
@@ -67,9 +69,9 @@ def to_numpyro(
     declared = as_sum(model)
     names = declared.mode_names(tuple(encoded.coordinates))
     names = tuple(dict.fromkeys((*names, *likelihood.mode_names())))
-    observations = encoded.observations(names, likelihood.transformed(encoded.values))
-    on_signal = encoded.observations(names, likelihood.latent(encoded.values, encoded.known))
-    scale = scale_of(on_signal, cycles=declared.open_periods > 0)
+    prepared = prepare(likelihood, encoded)
+    observations = prepared.observations(names)
+    scale = scale_of(prepared.on_signal(names), cycles=declared.open_periods > 0)
     whole = joint(bind(declared, encoded.axes(names), likelihood, scale), observations)
     order = _order(encoded, observations.domain)
 
@@ -86,7 +88,7 @@ def _order(encoded: Encoded, domain: Domain) -> Int[np.ndarray, "..."]:
     numbers = np.arange(int(np.prod(domain.shape))).reshape(domain.shape)
     template = encoded.template
     if not isinstance(template, PointData):
-        return filling.on_template(training_places(encoded, domain).label(numbers), template).to_numpy()
+        return filling.on_template(training_places(encoded, domain).label(numbers), encoded).to_numpy()
     # Rows were put in lexicographic order of their levels; equal ones have one signal.
     levels = [coordinates.read(name, template.coords[name])[1] for name in encoded.coordinates]
     return np.argsort(np.lexsort(levels[::-1]), kind="stable")

@@ -19,10 +19,10 @@ from probtensor.kernels.base import AbstractKernel, Start, check_of_several
 from probtensor.kernels.combinations import expanded
 from probtensor.kernels.custom import check_positive_definite
 from probtensor.kernels.metric import (
-    called_latitude_longitude,
     circle_places,
     euclidean,
     latitude_longitude,
+    said_latitude_longitude,
     sphere_line,
     sphere_places,
 )
@@ -114,9 +114,11 @@ class On(AbstractFieldKernel):
         metric: ``"ard"``: each coordinate has a lengthscale of its own, the kernel's is that of the first;
             ``"euclidean"``: one for all; ``"sphere"``: chordal distance in km between latitude and longitude in
             degrees, the default for dimensions with these names unless their unit or numbers say otherwise. A kernel
-            of great-circle distance would not be positive definite (Guinness and Fuentes 2016).
+            of great-circle distance would not be positive definite (Guinness and Fuentes 2016). What closes on itself,
+            such as a longitude around the globe, is wound around a circle, whose chords are its distances.
         columns: where the coordinates stand, once bound.
         ratios: lengthscales of the second and further coordinates relative to that of the first, once bound.
+        turns: after which each coordinate closes, 0 for one that does not, once bound; none: none does.
     """
 
     kernel: AbstractKernel
@@ -124,6 +126,7 @@ class On(AbstractFieldKernel):
     metric: str | None = eqx.field(static=True, default=None)
     columns: tuple[int, ...] = eqx.field(static=True, default=())
     ratios: Parameter | None = None
+    turns: tuple[float, ...] = eqx.field(static=True, default=())
 
     def __check_init__(self) -> None:
         """Raises ModelError for an unknown metric, repeated or missing dimensions."""
@@ -131,10 +134,9 @@ class On(AbstractFieldKernel):
             raise ModelError(f"kernel.on{self.own_dims!r}: name one or more dimensions, each once")
         if self.metric not in (None, *_METRICS):
             raise ModelError(f"kernel.on(..., metric={self.metric!r}): expected one of {', '.join(_METRICS)}")
-        if self.metric == "sphere" and called_latitude_longitude(self.own_dims) is None:
+        if self.metric == "sphere" and len(self.own_dims) != 2:
             raise ModelError(
-                f"kernel.on{self.own_dims!r}: metric 'sphere' reads a latitude and a longitude, called lat or latitude "
-                "and lon or longitude"
+                f"kernel.on{self.own_dims!r}: metric 'sphere' reads a latitude and a longitude, only these"
             )
 
     @property
@@ -162,7 +164,7 @@ class On(AbstractFieldKernel):
         scales = [_start_of(axis, start.fraction) for axis in read]
         axis, ratios = read[0], None
         if metric == "sphere":
-            lat, lon = (read[k] for k in called_latitude_longitude(self.own_dims) or ())
+            lat, lon = self._on_earth(read)
             if np.abs(lat.points).max() > 90:
                 raise ModelError(
                     f"kernel.on{self.own_dims!r}: metric 'sphere' reads degrees, latitudes from -90 to 90, and "
@@ -182,9 +184,23 @@ class On(AbstractFieldKernel):
         cycles = start.periods.get(axis.name, ())
         own = Start(np.array(scales[:1]), np.array([start.variance if carries else 1.0]), carries, cycles)
         columns = tuple(names.index(n) for n in ordered)
-        bound = On(self.kernel.bind(axis, own), self.own_dims, metric, columns, ratios)
+        turns = tuple(axes[n].period or 0.0 for n in ordered)
+        # Kernels of a single coordinate, such as waves, are none of a chord.
+        if metric == "sphere" or not any(turns) or any(part.on_a_line for part in self.kernel.factors()):
+            turns = ()
+        bound = On(self.kernel.bind(axis, own), self.own_dims, metric, columns, ratios, turns)
         check_positive_definite(bound.kernel, bound._among, _some_places(axes, names))
         return bound
+
+    def _on_earth(self, read: Sequence[Axis]) -> tuple[Axis, Axis]:
+        """The latitude and the longitude. Raises ModelError unless the two coordinates are these."""
+        found = said_latitude_longitude(read)
+        if found is None:
+            raise ModelError(
+                f"kernel.on{self.own_dims!r}: metric 'sphere' reads a latitude and a longitude, called lat or latitude "
+                "and lon or longitude, or with CF attributes that say so"
+            )
+        return read[found[0]], read[found[1]]
 
     def _among(self, kernel: AbstractKernel, x: Float[np.ndarray, "T D"]) -> Float[Array, "1 T T"]:
         places = self.place(jnp.asarray(x))
@@ -195,9 +211,17 @@ class On(AbstractFieldKernel):
         chosen = x[..., jnp.asarray(self.columns)]
         if self.metric == "sphere":
             return sphere_places(chosen[..., 0], chosen[..., 1])
+        if self.turns:
+            columns = [self._wound(chosen[..., k], turn) for k, turn in enumerate(self.turns)]
+            chosen = jnp.concatenate(columns, axis=-1)
         if self.ratios is None:
             return chosen
-        return chosen / jnp.concatenate([jnp.ones(1, chosen.dtype), self.ratios.value])
+        scales = jnp.concatenate([jnp.ones(1, chosen.dtype), self.ratios.value])
+        return chosen / jnp.repeat(scales, np.array([2 if turn else 1 for turn in self.turns or (0,) * len(scales)]))
+
+    def _wound(self, x: Float[Array, "..."], turn: float) -> Float[Array, "... e"]:
+        """A coordinate on its circle, or on its line."""
+        return circle_places(x, jnp.asarray(turn, x.dtype)) if turn else x[..., None]
 
     def places(self, x: Float[Array, "... D"]) -> Places:
         """One array."""

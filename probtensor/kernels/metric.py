@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from probtensor import hyperparameters
+from probtensor import earth, hyperparameters
 from probtensor.axes import Axis
 from probtensor.compilation import compiled
 from probtensor.errors import ModelError
@@ -22,10 +21,6 @@ EARTH_RADIUS = 6371.0
 _KM_IN_A_DEGREE = np.pi * EARTH_RADIUS / 180
 #: Of places on a circle of radius 1.
 _DIGITS = 9
-#: Names, in lower case, by which a latitude and a longitude are known.
-_LATITUDES, _LONGITUDES = ("lat", "latitude"), ("lon", "longitude")
-#: Units in which these are degrees: none, degrees_north, decimal degrees, °, but not degC.
-_DEGREES = r"|(decimal )?deg(ree)?s?([ _.]?(north|south|east|west|n|s|e|w|t|true))?|[°º]( ?[nsew])?"
 
 
 def sphere_places(latitude: Float[Array, "..."], longitude: Float[Array, "..."]) -> Float[Array, "... 3"]:
@@ -120,22 +115,22 @@ class Metric(eqx.Module):
         return euclidean(self.place(a)[:, None], self.place(b)[None])
 
 
-def called_latitude_longitude(names: Sequence[str]) -> tuple[int, int] | None:
-    """Positions of the latitude and the longitude, if by their names these two are all."""
-    lower = [name.lower() for name in names]
-    lat, lon = ([k for k, name in enumerate(lower) if name in known] for known in (_LATITUDES, _LONGITUDES))
-    return (lat[0], lon[0]) if len(lower) == 2 and lat and lon else None
+def said_latitude_longitude(axes: Sequence[Axis]) -> tuple[int, int] | None:
+    """Positions of the latitude and the longitude, if by their names or attributes these two are all."""
+    meanings = [axis.meaning or earth.role(axis.name) for axis in axes]
+    if sorted(meanings) != [earth.LATITUDE, earth.LONGITUDE]:
+        return None
+    return meanings.index(earth.LATITUDE), meanings.index(earth.LONGITUDE)
 
 
 def latitude_longitude(axes: Sequence[Axis]) -> tuple[int, int] | None:
     """Positions of the latitude and the longitude, if these two are all and can be in degrees."""
-    found = called_latitude_longitude([axis.name for axis in axes])
-    if found is None or any(axis.kind == "category" for axis in axes):
+    found = said_latitude_longitude(axes)
+    if found is None or any(axis.kind == "category" or not axis.meaning for axis in axes):
         return None
     latitudes, longitudes = (axes[k].points for k in found)
-    degrees = all(re.fullmatch(_DEGREES, axis.unit.strip().lower()) for axis in axes)
     possible = np.abs(latitudes).max() <= 90 and np.ptp(longitudes) <= 360
-    return found if degrees and possible else None
+    return found if possible else None
 
 
 def sphere_line(latitude: Axis, longitude: Axis) -> Axis:
@@ -178,8 +173,9 @@ def measure(axis: Axis, kernel: Any, on_sphere: bool) -> tuple[Metric, Axis]:
     scale, period, extent = np.ones(len(parts)), np.zeros(len(parts)), np.ptp(points, axis=0)
     if globe is not None:
         lat, lon = globe
-        period[lon] = 360.0
-        origin[lon], extent[lon] = _arc(points[:, lon])
+        # On the shortest arc with all longitudes: the circle is cut open at its widest gap.
+        cut = earth.opened(points[:, lon])
+        period[lon], origin[lon], extent[lon] = earth.TURN, cut.low + earth.TURN / 2, earth.TURN - cut.gap
         scale[:] = _KM_IN_A_DEGREE
         scale[lon] *= max(np.cos(np.deg2rad(origin[lat])), 0.05)
     chosen = list(columns)
@@ -198,15 +194,6 @@ def measure(axis: Axis, kernel: Any, on_sphere: bool) -> tuple[Metric, Axis]:
     # A chord is no longer than the Earth's diameter.
     extents = np.minimum(extents, 2 * EARTH_RADIUS) if sphere else extents * ratio
     return metric, _line(axis, parts[columns[0]], extents, unit)
-
-
-def _arc(longitudes: np.ndarray) -> tuple[float, float]:
-    """Middle and length of the shortest arc with all longitudes: the circle is cut open at its largest gap."""
-    distinct = np.unique(longitudes % 360.0)
-    gaps = np.diff(np.append(distinct, distinct[0] + 360.0))
-    widest = int(np.argmax(gaps))
-    length = 360.0 - gaps[widest]
-    return float(distinct[(widest + 1) % len(distinct)] + length / 2), float(length)
 
 
 def _line(axis: Axis, first: Axis, extents: np.ndarray, unit: str) -> Axis:

@@ -41,6 +41,11 @@ def _parts(kernel: AbstractKernel) -> tuple[AbstractKernel, ...]:
     return kernel.parts if isinstance(kernel, Sum) else (kernel,)
 
 
+def is_spectral(kernel: AbstractKernel) -> bool:
+    """Whether the kernel's spectral density is known here."""
+    return all(type(part) in _DENSITIES for part in _parts(kernel))
+
+
 def check_spectral(kernel: AbstractKernel) -> None:
     """Raises ModelError for a kernel whose spectral density is not known here."""
     for part in _parts(kernel):

@@ -8,12 +8,13 @@ from probtensor.errors import ModelError
 from probtensor.labelled import predictions
 from probtensor.labelled.encode import Encoded, encode
 from probtensor.likelihoods.base import AbstractLikelihood
-from probtensor.likelihoods.gaussian import ERRORS, Gaussian
+from probtensor.likelihoods.gaussian import Gaussian
+from probtensor.likelihoods.standard import ERRORS
 
 #: What a local term is refused for.
 LOCAL_IS_NORMAL = (
-    "a Local term is one with plain normal noise, and goes with pt.Gaussian(sd=...) alone: without noise=, transform= "
-    "or errors. Leave it out, or transform the values beforehand"
+    "a Local term is one with plain normal noise, and goes with pt.Gaussian(sd=..., scale=...) alone: without noise=, "
+    "transform= or errors. Leave it out, or transform the values beforehand"
 )
 
 

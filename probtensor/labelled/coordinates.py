@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from probtensor import durations
+from probtensor import durations, earth
 from probtensor.axes import Axis
 from probtensor.errors import DataError, ModelError
 from probtensor.labelled.labels import kinds, plain
@@ -18,6 +19,8 @@ from probtensor.labelled.labels import kinds, plain
 _DAY = np.timedelta64(1, "D")
 #: Days in a year of the calendars whose years are all alike.
 _YEARS = {"360_day": 360.0, "noleap": 365.0, "365_day": 365.0, "all_leap": 366.0, "366_day": 366.0}
+#: A pole, and what 32 bits may add to it.
+_POLE = 90.001
 #: What pandas calls an attribute whose older name it deprecates.
 _PANDAS = {"dayofyear": "day_of_year", "dayofweek": "day_of_week"}
 #: Attributes of a time coordinate that a term can read as a mode of its own.
@@ -36,6 +39,10 @@ class Coordinate:
         calendar: how labels become numbers: ``"number"``, ``"datetime"``, ``"timedelta"``, ``"cftime"``, ``"label"``.
         first: the label that times count from; None: the first.
         vocabulary: names in the order of their numbers; None: the labels.
+        role: ``"latitude"`` or ``"longitude"`` in degrees, or empty; None: as name and unit say.
+        cut: of a longitude, where the circle is cut open: numbers run from here to 360 further, and labels in their
+            order. None: it is a line.
+        closed: whether its functions go around by default.
     """
 
     name: str
@@ -45,6 +52,30 @@ class Coordinate:
     calendar: str
     first: Any = None
     vocabulary: np.ndarray | None = None
+    role: str | None = None
+    cut: float | None = None
+    closed: bool = False
+
+    @property
+    def described(self) -> str:
+        """Its kind, and whether it closes on itself, for a summary."""
+        return f"{self.kind}, closes on itself (a circle of {earth.TURN:g})" if self.closed else self.kind
+
+    @property
+    def is_time(self) -> bool:
+        """Whether the labels are times or time differences, of any calendar."""
+        return self.calendar in ("datetime", "timedelta", "cftime")
+
+    @property
+    def ascending(self) -> np.ndarray:
+        """(T,) places of the labels in ascending order, for answers: a longitude's stand in that of the circle."""
+        return np.arange(len(self.labels)) if self.cut is None else np.argsort(self.labels, kind="stable")
+
+    @property
+    def extent(self) -> tuple[Any, Any]:
+        """The first label and the last: from west to east, or where a longitude goes around the least and the most."""
+        order = self.ascending if self.closed else np.arange(len(self.labels))
+        return self.labels[order[0]], self.labels[order[-1]]
 
     @property
     def origin(self) -> Any:
@@ -94,10 +125,13 @@ class Coordinate:
         """The core's view of this coordinate."""
         kind = "constant" if len(self.labels) == 1 else self.kind
         parse = None
-        if self.calendar in ("datetime", "timedelta", "cftime"):
+        if self.is_time:
             own = getattr(self.labels[0], "calendar", "") if self.calendar == "cftime" else ""
             parse = functools.partial(durations.in_days, year=_YEARS.get(own, durations.YEAR))
-        extra: dict[str, Any] = {} if parse is None else {"parse": parse, "place": self._place}
+        extra: dict[str, Any] = {} if parse is None else {"parse": parse}
+        if parse is not None or self.cut is not None:
+            extra["place"] = self._place
+        extra |= {"role": self.role, "period": earth.TURN if self.closed else None}
         return Axis(self.name, kind, self.numbers(self.labels), self.unit, show=self.shown, **extra)
 
     def derive(self, attribute: str, labels: np.ndarray) -> np.ndarray:
@@ -160,7 +194,21 @@ def _cftimes(coordinate: Coordinate, labels: np.ndarray) -> np.ndarray:
 def _real(coordinate: Coordinate, labels: np.ndarray) -> np.ndarray:
     if labels.dtype.kind not in "iufb":
         raise DataError(_wrong_kind(coordinate, labels, "numbers"))
-    return labels.astype(float)
+    found = labels.astype(float)
+    if coordinate.role == earth.LATITUDE and coordinate.unit:
+        _refuse_beyond_poles(coordinate.name, found)
+    return found if coordinate.cut is None else earth.unwound(found, coordinate.cut)
+
+
+def _refuse_beyond_poles(name: str, latitudes: np.ndarray) -> None:
+    """Raises DataError for a latitude that is nowhere on Earth."""
+    bad = np.flatnonzero(np.abs(latitudes) > _POLE)
+    if bad.size:
+        raise DataError(
+            f"coordinate {name!r} is a latitude in degrees, by its attributes, and {bad.size} of its labels lie beyond "
+            f"the poles (first: index {bad[0]}, {latitudes[bad[0]]:g}); correct them, or if they are no latitudes, "
+            f"drop the units and standard_name from data[{name!r}].attrs"
+        )
 
 
 def _codes(coordinate: Coordinate, labels: np.ndarray) -> np.ndarray:
@@ -189,15 +237,22 @@ def _wrong_kind(coordinate: Coordinate, labels: np.ndarray, wanted: str) -> str:
     return f"coordinate {coordinate.name!r} holds {wanted} in the training data; got {labels[:1]} of another kind"
 
 
-def read(name: str, labels: np.ndarray, unit: str = "") -> tuple[Coordinate, np.ndarray]:
+def read(name: str, labels: np.ndarray, attrs: Mapping[str, Any] | None = None) -> tuple[Coordinate, np.ndarray]:
     """A coordinate from its raw labels, in any order and with repeats.
+
+    Args:
+        name: of the coordinate.
+        labels: (N,) of it.
+        attrs: by the CF conventions: its unit, and what makes it a latitude or a longitude.
 
     Returns:
         The coordinate, and for each raw label its position among the sorted distinct ones.
 
     Raises:
-        DataError: a label is missing (NaN, NaT, None) or infinite, or labels are of kinds that do not go together.
+        DataError: a label is missing (NaN, NaT, None) or infinite, labels are of kinds that do not go together, or a
+            latitude lies beyond the poles.
     """
+    attrs = attrs or {}
     labels = plain(name, labels)
     kind, calendar = _classify(labels)
     missing = np.flatnonzero(pd.isna(labels))
@@ -213,8 +268,51 @@ def read(name: str, labels: np.ndarray, unit: str = "") -> tuple[Coordinate, np.
         distinct, position = _unique_objects(labels)
     else:
         distinct, position = np.unique(labels, return_inverse=True)
-    unit = "days" if calendar in ("datetime", "timedelta", "cftime") else ("" if calendar == "label" else unit)
-    return Coordinate(name, kind, distinct, unit, calendar), position
+    given = str(attrs.get("units", ""))
+    unit = "days" if calendar in ("datetime", "timedelta", "cftime") else ("" if calendar == "label" else given)
+    found = Coordinate(name, kind, distinct, unit, calendar, role=_role(name, calendar, distinct, attrs))
+    if found.role == earth.LONGITUDE:
+        return _opened(found, position, earth.says(attrs))
+    if found.role == earth.LATITUDE:
+        found.numbers(distinct)  # refuses what lies beyond the poles
+    return found, position
+
+
+def _role(name: str, calendar: str, distinct: np.ndarray, attrs: Mapping[str, Any]) -> str:
+    """What the coordinate is on Earth; by its name alone only if its numbers can be degrees."""
+    if calendar != "number":
+        return ""
+    unit, standard, axis = (str(attrs.get(key, "")) for key in ("units", "standard_name", "axis"))
+    found = earth.role(name, unit, standard, axis)
+    if found and not (unit or standard):
+        numbers = distinct.astype(float)
+        if found == earth.LATITUDE:
+            possible = np.abs(numbers).max() <= _POLE
+        else:  # within one turn, or in both conventions at once
+            possible = np.ptp(numbers) <= earth.TURN or (numbers.min() >= -180 and numbers.max() <= earth.TURN)
+        return found if possible else ""
+    return found
+
+
+def _opened(line: Coordinate, position: np.ndarray, said: bool | None) -> tuple[Coordinate, np.ndarray]:
+    """A longitude as a circle that is cut open: labels whole turns apart are one level.
+
+    said: whether it goes around, as far as its attributes say.
+    """
+    raw = line.labels.astype(float)
+    cut = earth.opened(raw)
+    numbers = earth.unwound(raw, cut.low)
+    order = np.lexsort((np.abs(raw), numbers))
+    # Rounding is that of the labels' own precision, and told from neighbours by the turns between them.
+    rounding = 4 * earth.TURN * float(np.finfo(line.labels.dtype if line.labels.dtype.kind == "f" else float).eps)
+    apart = (np.diff(numbers[order]) > rounding) | (np.abs(np.diff(raw[order])) < earth.TURN / 2)
+    level = np.concatenate([[0], np.cumsum(apart)])
+    place = np.empty(len(raw), dtype=int)
+    place[order] = level
+    first = order[np.concatenate([[True], apart])]
+    closed = cut.closed if said is None else said
+    found = dataclasses.replace(line, labels=line.labels[first], cut=cut.low, closed=closed and len(first) > 1)
+    return found, place[position]
 
 
 def merge(old: Coordinate, new: Coordinate) -> tuple[Coordinate, Coordinate]:
@@ -235,10 +333,13 @@ def merge(old: Coordinate, new: Coordinate) -> tuple[Coordinate, Coordinate]:
         every = np.empty(len(old.names) + len(more), dtype=object)
         every[:] = [*old.names.tolist(), *more]
         return dataclasses.replace(old, labels=every), dataclasses.replace(new, vocabulary=every)
-    own = dataclasses.replace(new, first=old.origin, unit=old.unit)
+    alike: dict[str, Any] = {"unit": old.unit, "role": old.role, "cut": old.cut, "closed": old.closed}
+    own = dataclasses.replace(new, first=old.origin, **alike)
     labels = np.concatenate([old.labels, new.labels])
-    labels = labels[np.argsort(np.concatenate([old.numbers(old.labels), own.numbers(new.labels)]), kind="stable")]
-    keep = np.concatenate([[True], labels[1:] != labels[:-1]])
+    numbers = np.concatenate([old.numbers(old.labels), own.numbers(new.labels)])
+    order = np.argsort(numbers, kind="stable")
+    labels, numbers = labels[order], numbers[order]
+    keep = np.concatenate([[True], numbers[1:] != numbers[:-1] if old.cut is not None else labels[1:] != labels[:-1]])
     return dataclasses.replace(old, labels=labels[keep], first=old.origin), own
 
 

@@ -29,7 +29,7 @@ class Description:
     def __init__(self, fitted: Fitted, made: Made) -> None:
         """Made by `probtensor.fit`."""
         self._fitted, self._made = fitted, made
-        self.model, self.engine, self.choice, self.seed, self._result = made
+        self.model, self.engine, self.choice, self.seed, self._result = made[:5]
 
     @property
     def likelihood(self) -> AbstractLikelihood:
@@ -59,7 +59,8 @@ class Description:
     def noise_sd(self) -> float:
         """Standard deviation of the noise of an observation with weight 1, in data units.
 
-        That which those of levels are drawn to, where they have their own; under a transform on its scale.
+        That which those of levels are drawn to, where they have their own; under a transform on its scale, under
+        ``scale=`` relative to that of a level.
 
         Raises:
             ModelError: the likelihood is not normal, and its spread depends on what is expected.
@@ -101,7 +102,8 @@ class Description:
         Raises:
             ModelError: there is no such term, it has no factors, or there is no such gauge.
         """
-        return reading.factors(self._fitted.state, self._fitted.encoded, term, gauge)
+        unit = str(self._fitted.units.get("units", "")) if self.likelihood.additive else ""
+        return reading.factors(self._fitted.state, self._fitted.encoded, term, gauge, unit)
 
     def core(self, term: int | None = None, gauge: str = "canonical") -> xr.Dataset:
         """The core of a Tucker term: ``mean`` and ``sd``, dims {mode}_component of each mode that varies.
@@ -141,7 +143,8 @@ class Description:
         ``term1_time_lengthscale``), each term's functions (``term1_time``, ``term0`` of an offset), aligned from draw
         to draw; those of a CP in the canonical gauge of `factors`.
         ``posterior_predictive``, ``observed_data`` and the pointwise ``log_likelihood``: at the observed entries, along
-        ``observation``, under the data's name. Under a transform the latter is that of the transformed values.
+        ``observation``, under the data's name. The latter is of values on the model's own scale: where the likelihood
+        has a ``transform`` or a ``scale``, compare it with fits that have the same.
         ``sample_stats``: what the sampler says of each draw.
         ``constant_data``: hyper-parameters that were not drawn.
 
@@ -160,22 +163,36 @@ class Description:
         return arviz.to_arviz(self._fitted, self.engine, draws, seed)
 
     def hyperparameters(self) -> pd.DataFrame:
-        """Every hyper-parameter: term, mode, component, name, value, unit.
+        """Every hyper-parameter: term, mode, component, level, name, value, unit, and whether it is learned.
+
+        ``level`` is the label of the level that has noise (term ``"noise"``) or a centre and a scale (term ``"scale"``)
+        of its own, such as ``"temperature"`` or ``"lat 40, lon 3"``; empty elsewhere. Under ``pt.Gaussian(scale=...)``
+        centres and scales are in the unit of their level's values, and variances and noise are relative to the scale.
 
         Joined dimensions are the mode ``lat x lon``. Their lengthscales are in km for latitude and longitude, else in
         the unit of the first dimension; that of another is the lengthscale divided by ``stretch of`` it, which is one
         for all components and so stands at component 0.
         """
-        units = {name: c.unit for name, c in self._fitted.encoded.coordinates.items()}
-        return reading.hyperparameters(self._fitted.state, units, str(self._fitted.attrs.get("units", "")))
+        return reading.hyperparameters(
+            self._fitted.state, self._fitted.encoded, str(self._fitted.attrs.get("units", ""))
+        )
 
     def summary(self) -> str:
-        """Model, data, noise, convergence and time, in plain text."""
+        """Model, data, priors, noise, convergence, time, memory and what to mind, in plain text of 100 columns."""
         from probtensor import report
 
+        return report.summary(self._facts())
+
+    def _facts(self) -> facts.Facts:
         seconds = self.compile_seconds, self.run_seconds
-        return report.summary(facts.facts(self.model, self._fitted, self._result, self.choice, seconds))
+        return facts.facts(self._fitted, self._made, self.hyperparameters(), seconds)
 
     def __repr__(self) -> str:
         """The summary."""
         return self.summary()
+
+    def _repr_html_(self) -> str:
+        """The same as a card that notebooks show."""
+        from probtensor import report
+
+        return report.card(self._facts())

@@ -14,7 +14,7 @@ import xarray as xr
 
 from probtensor.axes import Axis, join
 from probtensor.errors import DataError
-from probtensor.labelled import alignment, coordinates
+from probtensor.labelled import alignment, coordinates, stacking
 from probtensor.labelled.coordinates import Coordinate
 from probtensor.labelled.tables import PointData
 from probtensor.observations.domain import Domain, Observations, domain, joint_levels, observations
@@ -37,6 +37,7 @@ class Encoded:
         absorbed: the coordinates with all labels that a posterior knows, where earlier data had others; else None.
         index: (N, D) level of each point; None for a grid.
         template: the user's DataArray or points.
+        rows: (N,) for points of a DataArray, which has a multi-index, their places in it, flattened.
     """
 
     coordinates: dict[str, Coordinate]
@@ -46,6 +47,7 @@ class Encoded:
     template: xr.DataArray | PointData
     known: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     absorbed: dict[str, Coordinate] | None = None
+    rows: np.ndarray | None = None
 
     @property
     def levels(self) -> dict[str, Coordinate]:
@@ -66,6 +68,13 @@ class Encoded:
     def known_where_seen(self) -> dict[str, np.ndarray]:
         """What comes with observed values, 1 elsewhere."""
         return {name: np.where(self.seen, own, 1.0) for name, own in self.known.items()}
+
+    def attrs_of(self, name: str) -> dict[str, Any]:
+        """The attributes of a coordinate as the data have them; none for one that is derived or of a table."""
+        template = self.template
+        if not isinstance(template, xr.DataArray) or name not in template.coords:
+            return {}
+        return dict(template[name].attrs)
 
     def split(self, name: str) -> tuple[str, str]:
         """The parent and the calendar attribute of a derived mode; a mode of the data is its own parent.
@@ -154,10 +163,12 @@ def encode(data: Any, weights: Any = None, known: Mapping[str, Any] | None = Non
         first = names[0] if names else "name"
         raise DataError(
             f"data is a Dataset with the variables {names}; pass one of them, as in ds[{first!r}], or all as one array "
-            'with a new dimension, ds.to_array("variable")'
+            'with a new dimension, ds.to_array("variable"). Each then has a scale and a noise level of its own, by '
+            "default where the model is chosen, and beside a model of your own with "
+            'likelihood=pt.Gaussian(noise="variable", scale="variable")'
         )
     if isinstance(data, xr.DataArray):
-        return _encode_grid(data, weights, known or {})
+        return _encode_array(data, weights, known or {})
     if isinstance(data, PointData):
         return _encode_points(data, weights, known or {})
     raise DataError(
@@ -201,46 +212,86 @@ def _check_weights(weights: np.ndarray, values: np.ndarray, describe: Any) -> No
         )
 
 
-def _encode_grid(data: xr.DataArray, weights: Any, known: Mapping[str, Any]) -> Encoded:
+def _encode_array(data: xr.DataArray, weights: Any, known: Mapping[str, Any]) -> Encoded:
     if data.ndim == 0:
         raise DataError("data has no dimension; a single number has no gaps to fill")
     if data.size == 0:
         raise DataError(f"data is empty: its sizes are {dict(data.sizes)}")
     if data.dtype.kind not in "iufb":
         raise DataError(f"data holds {data.dtype}, not numbers")
-    names = sorted(str(d) for d in data.dims)
+    names = sorted({*map(str, data.dims), *stacking.modes_of(data)})
     _check_names(names)
     if str(data.name or "value") in names:
         raise DataError(
             f"the data and one of their dimensions are both called {data.name or 'value'!r}; rename the data"
         )
     data = data.compute()
-    coords, order = {}, []
-    for name in names:
-        labels = data[name].to_numpy() if name in data.coords else np.arange(data.sizes[name])
-        coords[name], position = coordinates.read(name, labels, str(data[name].attrs.get("units", "")))
-        if len(coords[name].labels) < len(labels):
-            counts = np.bincount(position)
-            label = coords[name].labels[int(np.argmax(counts > 1))]
-            where = np.flatnonzero(position == int(np.argmax(counts > 1)))
-            raise DataError(
-                f"coordinate {name!r}: label {label} stands at indices {where.tolist()}; a grid needs distinct labels. "
-                f"Average them, data.groupby({name!r}).mean(), or pass the entries as pt.points"
-            )
-        order.append(np.argsort(position))
-    box = np.ix_(*order)
-    values: np.ndarray = np.ma.filled(np.ma.asarray(data.transpose(*names).to_masked_array(), dtype=float), np.nan)[box]
+    return (_encode_stacked if stacking.is_stacked(data) else _encode_grid)(data, weights, known)
+
+
+def _plain(data: xr.DataArray) -> np.ndarray:
+    """Values in 64 bits, NaN where missing."""
+    return np.ma.filled(np.ma.asarray(data.to_masked_array(), dtype=float), np.nan)
+
+
+def _weights_on(data: xr.DataArray, weights: Any) -> xr.DataArray:
+    ones = data.copy(data=np.ones(data.shape))
+    return ones if weights is None else alignment.like("weights", weights, data).astype(float)
+
+
+def _encode_grid(data: xr.DataArray, weights: Any, known: Mapping[str, Any]) -> Encoded:
+    read = stacking.read_modes(data)
+    coords, names = {name: coordinate for name, (coordinate, _) in read.items()}, list(read)
+    for name, (coordinate, position) in read.items():
+        if len(coordinate.labels) < len(position):
+            raise _twice(name, coordinate, position, stacking.modes_of(data)[name].labels)
+    box = np.ix_(*(np.argsort(position) for _, position in read.values()))
+    values = _plain(data.transpose(*names))[box]
 
     def describe(at: tuple[int, ...]) -> str:
         return ", ".join(f"{n}={coords[n].labels[i]}" for n, i in zip(names, at, strict=True))
 
     _check_values(values, describe)
-    w = np.ones_like(values)
-    if weights is not None:
-        w = alignment.like("weights", weights, data).transpose(*names).to_numpy().astype(float)[box]
+    w = _weights_on(data, weights).transpose(*names).to_numpy()[box]
     _check_weights(w, values, describe)
     beside = {name: alignment.beside(name, own, data).transpose(*names).to_numpy()[box] for name, own in known.items()}
     return _finish(coords, values, w, None, data.copy(deep=True), beside)
+
+
+def _twice(name: str, coordinate: Coordinate, position: np.ndarray, labels: np.ndarray) -> DataError:
+    """The refusal of a label that a grid has more than once."""
+    where = np.flatnonzero(position == int(np.argmax(np.bincount(position) > 1)))
+    if len(set(labels[where].tolist())) > 1:
+        first, last = (f"{labels[k]:g} (index {k})" for k in where[[0, -1]])
+        ends = where[0] == 0 and where[-1] == len(labels) - 1 and len(labels) - len(coordinate.labels) == 1
+        ready = f"data.isel({name}=slice(0, -1))" if ends else f"data.isel({name}=...) with the places to keep"
+        return DataError(
+            f"coordinate {name!r} is a longitude and closes on itself: {first} and {last} are one place, given twice. "
+            f"Leave one out, {ready}, or if {name!r} is no longitude say so in the attributes of data[{name!r}], "
+            f"attrs={{'units': '1'}}"
+        )
+    return DataError(
+        f"coordinate {name!r}: label {labels[where[0]]} stands at indices {where.tolist()}; a grid needs distinct "
+        f"labels. Average them, data.groupby({name!r}).mean(), or pass the entries as pt.points"
+    )
+
+
+def _encode_stacked(data: xr.DataArray, weights: Any, known: Mapping[str, Any]) -> Encoded:
+    """All entries as points, in lexicographic order; what is known of each stands where it is."""
+    read = stacking.read_modes(data)
+    coords, labels = {name: coordinate for name, (coordinate, _) in read.items()}, stacking.entries(data)
+    index, values = stacking.levels_of_entries(data, read), _plain(data).ravel()
+
+    def describe(at: tuple[int, ...]) -> str:
+        return ", ".join(f"{n}={labels[n][at[0]]}" for n in coords)
+
+    _check_values(values, describe)
+    w = _weights_on(data, weights).to_numpy().ravel()
+    _check_weights(w, values, describe)
+    rows = np.lexsort(index.T[::-1])
+    beside = {name: alignment.beside(name, own, data).to_numpy().ravel()[rows] for name, own in known.items()}
+    encoded = _finish(coords, values[rows], w[rows], index[rows], data.copy(deep=True), beside)
+    return dataclasses.replace(encoded, rows=rows)
 
 
 def _encode_points(data: PointData, weights: Any, known: Mapping[str, Any]) -> Encoded:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from probtensor.errors import DataError, ModelError, warn
-from probtensor.labelled import alignment, arguments, coordinates, storage
+from probtensor.labelled import alignment, arguments, conventions, stacking, storage
 from probtensor.labelled.encode import Encoded
 
 
@@ -45,33 +45,42 @@ def check(encoded: Encoded, where: Any, quantiles: Any, samples: Any) -> tuple[x
     return template, aligned
 
 
-def on_template(array: xr.DataArray, template: xr.DataArray) -> xr.DataArray:
-    """An array on sorted labels brought to the template's order of dimensions and labels, with its coordinates."""
-    names = [d for d in template.dims if d in array.dims]
-    lead = [d for d in array.dims if d not in template.dims]
-    positions = {}
-    for name in names:
-        labels = template[name].to_numpy() if name in template.coords else np.arange(template.sizes[name])
-        positions[name] = coordinates.read(str(name), labels)[1]
-    values = array.transpose(*lead, *names).isel({n: p for n, p in positions.items()}).to_numpy()
-    coords = {n: c for n, c in template.coords.items()} | {d: array[d] for d in lead if d in array.coords}
-    return xr.DataArray(values, coords, (*lead, *names))
+def on_template(array: xr.DataArray, encoded: Encoded) -> xr.DataArray:
+    """An array on the core's levels brought to the order of the user's dimensions and labels, with its coordinates."""
+    template = encoded.template
+    assert isinstance(template, xr.DataArray)
+    own = ("observation",) if encoded.rows is not None else template.dims
+    lead = [d for d in array.dims if d not in own]
+    if encoded.rows is not None:
+        places = np.argsort(encoded.rows)
+        values = array.transpose(*lead, *own).to_numpy()[..., places]
+        values = values.reshape(*values.shape[:-1], *template.shape)
+    else:
+        positions = {name: position for name, (_, position) in stacking.read_modes(template).items()}
+        values = array.transpose(*lead, *own).isel(positions).to_numpy()
+    coords = template.coords.assign({d: array[d] for d in lead if d in array.coords})
+    return xr.DataArray(values, coords, (*lead, *template.dims))
 
 
-def fill_mask(template: xr.DataArray, observed: np.ndarray, where: xr.DataArray | None) -> xr.DataArray:
+def fill_mask(encoded: Encoded, observed: np.ndarray, where: xr.DataArray | None) -> xr.DataArray:
     """True where a gap is to be filled: entries not observed, only where ``where`` (see `check`) says so."""
+    template = encoded.template
+    assert isinstance(template, xr.DataArray)
     missing = template.copy(data=~observed)
     if where is None:
-        _warn_of_unseen(~missing)
+        _warn_of_unseen(~missing, [name for name, c in encoded.coordinates.items() if c.is_time])
         return missing
     wanted = where.to_numpy()
     return missing & np.where(np.isnan(wanted), False, wanted).astype(bool)
 
 
-def _warn_of_unseen(seen: xr.DataArray) -> None:
-    """Warns of sites (combinations of all modes but the longest) that were never observed: land, or dead stations."""
+def _warn_of_unseen(seen: xr.DataArray, times: Sequence[str]) -> None:
+    """Warns of sites that were never observed: land, or dead stations.
+
+    They are the combinations of all dimensions but the first one of times, or without times but the longest.
+    """
     longest = max(seen.dims, key=lambda d: seen.sizes[d])
-    times = [d for d in seen.dims if d in seen.coords and seen[d].dtype.kind in "Mm"]
+    times = [str(d) for d in seen.dims if d in times]
     along = times[0] if times else longest
     never = int((~seen.any(str(along))).sum()) if seen.ndim > 1 else 0
     if never:
@@ -104,33 +113,27 @@ def assemble(
     filled = np.where(mask, predicted["mean"].to_numpy(), given)
     sd = np.where(mask, predicted["sd"].to_numpy(), np.where(observed, 0.0, np.nan))
     out = xr.Dataset({name: _finish(filled, sd, template, name)})
-    out[f"{name}_sd"] = (template.dims, sd, _modified(template.attrs, name, "standard_error"))
-    out[f"{name}_filled"] = (template.dims, mask, {"long_name": f"True where {name} was filled in"})
+
+    def beside(kind: str, dims: Sequence[Hashable], values: np.ndarray) -> None:
+        attrs, encoding = conventions.companion(name, kind, template.attrs, template.encoding)
+        out[f"{name}_{kind}"] = xr.Variable(dims, values, attrs, encoding)
+
+    beside("sd", template.dims, sd)
+    beside("filled", template.dims, mask)
     if "quantiles" in predicted:
         values = predicted["quantiles"]
-        known = np.where(mask, values.to_numpy(), given)
-        out[f"{name}_quantiles"] = values.copy(data=known).assign_attrs(_modified(template.attrs, name, None))
+        out = out.assign_coords(quantile=values["quantile"].variable)
+        beside("quantiles", values.dims, np.where(mask, values.to_numpy(), given))
     if draws is not None:
-        drawn = np.where(mask, draws.to_numpy(), given)
-        out[f"{name}_samples"] = draws.copy(data=drawn).assign_attrs(template.attrs)
+        beside("samples", draws.dims, np.where(mask, draws.to_numpy(), given))
     return out
 
 
 def _finish(filled: np.ndarray, sd: np.ndarray, template: xr.DataArray, name: str) -> xr.DataArray:
     """Filled values as the user's array: dtype, attributes and encoding kept, integers widened where they must be."""
     dtype = template.dtype if template.dtype.kind == "f" else np.dtype(float)
-    out = xr.DataArray(filled.astype(dtype), template.coords, template.dims, attrs=template.attrs)
-    ancillary = str(template.attrs.get("ancillary_variables", "")).split()
-    ancillary += [n for n in (f"{name}_sd", f"{name}_filled") if n not in ancillary]
-    out.attrs["ancillary_variables"] = " ".join(ancillary)
-    out.encoding = storage.encoding(name, template.encoding, filled, sd)
-    return out
-
-
-def _modified(attrs: Mapping[str, Any], name: str, modifier: str | None) -> dict[str, Any]:
-    """Attributes of a companion variable: units, and the CF standard name with its modifier."""
-    out = {"long_name": f"standard error of {name}" if modifier else f"predictive quantiles of {name}"}
-    out |= {k: v for k, v in attrs.items() if k == "units"}
-    if "standard_name" in attrs and modifier:
-        out["standard_name"] = f"{attrs['standard_name']} {modifier}"
+    out = xr.DataArray(filled.astype(dtype), template.coords, template.dims)
+    kept = storage.encoding(name, template.encoding, out.to_numpy(), sd)
+    out.encoding = kept | conventions.marks(template.attrs, kept)
+    out.attrs = conventions.attributes(name, template.attrs, template.encoding, kept, out.to_numpy())
     return out

@@ -16,11 +16,12 @@ from probtensor.engines.base import AbstractEngine, Progress
 from probtensor.engines.collapsed import fit as collapsed
 from probtensor.engines.message_passing import MessagePassing
 from probtensor.errors import ModelError, warn
-from probtensor.labelled import arguments, filling
+from probtensor.labelled import arguments, filling, preparing, warm_start
 from probtensor.labelled.checking import LOCAL_IS_NORMAL, encode_for
 from probtensor.labelled.encode import Encoded
 from probtensor.labelled.fitted import Fitted
 from probtensor.labelled.made import Made
+from probtensor.labelled.memory import peak_memory
 from probtensor.labelled.posterior import Posterior
 from probtensor.likelihoods.base import AbstractLikelihood
 from probtensor.likelihoods.gaussian import Gaussian
@@ -29,6 +30,7 @@ from probtensor.observations.domain import Observations
 from probtensor.selection import automatic, rank
 from probtensor.selection.hold_out import hold_out
 from probtensor.terms.local import Local
+from probtensor.terms.scale import scale_of
 
 #: From fewer observations no gaps are made.
 _FEW = 50
@@ -44,6 +46,7 @@ def fit(
     errors: Any = None,
     engine: AbstractEngine | None = None,
     seed: int = 0,
+    init: Any = None,
     progress: Progress | bool | None = None,
 ) -> Posterior:
     """Fits a model to data with gaps.
@@ -53,13 +56,21 @@ def fit(
             ``pt.table(...)`` or ``pt.points(...)``.
         model: a sum of terms, or ``"auto"``: an offset and what earns its place beside it (a CP over all modes, main
             effects, a local term) on held-out gaps shaped like those of the data.
-        likelihood: how observations are distributed around the model; ``pt.Gaussian()`` by default.
+        likelihood: how observations are distributed around the model; ``pt.Gaussian()`` by default, but where the model
+            is chosen for several variables, a dimension or column of names called ``"variable"`` such as
+            ``ds.to_array("variable")`` has: ``pt.Gaussian(noise="variable", scale="variable")``. Local terms are tried
+            only where all have one noise level, ``pt.Gaussian(scale="variable")``.
         weights: how often each observation counts (variance sd^2 / w; otherwise its log likelihood times w); 0 = not
             observed. Like the data.
         errors: known standard errors of the observations, in the data's unit, beside the learned noise. Like the data,
             or one number; under normal noise only.
         engine: how to fit; ``pt.MessagePassing()`` by default.
         seed: of every random draw.
+        init: where to start: the posterior of an earlier fit with the same terms, whose functions and learned numbers
+            are read off at these data's coordinates (with ``model="auto"`` its model, likelihood and power are taken,
+            and none searched for);
+            or a ``CPTensor`` or ``TuckerTensor`` of tensorly's, for a grid and a model with one such term over all
+            dimensions. It stands for the first of the engine's ``restarts``.
         progress: True shows a bar on the terminal; a function is called with (sweeps done, sweeps at most, objective).
 
     Returns:
@@ -86,6 +97,7 @@ def fit(
         errors=errors,
         engine=engine,
         seed=seed,
+        init=init,
         progress=progress,
     )
 
@@ -100,35 +112,45 @@ def _checked_fit(
     errors: Any = None,
     engine: AbstractEngine | None = None,
     seed: int = 0,
+    init: Any = None,
     progress: Progress | bool | None = None,
 ) -> Posterior:
     """See `fit`; check: of the encoded data, before anything is fitted."""
-    likelihood = Gaussian() if likelihood is None else likelihood
     engine = MessagePassing() if engine is None else engine
     if not isinstance(engine, AbstractEngine):
         raise ModelError(f"engine={engine!r}: expected an engine such as pt.MessagePassing()")
     seed = arguments.whole("seed", seed, 0)
-    encoded = encode_for(likelihood, data, weights, errors)
+    warm_start.check(init)
+    if init is not None and isinstance(model, str) and model == "auto":
+        model, engine = warm_start.model_of(init), warm_start.as_before(init, engine)
+        likelihood = init.likelihood if likelihood is None else likelihood
+    encoded = encode_for(Gaussian() if likelihood is None else likelihood, data, weights, errors)
     check(encoded)
+    if likelihood is None:
+        likelihood = preparing.default_likelihood(encoded) if _is_open(model) else Gaussian()
     with jax.enable_x64(True):
-        return _fit(encoded, model, likelihood, engine, seed, progress)
+        return _fit(encoded, model, likelihood, engine, seed, init, progress)
 
 
 def _fit(
-    encoded: Encoded, model: Any, likelihood: AbstractLikelihood, engine: AbstractEngine, seed: int, progress: Any
+    encoded: Encoded,
+    model: Any,
+    likelihood: AbstractLikelihood,
+    engine: AbstractEngine,
+    seed: int,
+    init: Any,
+    progress: Any,
 ) -> Posterior:
     """Models and ranks are chosen by message passing on the scale of the signal, as if values were normal there."""
     passing = engine if isinstance(engine, MessagePassing) else MessagePassing()
-    plain = isinstance(likelihood, Gaussian) and not (likelihood.noise or likelihood.transform or encoded.known)
-    chooser = likelihood if isinstance(likelihood, Gaussian) and plain else Gaussian()
-    latent = None if plain else likelihood.latent(encoded.values, encoded.known_where_seen)
+    prepared = preparing.prepare(likelihood, encoded)
     choice: automatic.Choice | rank.Growth | None = None
     if isinstance(model, str):
         if model != "auto":
             raise ModelError(f"model={model!r}: expected 'auto' or terms such as pt.Offset() + pt.CP(rank=8)")
         model = automatic.Automatic()
     if isinstance(model, automatic.Automatic):
-        choice = _choose(encoded, latent, chooser, passing, seed, model.ranks)
+        choice = _choose(prepared, passing, seed, model.ranks)
         model = choice.model
         if passing is engine:
             engine = choice.engine
@@ -138,28 +160,33 @@ def _fit(
     if choice is None:
         _warn_of_unread(modes, encoded)
     axes = encoded.axes(modes)
-    observations = encoded.observations(modes, likelihood.transformed(encoded.values))
+    observations = prepared.observations(modes)
     for term in declared.terms:
         if isinstance(term, Local):
             term.check(int(encoded.seen.sum()))
-            if not plain:
+            if not prepared.plain:
                 raise ModelError(LOCAL_IS_NORMAL)
-    on_latent = observations if plain else encoded.observations(modes, latent)
-    scale = automatic.scale_of(on_latent, cycles=declared.open_periods > 0)
+    on_signal = observations if prepared.plain else prepared.on_signal(modes)
+    scale = scale_of(on_signal, cycles=declared.open_periods > 0)
     if rank.is_open(declared):
+        if init is not None:
+            raise ModelError('init= starts one fit, and rank="auto" makes many; give the rank, or leave init out')
         names = tuple(encoded.coordinates)
-        choice = rank.choose(declared, axes, names, on_latent, chooser, passing, scale, seed, _LOG.info)
+        choice = rank.choose(declared, axes, names, on_signal, prepared.chooser, passing, scale, seed, _LOG.info)
         declared = choice.model
     bound = bind(declared, axes, likelihood, scale)
     engine = engine.resolved_for(bound)
+    seen, size = int(encoded.seen.sum()), encoded.seen.size
+    _LOG.info("%s begins: terms %d, observed %d of %d entries", type(engine).__name__, len(bound.terms), seen, size)
     with _progress(progress) as report:
-        init = choice.start if choice is not None and plain else None
+        start = choice.start if choice is not None and prepared.plain else None
+        if init is not None:
+            start = warm_start.state(init, bound, encoded, modes)
         gaps = _gaps(bound, encoded, observations, seed)
-        result = engine.run(bound, observations, jax.random.key(seed), report, init, gaps)
-    if not result.converged:
-        _LOG.info("fit %s", result.reason)
+        result = prepared.placed(engine.run(bound, observations, jax.random.key(seed), report, start, gaps))
+    _LOG.info("%s, %.1f s compiling and %.1f s running", result.reason, result.compile_seconds, result.run_seconds)
     fitted = Fitted(encoded, modes, observations, likelihood, result.state)
-    return Posterior(fitted, Made(declared, engine, choice, seed, result))
+    return Posterior(fitted, Made(declared, engine, choice, seed, result, peak_memory()))
 
 
 def _gaps(bound: BoundModel, encoded: Encoded, observations: Observations, seed: int) -> np.ndarray | None:
@@ -169,20 +196,21 @@ def _gaps(bound: BoundModel, encoded: Encoded, observations: Observations, seed:
     return hold_out(tuple(encoded.coordinates), observations, seed).mask
 
 
+def _is_open(model: Any) -> bool:
+    """Whether the model itself is to be chosen."""
+    return isinstance(model, str | automatic.Automatic)
+
+
 def _choose(
-    encoded: Encoded,
-    latent: np.ndarray | None,
-    likelihood: Gaussian,
-    engine: MessagePassing,
-    seed: int,
-    ranks: tuple[int, ...] | None,
+    prepared: preparing.Prepared, engine: MessagePassing, seed: int, ranks: tuple[int, ...] | None
 ) -> automatic.Choice:
-    """latent: values on the scale of the signal, where no local term is tried; None: the data's own."""
+    """On the scale of the signal; local terms are for plain normal noise."""
+    encoded = prepared.encoded
     base = {name: c.axis() for name, c in encoded.coordinates.items()}
     months = [f"{n}.month" for n, a in base.items() if automatic.has_seasons(a) and _has_calendar(encoded, n)]
     modes = (*months[:1], *automatic.surfaces(base)[:1])
-    axes, observations = encoded.axes(modes), encoded.observations(modes, latent)
-    local = latent is None
+    axes, observations, likelihood = encoded.axes(modes), prepared.on_signal(modes), prepared.chooser
+    local = prepared.plain
     return automatic.choose(axes, observations, likelihood, engine, seed, lambda text: _LOG.info(text), ranks, local)
 
 
@@ -207,11 +235,10 @@ def _progress(wanted: Progress | bool | None) -> Iterator[Progress | None]:
     if not wanted or callable(wanted):
         yield wanted or None
         return
-    from rich.progress import Progress as Bar
+    from probtensor.progress import bar
 
-    with Bar(transient=True) as bar:
-        task = bar.add_task("fitting", total=None)
-        yield lambda done, total, objective: bar.update(task, completed=done, total=total)
+    with bar() as report:
+        yield report
 
 
 def impute(
@@ -237,6 +264,13 @@ def impute(
         DataError: the data, ``where`` or ``quantiles`` cannot be used.
         ModelError: the model does not fit the data, they are a table, or ``samples`` is no number of draws.
     """
+    return imputed(data, model, where=where, quantiles=quantiles, samples=samples, **fit_arguments)[1]
+
+
+def imputed(
+    data: Any, model: Any, *, where: Any, quantiles: Any, samples: int | None = None, **fit_arguments: Any
+) -> tuple[Posterior, xr.Dataset]:
+    """The posterior and what `impute` gives, which is asked whether it can be before the fit."""
     asked = functools.partial(filling.check, where=where, quantiles=quantiles, samples=samples)
     post = _checked_fit(asked, data, model, **fit_arguments)
-    return post.impute(where=where, quantiles=quantiles, samples=samples)
+    return post, post.impute(where=where, quantiles=quantiles, samples=samples)

@@ -62,10 +62,16 @@ class Fitted:
         return tuple(range(len(self.state.model.terms)))
 
     def in_order(self, array: xr.DataArray) -> xr.DataArray:
-        """Dimensions as the data have them, behind any others."""
+        """What is at the training entries, dimensions as the data have them, behind any others; labels ascending.
+
+        Points of a DataArray come back on its own dimensions.
+        """
         template = self.encoded.template
+        if self.encoded.rows is not None:
+            return filling.on_template(array, self.encoded)
         own = [d for d in template.dims if d in array.dims] if isinstance(template, xr.DataArray) else []
-        return array.transpose(..., *own) if own else array
+        order = {n: c.ascending for n, c in self.encoded.coordinates.items() if n in own and c.cut is not None}
+        return array.isel(order).transpose(..., *own) if own else array
 
     def law(self, where: Places, signal: arrays.Prediction, known: Mapping[str, np.ndarray]) -> AbstractPredictive:
         """The distribution of new observations at some places."""
@@ -105,6 +111,12 @@ class Fitted:
 
     def draws(self, n: int, at: Any, seed: int, observation_noise: bool) -> xr.DataArray:
         """See `Posterior.sample`."""
+        drawn = self._drawn(n, seed, at, observation_noise)
+        drawn = self.in_order(drawn) if at is None else drawn
+        return drawn.rename(self.encoded.name).assign_attrs(self.attrs)
+
+    def _drawn(self, n: int, seed: int, at: Any = None, observation_noise: bool = True) -> xr.DataArray:
+        """Joint draws at places, or on the core's levels of the training entries."""
         first, second = jax.random.split(jax.random.key(seed))
         with jax.enable_x64(True):
             where = self.own_places() if at is None else self.places(at)
@@ -117,20 +129,19 @@ class Fitted:
         random = np.random.default_rng(np.asarray(jax.random.key_data(second)))
         values = law.draw(signal, random) if observation_noise else law.expected(signal)
         values = np.where(bad.reshape(values.shape[1:]) if bad.ndim else bad, np.nan, values)
-        drawn = where.label(values, ("sample",)).rename(self.encoded.name).assign_attrs(self.attrs)
-        return self.in_order(drawn) if at is None else drawn
+        return where.label(values, ("sample",))
 
     def filled(self, where: Any, quantiles: Any, samples: int | None, seed: int) -> xr.Dataset:
         """See `Posterior.impute`."""
         template, wanted = filling.check(self.encoded, where, quantiles, samples)
         grid = self.own_places()
-        observed = filling.on_template(grid.label(self.encoded.seen), template).to_numpy()
-        mask = filling.fill_mask(template, observed, wanted)
+        observed = filling.on_template(grid.label(self.encoded.seen), self.encoded).to_numpy()
+        mask = filling.fill_mask(self.encoded, observed, wanted)
         with jax.enable_x64(True):
             signal = arrays.fitted(self.state, self.observations.domain)
             known, bad = predictions.known_or_one(self.likelihood, self.encoded)
             law = self.law(grid, signal, known)
-        unusable = np.argwhere(mask.to_numpy() & filling.on_template(grid.label(bad), template).to_numpy())
+        unusable = np.argwhere(mask.to_numpy() & filling.on_template(grid.label(bad), self.encoded).to_numpy())
         if len(unusable):
             at = ", ".join(f"{d}={template[d].to_numpy()[i]}" for d, i in zip(template.dims, unusable[0], strict=True))
             raise DataError(
@@ -138,8 +149,8 @@ class Fitted:
                 "be filled without; give them there, or leave these gaps missing with where="
             )
         found = predictions.dataset(law, grid, quantiles, self.units)
-        predicted = {str(k): filling.on_template(v, template) for k, v in found.data_vars.items()}
+        predicted = {str(k): filling.on_template(v, self.encoded) for k, v in found.data_vars.items()}
         draws = None
         if samples is not None:
-            draws = filling.on_template(self.draws(samples, None, seed, True), template)
+            draws = filling.on_template(self._drawn(samples, seed), self.encoded)
         return filling.assemble(self.encoded, mask.to_numpy(), observed, predicted, draws)

@@ -24,6 +24,7 @@ _KINDS = (
     ("numbers", (numbers.Real, decimal.Decimal)),
     ("times", (datetime.date, np.datetime64)),
     ("periods", (pd.Period,)),
+    ("intervals", (pd.Interval,)),
 )
 _DTYPES = {"b": "truth values", "U": "text", "S": "bytes", "i": "numbers", "u": "numbers", "f": "numbers"} | {
     "M": "times",
@@ -40,7 +41,7 @@ def plain(name: str, labels: Any) -> np.ndarray:
 
     Returns:
         (T,) numbers, ``datetime64``, ``timedelta64``, or objects: cftime dates and categories. Times with a zone come
-        in UTC, dates as their midnight, periods as their start.
+        in UTC, dates as their midnight, periods as their start, intervals as their middle.
 
     Raises:
         DataError: labels of kinds that do not go together, such as numbers and text, or times with and without a zone.
@@ -48,6 +49,8 @@ def plain(name: str, labels: Any) -> np.ndarray:
     array = np.asarray(labels)
     if array.dtype.kind == "M" and np.datetime_data(array.dtype)[0] in ("Y", "M"):
         return array.astype("datetime64[s]")
+    if array.dtype.kind == "T":  # numpy's text of any length
+        array = array.astype(object)
     if array.dtype != object:
         return array
     found = _found(array)
@@ -65,6 +68,16 @@ def plain(name: str, labels: Any) -> np.ndarray:
             f"coordinate {name!r}: its labels look like {next(iter(found))}, but cannot be read as such: {error}. "
             "Convert them before, for example with pandas.to_datetime or pandas.to_numeric"
         ) from error
+
+
+def said(label: Any) -> str:
+    """A label in as few letters as it can be said: numbers to six digits, times without zero parts."""
+    if isinstance(label, np.datetime64):
+        whole = label.astype("datetime64[s]")
+        return str(whole if whole == label else label).removesuffix("T00:00:00")
+    if isinstance(label, float | np.floating):
+        return f"{label:g}"
+    return str(label).removesuffix(" 00:00:00")
 
 
 def kinds(labels: np.ndarray) -> dict[str, int]:
@@ -125,4 +138,27 @@ def _periods(name: str, array: np.ndarray) -> np.ndarray:
     return pd.PeriodIndex(array).to_timestamp(how="start").to_numpy()
 
 
-_CONVERT = {"numbers": _numbers, "times": _times, "time differences": _time_differences, "periods": _periods}
+def _intervals(name: str, array: np.ndarray) -> np.ndarray:
+    return pd.IntervalIndex(array).mid.to_numpy()
+
+
+def _cftimes(name: str, array: np.ndarray) -> np.ndarray:
+    found = {v.calendar: i for i, v in reversed(list(enumerate(array.tolist()))) if not pd.isna(v)}
+    if len(found) > 1:
+        (one, i), (other, k), *_ = sorted(found.items(), key=lambda item: item[1])
+        raise DataError(
+            f"coordinate {name!r} mixes cftime dates of the {one} calendar (index {i}: {array[i]}) with those of the "
+            f"{other} calendar (index {k}: {array[k]}), which lie on no common axis; convert them to one calendar, for "
+            "example data.convert_calendar('standard') before they are put together"
+        )
+    return array
+
+
+_CONVERT = {
+    "numbers": _numbers,
+    "times": _times,
+    "time differences": _time_differences,
+    "periods": _periods,
+    "intervals": _intervals,
+    "cftime dates": _cftimes,
+}

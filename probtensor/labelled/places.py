@@ -23,14 +23,14 @@ class Places:
     Attributes:
         domain: where.
         dims: of the answer, in the user's order.
-        coords: of the answer.
+        coords: of the answer, by name or as xarray keeps them.
         order: how the domain's axes are transposed to ``dims``.
         shape: of the axes that values on the domain have; None: its own. A list of entries may stand for a grid.
     """
 
     domain: Domain
     dims: tuple[str, ...]
-    coords: dict[str, Any]
+    coords: Any
     order: tuple[int, ...]
     shape: tuple[int, ...] | None = None
 
@@ -52,7 +52,9 @@ def places(encoded: Encoded, modes: tuple[str, ...], at: Any) -> Places:
     Args:
         encoded: the training data's coordinates.
         modes: what the model reads; extra coordinates are ignored.
-        at: a dict of coordinates, a DataArray or Dataset with them (outer grid); points or a DataFrame (one by one).
+        at: a dict of coordinates, a DataArray or Dataset with them; points or a DataFrame (one by one). Coordinates of
+            a dict, a DataArray or a Dataset make an outer grid, but for those that share a dimension (a track, the
+            levels of a multi-index, latitudes and longitudes of a curvilinear grid): these go together.
 
     Raises:
         DataError: a coordinate that the model reads is absent, empty or of another kind.
@@ -80,7 +82,15 @@ def places(encoded: Encoded, modes: tuple[str, ...], at: Any) -> Places:
             f"at is a {type(at).__name__}; expected a dict of coordinates, a DataArray, a Dataset, pt.points or a "
             "DataFrame"
         )
-    return _outer(encoded, modes, placed(given), given, order)
+    needed = placed(given)
+    if all(_on_its_own(name, given[name]) for name in needed):
+        return _outer(encoded, modes, needed, given, order)
+    return _along(encoded, modes, needed, given, order)
+
+
+def _on_its_own(name: str, value: Any) -> bool:
+    """Whether a coordinate is a scalar or lies along a dimension of its own name, as in a grid."""
+    return not isinstance(value, xr.DataArray) or value.dims in ((), (name,))
 
 
 def _require(needed: list[str], given: Mapping[str, Any]) -> None:
@@ -116,6 +126,46 @@ def _outer(
     return Places(where, tuple(dims), coords, tuple(needed.index(n) for n in dims))
 
 
+def _along(
+    encoded: Encoded, modes: tuple[str, ...], needed: list[str], given: Mapping[str, Any], order: list[str]
+) -> Places:
+    """Coordinates that lie along other dimensions: those that share one go together, as in xarray's own selection."""
+    arrays = {
+        n: v if isinstance(v, xr.DataArray) else xr.DataArray(v, dims=(n,) * np.ndim(v)) for n, v in given.items()
+    }
+    arrays = {n: v if n in v.coords else v.assign_coords({n: v.variable}) for n, v in arrays.items()}
+    used = {d for n in needed for d in arrays[n].dims}
+    dims = [d for d in order if d in used]
+    dims += [str(d) for n in needed for d in arrays[n].dims if d not in dims]
+    dims = list(dict.fromkeys(dims))
+    kept = [v.coords.to_dataset() for v in arrays.values() if set(v.dims) <= used]
+    try:
+        whole = xr.merge(kept, join="exact", compat="equals", combine_attrs="override")
+    except (ValueError, xr.MergeError) as error:
+        raise DataError(
+            f"the coordinates {', '.join(needed)} in `at` do not go together: {str(error).splitlines()[0]}. Those that "
+            "share a dimension need the same labels along it"
+        ) from error
+    shape = tuple(whole.sizes[d] for d in dims)
+    if not np.prod(shape):
+        raise DataError(f"`at` is empty: its sizes are {dict(zip(dims, shape, strict=True))}")
+    labels, index = {}, []
+    for name in needed:
+        _check_missing(name, arrays[name].to_numpy().ravel())
+        own = arrays[name].variable.set_dims(dict(zip(dims, shape, strict=True))).transpose(*dims)
+        labels[name], codes = _distinct(own.to_numpy().ravel())
+        index.append(codes)
+    where = encoded.domain(modes, labels, np.stack(index, axis=1))
+    coords = whole.drop_vars([n for n, v in whole.coords.items() if not set(v.dims) <= set(dims)]).coords
+    return Places(where, tuple(dims), coords, tuple(range(len(dims))), shape)
+
+
+def _distinct(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Different labels, and which of them stands at each place."""
+    codes, distinct = pd.factorize(labels)
+    return np.asarray(distinct, dtype=labels.dtype), codes
+
+
 def _check_missing(name: str, labels: np.ndarray) -> None:
     bad = np.flatnonzero(pd.isna(labels))
     if bad.size:
@@ -129,8 +179,7 @@ def _pointwise(encoded: Encoded, modes: tuple[str, ...], needed: list[str], give
     labels, index = {}, []
     for name in needed:
         _check_missing(name, at.coords[name])
-        codes, distinct = pd.factorize(at.coords[name])
-        labels[name] = np.asarray(distinct, dtype=at.coords[name].dtype)
+        labels[name], codes = _distinct(at.coords[name])
         index.append(codes)
     where = encoded.domain(modes, labels, np.stack(index, axis=1))
     coords = {n: (("observation",), at.coords[n]) for n in needed}

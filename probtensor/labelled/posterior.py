@@ -52,7 +52,8 @@ class Posterior(Description):
             terms: position of a term, or several: only what these contribute.
             scale: ``"response"``: of observations, in the data's unit; of counts and trials with the one exposure or
                 number of trials that the likelihood was given for all, or 1. ``"latent"``: of the signal itself (of
-                counts the logarithm of a rate, of trials log odds), on which scale terms add up.
+                counts the logarithm of a rate, of trials log odds; of standardised values in units of their level's
+                scale), where terms add up.
 
         Returns:
             Dataset with ``mean``, ``sd``, ``signal_sd`` and, if asked for, ``quantiles`` (dim ``quantile``).
@@ -90,7 +91,12 @@ class Posterior(Description):
 
         Returns:
             For data called ``sst``: ``sst`` (observed values untouched), ``sst_sd`` (0 where observed, NaN where still
-            missing), ``sst_filled`` (bool) and, if asked for, ``sst_quantiles`` and ``sst_samples``.
+            missing), ``sst_filled`` (bool) and, if asked for, ``sst_quantiles`` and ``sst_samples``. They say what the
+            CF conventions have them say: ``sst`` names the others as ancillary variables, ``sst_sd`` is its standard
+            error, ``sst_filled`` a status flag. The data's attributes and encoding stay, but for what the new values
+            do not fit: too coarse or narrow a packing, and limits (``valid_range``) that they lie beyond, which is a
+            warning. Variables that attributes name (bounds, a grid mapping) are not part of an array; add them, or use
+            the command line, which does.
 
         Raises:
             ModelError: the data are a table or points, or ``samples`` is no number of draws.
@@ -240,7 +246,8 @@ class Posterior(Description):
             allow_training: score entries that were used in training, too.
 
         Returns:
-            rmse, mae, crps, nlpd, coverage50/90/95, interval_score90, n.
+            rmse, mae, crps, nlpd, coverage50/90/95, interval_score90, n. Values of several variables are averaged as
+            they stand, each in its own unit; score one at a time, ``held_out.sel(variable=["rain"])``.
 
         Raises:
             DataError: an entry was used in training, none is left to score, or the likelihood cannot give a value.
@@ -267,9 +274,42 @@ class Posterior(Description):
 
         store.save(self._fitted, self._made, path)
 
+    def export(self, path: str | os.PathLike[str]) -> None:
+        """Writes what was found as a NetCDF file for other programs; `save` writes what `probtensor.load` reads.
+
+        In the file are, for data of any kind,
+
+        - ``mean``, ``sd`` (of a new observation), ``signal_sd`` and ``observed``: on the data's own grid with its
+          coordinates; of a table along ``observation``, whose rows are in the order of their coordinates;
+        - ``term1_cp_lat_mean``, ``term1_cp_lat_sd``: the functions of term 1, a CP, of ``lat``, as `factors` gives
+          them, along ``term1_cp_component`` and ``lat``; in a table, and after an `update` with new coordinates, along
+          ``lat_level``. Joined dimensions of a table are along the combinations that occur, ``lat_lon_level``;
+        - ``term1_tucker_core_mean``, ``term1_tucker_core_sd``: the core of a Tucker term; ``term0_offset_mean``,
+          ``term0_offset_sd``: an offset or climatology for each of its levels; ``term2_local_mean``,
+          ``term2_local_sd``: what a local term adds to the signal at the data;
+        - ``hyperparameter_value`` along ``hyperparameter``, with the coordinates ``hyperparameter_term``, ``_mode``,
+          ``_component``, ``_name``, ``_unit`` and ``_learned``;
+        - ``objective`` along ``sweep``;
+        - as attributes the model, the summary (``comment``), the versions of this package and of this list
+          (``probtensor_export_version``, 1), and what the CF conventions ask for.
+
+        A name that the data's coordinates have already gets a line behind it, a slash in a name becomes one, and labels
+        that are no numbers, times or text are written as text. The file is written beside its place and then moved
+        there. The cost is that of `predict` at the data.
+
+        Args:
+            path: of the file, such as ``"fit.nc"``.
+
+        Raises:
+            FormatError: it cannot be written; what was there stays.
+        """
+        from probtensor.store import export
+
+        export.export(self._fitted, self, path)
+
     @property
     def plot(self) -> Any:
-        """Figures: ``plot.factors()``, ``plot.objective()``."""
+        """Figures: ``plot.factors()``, ``.objective()``, ``.fit()``, ``.calibration(held_out)`` and ``.rank()``."""
         from probtensor import plotting
 
-        return plotting.Plots(self)
+        return plotting.Plots(self, self._fitted)

@@ -17,6 +17,9 @@ from probtensor.labelled.tables import PointData
 from probtensor.likelihoods.base import AbstractBoundLikelihood, AbstractLikelihood
 from probtensor.likelihoods.predictive import AbstractPredictive, Normal
 
+#: Attributes of the coordinate of quantiles.
+_PROBABILITY = {"long_name": "probability", "units": "1"}
+
 
 def predictive(
     likelihood: AbstractBoundLikelihood, where: Places, signal: arrays.Prediction, known: Mapping[str, np.ndarray]
@@ -40,7 +43,7 @@ def dataset(
     if quantiles is not None:
         levels = arguments.probabilities(quantiles)
         each = np.stack([found.quantile(level) for level in levels])
-        out["quantiles"] = where.label(each, ("quantile",)).assign_coords(quantile=levels)
+        out["quantiles"] = where.label(each, ("quantile",)).assign_coords(quantile=("quantile", levels, _PROBABILITY))
     for variable in out.data_vars.values():
         variable.attrs.update(units)
     return out

@@ -18,6 +18,7 @@ from probtensor.hyperparameters import is_parameter
 from probtensor.kernels.combinations import Product, Sum
 from probtensor.kernels.field import AbstractFieldKernel, FieldSum, On
 from probtensor.kernels.periodic import Periodic
+from probtensor.labelled import noise_levels
 from probtensor.labelled.encode import Encoded
 from probtensor.likelihoods.base import AbstractBoundLikelihood
 from probtensor.likelihoods.gaussian import BoundGaussian
@@ -32,8 +33,8 @@ from probtensor.terms.tucker import BoundTucker
 _WITH_FACTORS = (BoundCP, BoundTucker, BoundTensorTrain)
 
 
-def factors(state: State, encoded: Encoded, term: int | None, gauge: str) -> xr.Dataset:
-    """The functions of a term, see `Posterior.factors`."""
+def factors(state: State, encoded: Encoded, term: int | None, gauge: str, unit: str = "") -> xr.Dataset:
+    """The functions of a term, see `Posterior.factors`; unit: of the signal."""
     bound, beliefs = _term(state, term, gauge)
     if isinstance(bound, BoundTucker):
         return _tucker_factors(bound, beliefs, encoded, gauge)
@@ -52,6 +53,11 @@ def factors(state: State, encoded: Encoded, term: int | None, gauge: str) -> xr.
         out[f"{levels.prefix}_mean"] = (("component", *levels.dims), levels.arranged(mean[name]))
         out[f"{levels.prefix}_sd"] = (("component", *levels.dims), levels.arranged(sd[name]))
     out["explained_variance"] = ("component", explained, {"long_name": "mean square of the component over the grid"})
+    if unit:
+        out["explained_variance"].attrs["units"] = f"({unit})^2"
+        if gauge == "canonical":  # the first mode carries the amplitude
+            for kind in ("mean", "sd"):
+                out[f"{_prefix(bound.names[0])}_{kind}"].attrs["units"] = unit
     return out
 
 
@@ -127,16 +133,23 @@ def core(state: State, term: int | None, gauge: str) -> xr.Dataset:
 
 
 class Levels(NamedTuple):
-    """A mode's levels with labels: the beginning of its variables' names, dimensions, coordinates and sizes."""
+    """A mode's levels with labels: the beginning of its variables' names, dimensions, coordinates and sizes.
+
+    orders: of each dimension the core's levels in the order of its coordinate; none: as they are.
+    """
 
     prefix: str
     dims: tuple[str, ...]
     coords: dict[str, Any]
     sizes: tuple[int, ...]
+    orders: tuple[np.ndarray, ...] = ()
 
     def arranged(self, values: np.ndarray) -> np.ndarray:
-        """Values (..., T) with an axis for each dimension."""
-        return values.reshape(*values.shape[:-1], *self.sizes)
+        """Values (..., T) on the core's levels with an axis for each dimension, in the order of the coordinates."""
+        values = values.reshape(*values.shape[:-1], *self.sizes)
+        for axis, order in enumerate(self.orders):
+            values = np.take(values, order, axis=axis - len(self.orders))
+        return values
 
 
 def _prefix(name: str) -> str:
@@ -148,9 +161,11 @@ def levels_of(encoded: Encoded, name: str) -> Levels:
     labels = {part: labels_of(encoded, part) for part in encoded.parts(name)}
     prefix, sizes = _prefix(name), tuple(len(x) for x in labels.values())
     if encoded.index is None or len(labels) == 1:
-        return Levels(prefix, tuple(labels), labels, sizes)
+        orders = {part: encoded.levels[encoded.split(part)[0]].ascending for part in labels}
+        coords = {part: ((part,), own[orders[part]], encoded.attrs_of(part)) for part, own in labels.items()}
+        return Levels(prefix, tuple(labels), coords, sizes, tuple(orders.values()))
     dim, occurring = f"{prefix}_level", encoded.joint_levels([np.arange(n) for n in sizes], name)
-    coords = {part: ((dim,), x[occurring[:, k]]) for k, (part, x) in enumerate(labels.items())}
+    coords = {part: ((dim,), x[occurring[:, k]], encoded.attrs_of(part)) for k, (part, x) in enumerate(labels.items())}
     return Levels(prefix, (dim,), coords, (len(occurring),))
 
 
@@ -179,33 +194,39 @@ def _canonical(mean: dict, sd: dict, explained: np.ndarray) -> tuple[dict, dict,
     return mean, sd, explained[order]
 
 
-def hyperparameters(state: State, units: dict[str, str], data_unit: str) -> pd.DataFrame:
+def hyperparameters(state: State, encoded: Encoded, data_unit: str) -> pd.DataFrame:
     """One row for each value of each hyper-parameter, see `Posterior.hyperparameters`."""
     rows: list[dict[str, Any]] = []
+    units = {name: coordinate.unit for name, coordinate in encoded.coordinates.items()}
+    likelihood = state.model.likelihood
+    if isinstance(likelihood, BoundGaussian) and likelihood.transform is not None:
+        data_unit = ""
+    standardised = noise_levels.of_scale(likelihood, encoded)
+    own_unit, data_unit = data_unit, "" if standardised else data_unit
     variance_unit = f"({data_unit})^2" if data_unit else ""
     for j, term in enumerate(state.model.terms):
         if isinstance(term, BoundLocal):
             rows += _rows_of_field(term.kernel, j, units, variance_unit)
             continue
         for mode, block in zip(block_names(term), term.blocks, strict=True):
-            rows += _rows(block.prior, j, mode, units.get(mode, ""), variance_unit)
-    rows += _rows_of_likelihood(state.model.likelihood, data_unit)
+            own = _rows(block.prior, j, mode, units.get(mode, ""), variance_unit)
+            rows += [row | {"unit": data_unit} if row["name"] == "mean" else row for row in own]
+    rows += _rows_of_likelihood(likelihood, encoded, data_unit)
+    rows += _rows_of_levels("scale", standardised, own_unit)
     return pd.DataFrame(rows)
 
 
-def _rows_of_likelihood(likelihood: AbstractBoundLikelihood, data_unit: str) -> list[dict[str, Any]]:
-    """Of its parameters, and of the noise of each level that has its own, numbered from 1."""
+def _rows_of_likelihood(likelihood: AbstractBoundLikelihood, encoded: Encoded, data_unit: str) -> list[dict[str, Any]]:
+    """Of its parameters, and of the noise of each level that has its own."""
     rows = []
     for name, own in likelihood.parameters().items():
         unit = data_unit if name in ("sd", "scale") else ""
         rows.append(_row("noise", "", 0, name, float(own.value[0]), unit, own.learned))
-    if isinstance(likelihood, BoundGaussian) and likelihood.groups is not None and likelihood.own is not None:
-        mode = " x ".join(likelihood.groups.names)
-        values = np.asarray(likelihood.own.value)
-        rows += [
-            _row("noise", mode, k + 1, "sd", float(v), data_unit, likelihood.own.learned) for k, v in enumerate(values)
-        ]
-    return rows
+    return rows + _rows_of_levels("noise", noise_levels.of_noise(likelihood, encoded), data_unit)
+
+
+def _rows_of_levels(term: str, numbers: Sequence[noise_levels.Number], unit: str) -> list[dict[str, Any]]:
+    return [_row(term, n.mode, n.place, n.name, n.value, unit, n.learned, n.level) for n in numbers]
 
 
 def block_names(term: Any) -> tuple[str, ...]:
@@ -280,12 +301,13 @@ def _owner(tree: Any, path: Sequence[Any]) -> Any:
 
 
 def _row(
-    term: int | str, mode: str, component: int, name: str, value: float, unit: str, learned: bool
+    term: int | str, mode: str, component: int, name: str, value: float, unit: str, learned: bool, level: str = ""
 ) -> dict[str, Any]:
     return {
         "term": term,
         "mode": mode,
         "component": component,
+        "level": level,
         "name": name,
         "value": value,
         "unit": unit,

@@ -12,8 +12,8 @@ from probtensor.errors import ModelError
 from probtensor.labelled import predictions
 from probtensor.labelled.encode import Encoded
 from probtensor.labelled.places import training_places
-from probtensor.likelihoods.gaussian import ERRORS
 from probtensor.likelihoods.predictive import AbstractPredictive, Normal
+from probtensor.likelihoods.standard import ERRORS
 from probtensor.observations.domain import Observations
 
 
@@ -42,4 +42,4 @@ def _sd(law: AbstractPredictive, encoded: Encoded) -> np.ndarray:
         return law.sd
     weights = np.where(encoded.seen, encoded.weights, 1.0).reshape(law.mean.shape)
     errors = encoded.known[ERRORS].reshape(law.mean.shape) if ERRORS in encoded.known else 0.0
-    return np.sqrt(law.signal[1] + law.noise / weights + errors**2)
+    return np.sqrt(law.signal_sd**2 + law.noise / weights + errors**2)

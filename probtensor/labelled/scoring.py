@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from probtensor.errors import DataError
+from probtensor.labelled import stacking
 from probtensor.labelled.encode import Encoded
 from probtensor.labelled.tables import PointData, points
 
@@ -16,13 +17,11 @@ from probtensor.labelled.tables import PointData, points
 def truth_and_places(held_out: Any) -> tuple[np.ndarray, PointData]:
     """The values to score and where they are. Raises DataError for anything that is not data with values."""
     if isinstance(held_out, xr.DataArray):
-        dims = [str(d) for d in held_out.dims]
-        values = held_out.to_numpy().astype(float)
-        at = np.nonzero(np.isfinite(values))
-        labels = [held_out[d].to_numpy() if d in held_out.coords else np.arange(held_out.sizes[d]) for d in dims]
-        if not at[0].size:
+        values = held_out.to_numpy().astype(float).ravel()
+        at = np.flatnonzero(np.isfinite(values))
+        if not at.size:
             raise DataError("held_out has no value to score: all entries are missing")
-        return values[at], points({d: label[i] for d, label, i in zip(dims, labels, at, strict=True)})
+        return values[at], points({name: labels[at] for name, labels in stacking.entries(held_out).items()})
     if isinstance(held_out, PointData) and held_out.values is not None:
         keep = np.isfinite(held_out.values)
         if not keep.any():

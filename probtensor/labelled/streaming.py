@@ -13,16 +13,18 @@ from probtensor.axes import Axis, axis_of
 from probtensor.engines.base import Fit
 from probtensor.engines.message_passing import MessagePassing
 from probtensor.engines.streaming import Memory, absorb, with_old_joint_levels
+from probtensor.engines.sweep import State
 from probtensor.errors import DataError, ModelError
 from probtensor.labelled import coordinates
 from probtensor.labelled.checking import LOCAL_IS_NORMAL
 from probtensor.labelled.domains import refuse_outside
 from probtensor.labelled.encode import Encoded
 from probtensor.labelled.fitted import Fitted
+from probtensor.labelled.preparing import relative_to
 from probtensor.likelihoods.base import AbstractLikelihood
 from probtensor.likelihoods.gaussian import Gaussian
 from probtensor.model import BoundModel
-from probtensor.observations.domain import Observations
+from probtensor.observations.domain import Observations, observations
 from probtensor.terms.local import BoundLocal
 
 
@@ -43,11 +45,11 @@ def same_kind(before: AbstractLikelihood, given: AbstractLikelihood | None) -> A
     if given is not None and type(given) is not type(before):
         raise ModelError(f"update: the likelihood was {type(before).__name__}, and stays such")
     if isinstance(given, Gaussian) and isinstance(before, Gaussian):
-        was, now = ((one.transform, one.noise) for one in (before, given))
+        was, now = ((one.transform, one.noise, one.scale) for one in (before, given))
         if was != now:
             raise ModelError(
-                f"update: the likelihood had transform={was[0]!r} and noise={was[1]!r}, and keeps them; got "
-                f"{now[0]!r} and {now[1]!r}"
+                f"update: the likelihood had transform={was[0]!r}, noise={was[1]!r} and scale={was[2]!r}, and keeps "
+                f"them; got {now[0]!r}, {now[1]!r} and {now[2]!r}"
             )
     return before if given is None else given
 
@@ -67,10 +69,22 @@ def updated(
     with jax.enable_x64(True):
         found = batch(fitted.encoded, new, fitted.modes, likelihood.transformed(new.values))
         refuse_outside(fitted.state.model, found.encoded, found.observations.domain, fitted.terms)
-        observations = with_old_joint_levels(fitted.state, found.axes, found.observations)
+        state, observations = _standardised(fitted.state, found)
+        observations = with_old_joint_levels(state, found.axes, observations)
         lags = {} if lag is None else _lag(lag, fitted.state.model, found.axes)
-        result = absorb(fitted.state, found.axes, observations, engine, Memory(share, lags))
+        result = absorb(state, found.axes, observations, engine, Memory(share, lags))
     return Fitted(found.encoded, fitted.modes, observations, likelihood, result.state), result
+
+
+def _standardised(state: State, new: Batch) -> tuple[State, Observations]:
+    """New observations relative to centre and scale of their level, which new data make for levels that had none."""
+    own, standard = new.observations, getattr(state.model.likelihood, "standard", None)
+    if standard is None:
+        return state, own
+    values, weights = np.asarray(own.values), np.asarray(own.weights)
+    standard = standard.extended(new.axes, own.domain, values, weights)
+    values, known = standard.relative(own.domain, values, {name: np.asarray(each) for name, each in own.known.items()})
+    return relative_to(state, standard), observations(own.domain, values, weights, known)
 
 
 def _lag(lag: Any, model: BoundModel, axes: Mapping[str, Axis]) -> dict[str, float]:

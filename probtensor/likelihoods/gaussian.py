@@ -22,6 +22,7 @@ from probtensor.likelihoods.base import (
     misfit_of,
 )
 from probtensor.likelihoods.predictive import AbstractPredictive, Normal
+from probtensor.likelihoods.standard import ERRORS, Placing, Standard
 from probtensor.likelihoods.transforms import TRANSFORMS
 from probtensor.observations.domain import Domain, Observations
 from probtensor.observations.groups import Groups
@@ -33,8 +34,6 @@ _START = 0.3
 FLOOR = 1e-4
 #: A level's own noise variance is drawn towards the common one as if by so many observations.
 _SHRINK = 4.0
-#: What the known standard errors of observations are called.
-ERRORS = "errors"
 
 
 def scale_of_noise(reader: str, variance: float) -> float:
@@ -57,30 +56,45 @@ class Gaussian(AbstractLikelihood):
             drawn to a common one as if by 4 observations. A level that the data do not have gets the common one.
         transform: ``"log"`` or ``"sqrt"``, for data above zero (for ``"sqrt"``, from zero): the logarithm or the square
             root of the values is modelled, ``sd`` is on its scale, and predictions are back on that of the data.
+        scale: a mode's name or several, such as the ``"variable"`` of ``ds.to_array("variable")``: values (transformed
+            ones) are standardised for each of its levels (each combination, for several): the mean of what is observed
+            there is taken off, and the rest divided by its standard deviation. Only then does the model see them.
+            In units of a level's standard deviation are all numbers of the model: ``sd`` (here and as
+            ``post.noise_sd``), the noise of levels, every variance among the hyper-parameters, factors, cores and what
+            ``scale="latent"`` gives; an ``Offset`` is what is left beside the centres. In each level's own unit are
+            ``errors=`` and everything else that is given back: means, sds, quantiles, samples, residuals, averages and
+            scores. Centres and scales are in `Posterior.hyperparameters`; what is uncertain about them is in no error
+            bar. A level with several values that are all the same has a thousandth of their size for its scale; one
+            with a single value the usual scale, the geometric mean of the standard deviations of the levels that vary;
+            one without values, or that is new, the usual scale and the mean of the centres.
 
     Raises:
-        ModelError: there is no such transform, or a mode is named twice.
+        ModelError: there is no such transform, or a mode is named twice or not by a text.
     """
 
     sd: Declaration = None
     noise: Any = eqx.field(static=True, converter=names_of, default=None)
     transform: str | None = eqx.field(static=True, default=None)
+    scale: Any = eqx.field(static=True, converter=names_of, default=None)
 
     def __check_init__(self) -> None:
-        """Raises ModelError for an unknown transform or a repeated mode."""
+        """Raises ModelError for an unknown transform, or a mode that is repeated or no name."""
         if self.transform is not None and self.transform not in TRANSFORMS:
             raise ModelError(f"Gaussian(transform={self.transform!r}): expected 'log', 'sqrt' or None")
-        if len(set(self.noise)) < len(self.noise):
-            raise ModelError(f"Gaussian(noise={self.noise!r}): name each mode once")
+        for option, names in (("noise", self.noise), ("scale", self.scale)):
+            if not all(isinstance(name, str) for name in names):
+                raise ModelError(f"Gaussian({option}={names!r}): expected a mode's name, or several")
+            if len(set(names)) < len(names):
+                raise ModelError(f"Gaussian({option}={names!r}): name each mode once")
 
     @property
     def additive(self) -> bool:
-        """Unless the data are transformed."""
-        return self.transform is None
+        """Unless the data are transformed or standardised."""
+        return self.transform is None and not self.scale
 
     def mode_names(self) -> tuple[str, ...]:
-        """Those of ``noise``."""
-        return self.noise
+        """Those of ``noise`` and ``scale``."""
+        return tuple(dict.fromkeys((*self.noise, *self.scale)))
 
     def objections(self, values: Float[np.ndarray, "..."], known: Mapping[str, np.ndarray]) -> list[Objection]:
         """Values that the transform does not take, errors that are none."""
@@ -124,6 +138,8 @@ class BoundGaussian(AbstractBoundLikelihood):
         floor: below which it is not learned.
         transform: of the values, see `Gaussian`.
         groups: whose levels have standard deviations of their own, and own: (G,) these; None: nothing has.
+        standard: of the data, which observations, the signal and all of the above are relative to; None: they are as
+            they are. Engines need not know it.
     """
 
     sd: Parameter
@@ -131,6 +147,7 @@ class BoundGaussian(AbstractBoundLikelihood):
     transform: str | None = eqx.field(static=True, default=None)
     groups: Groups | None = None
     own: Parameter | None = None
+    standard: Standard | None = None
     conjugate: ClassVar[bool] = True
     normal: ClassVar[bool] = True
 
@@ -236,7 +253,11 @@ class BoundGaussian(AbstractBoundLikelihood):
         """No standard deviation below the floor."""
         own = None if self.own is None else within(self.own, self.floor, jnp.inf)
         sd = within(self.sd, self.floor, jnp.inf)
-        return BoundGaussian(sd, self.floor, self.transform, self.groups, own)
+        return BoundGaussian(sd, self.floor, self.transform, self.groups, own, self.standard)
+
+    def relative_to(self, standard: Standard | None) -> BoundGaussian:
+        """The same noise of values that are relative to centre and scale of their level."""
+        return BoundGaussian(self.sd, self.floor, self.transform, self.groups, self.own, standard)
 
     def parameters(self) -> dict[str, Parameter]:
         """The standard deviation."""
@@ -245,9 +266,10 @@ class BoundGaussian(AbstractBoundLikelihood):
     def predictive(
         self, mean: np.ndarray, variance: np.ndarray, domain: Domain, known: Mapping[str, np.ndarray]
     ) -> AbstractPredictive:
-        """Normal, or what the transform makes of it."""
+        """Normal, or what the transform makes of it; in each level's own unit."""
         make = Normal if self.transform is None else TRANSFORMS[self.transform].back
-        return make(mean, variance, np.asarray(self.noise_at(domain)))
+        placing = Placing() if self.standard is None else self.standard.at(domain)
+        return make(mean, variance, np.asarray(self.noise_at(domain)), placing)
 
 
 def _counted(observations: Observations) -> Float[Array, "..."]:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.special import ndtr, ndtri
 
+from probtensor.likelihoods.standard import Placing
 from probtensor.typing import Float
 
 #: A normal signal is represented by so many equally spaced values within so many standard deviations.
@@ -73,25 +74,36 @@ class AbstractPredictive(abc.ABC):
 class AbstractNoisy(AbstractPredictive):
     """Of observations that are some function of a normal signal plus normal noise.
 
-    mean, variance: (...) of the signal; noise: (...) variances of the noise of new observations.
+    mean, variance: (...) of the signal; noise: (...) variances of the noise of new observations; placing: of both where
+    they are relative to centre and scale of their level.
     """
 
     def __init__(
-        self, mean: Float[np.ndarray, "..."], variance: Float[np.ndarray, "..."], noise: Float[np.ndarray, "..."]
+        self,
+        mean: Float[np.ndarray, "..."],
+        variance: Float[np.ndarray, "..."],
+        noise: Float[np.ndarray, "..."],
+        placing: Placing = Placing(),
     ) -> None:
-        self._mean, self._variance, self.noise = mean, variance, noise
+        self._signal, self._placing = (mean, variance), placing
+        squared = placing.scale**2
+        self._mean, self._variance, self.noise = self._placed(mean), squared * variance, squared * noise
 
     @property
     def signal(self) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]:
         """As given."""
-        return self._mean, self._variance
+        return self._signal
+
+    def _placed(self, signal: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+        """Signals in the unit of their level's values."""
+        return self._placing.centre + self._placing.scale * signal
 
     @property
     def _total(self) -> Float[np.ndarray, "..."]:
         return self._variance + self.noise
 
     def _noisy(self, signal: Float[np.ndarray, "n ..."], random: np.random.Generator) -> Float[np.ndarray, "n ..."]:
-        return signal + np.sqrt(self.noise) * random.standard_normal(signal.shape)
+        return self._placed(signal) + np.sqrt(self.noise) * random.standard_normal(signal.shape)
 
 
 class Normal(AbstractNoisy):
@@ -126,8 +138,8 @@ class Normal(AbstractNoisy):
         return ndtr((values - self._mean) / self.sd)
 
     def expected(self, signal: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n ..."]:
-        """The signal."""
-        return signal
+        """The signal, in the unit of the data."""
+        return self._placed(signal)
 
     def draw(self, signal: Float[np.ndarray, "n ..."], random: np.random.Generator) -> Float[np.ndarray, "n ..."]:
         """Signal and noise."""

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from probtensor.likelihoods.predictive import AbstractNoisy, AbstractPredictive, real_quantile
+from probtensor.likelihoods.standard import Placing
 from probtensor.typing import Float
 
 
@@ -47,7 +48,7 @@ class LogNormal(AbstractNoisy):
 
     def expected(self, signal: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n ..."]:
         """exp(f + noise variance / 2)."""
-        return np.exp(signal + 0.5 * self.noise)
+        return np.exp(self._placed(signal) + 0.5 * self.noise)
 
     def draw(self, signal: Float[np.ndarray, "n ..."], random: np.random.Generator) -> Float[np.ndarray, "n ..."]:
         """The exponential of signal and noise."""
@@ -94,7 +95,7 @@ class SquaredNormal(AbstractNoisy):
 
     def expected(self, signal: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n ..."]:
         """f^2 + noise variance."""
-        return signal**2 + self.noise
+        return self._placed(signal) ** 2 + self.noise
 
     def draw(self, signal: Float[np.ndarray, "n ..."], random: np.random.Generator) -> Float[np.ndarray, "n ..."]:
         """The square of signal and noise."""
@@ -104,12 +105,12 @@ class SquaredNormal(AbstractNoisy):
 class Transform(NamedTuple):
     """A scale for positive data.
 
-    forward: from the data's scale; back: the distribution of new observations, from mean and variance of the signal and
-    variance of the noise; zero: whether zero has an image.
+    forward: from the data's scale; back: the distribution of new observations, from mean and variance of the signal,
+    variance of the noise and their placing; zero: whether zero has an image.
     """
 
     forward: Callable[[np.ndarray], np.ndarray]
-    back: Callable[[np.ndarray, np.ndarray, np.ndarray], AbstractPredictive]
+    back: Callable[[np.ndarray, np.ndarray, np.ndarray, Placing], AbstractPredictive]
     zero: bool
 
     def impossible(self, values: Float[np.ndarray, "..."]) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 
 from probtensor.axes import Axis, axis_of
 from probtensor.observations.domain import Domain
+from probtensor.observations.layout import Points
 from probtensor.typing import Array, Float, Int
 
 
@@ -49,6 +50,22 @@ class Groups(eqx.Module):
         places = [domain.base(name) for name in self.names]
         codes = [_codes(domain.points[n], v) for n, v in zip(self.names, self.vocabulary, strict=True)]
         return domain.layout.combine(places, codes, [v.shape[0] for v in self.vocabulary])
+
+    def numbers(self, domain: Domain) -> Int[np.ndarray, "..."]:
+        """The same as `of`, on the host: no program is compiled for a new shape."""
+        layout, number, known = domain.layout, np.zeros((), int), np.ones((), bool)
+        for name, vocabulary in zip(self.names, map(np.asarray, self.vocabulary), strict=True):
+            values, place = np.asarray(domain.points[name]), domain.base(name)
+            code = np.minimum(np.searchsorted(vocabulary, values), len(vocabulary) - 1)
+            same = vocabulary[code] == values
+            if isinstance(layout, Points):
+                rows = np.asarray(layout.index)[:, place]
+                code, same = code[rows], same[rows]
+            else:
+                along = tuple(-1 if mode == place else 1 for mode in range(len(layout.shape)))
+                code, same = code.reshape(along), same.reshape(along)
+            number, known = number * len(vocabulary) + code, known & same
+        return np.where(known, number, -1)
 
     def sums(self, values: Float[Array, "..."], domain: Domain) -> Float[Array, "G"]:
         """Sums of the values of each group."""

@@ -13,7 +13,7 @@ from probtensor.terms.base import Sum
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """A model with its score on the held-out gaps (CRPS and RMSE in data units), and what it cost.
+    """A model with its score on the held-out gaps (CRPS and RMSE in the unit of the observations), and what it cost.
 
     Attributes:
         name: what it is, in a few words.

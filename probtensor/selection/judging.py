@@ -15,7 +15,7 @@ from probtensor.observations.domain import Observations
 
 
 class Score(NamedTuple):
-    """On held-out observations, in data units."""
+    """On held-out observations, in their unit: that of the data, or for standardised ones the scale of a level."""
 
     crps: float
     rmse: float

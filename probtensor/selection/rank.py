@@ -46,7 +46,10 @@ _FEW = 30
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """A rank that was tried: its objective in nats, its scores on the held-out gaps, and what became of it."""
+    """A rank that was tried: its objective in nats, its scores on the held-out gaps, and what became of it.
+
+    kept: whether growth went on from it; None: not recorded, in stores of version 0.1.
+    """
 
     term: str
     rank: str
@@ -56,6 +59,7 @@ class Step:
     verdict: str
     compile_seconds: float
     run_seconds: float
+    kept: bool | None = None
 
     def __str__(self) -> str:
         """One line of the evidence."""
@@ -133,7 +137,7 @@ def choose(
     without = Sum(tuple(t for t in model.terms if not isinstance(t, Local)))
     problem = Problem(without, axes, likelihood, scale, engine, observations, held, jax.random.key(seed))
     trial = problem.empty()
-    steps = [_step("all terms", "0", trial, "nothing grown yet")]
+    steps = [_step("all terms", "0", trial, "nothing grown yet", True)]
     reasons, found = {}, {}
     for j in problem.open:
         trial, why = _grow(problem, j, trial, steps, note)
@@ -173,7 +177,7 @@ def _grow(problem: Problem, j: int, trial: Trial, steps: list[Step], note: Calla
             tried = problem.fitted(functions, capacity, trial.state, trial.objective + _GAIN)
             why = _refused(trial, tried, least, max(more.values()))
             verdict = why or f"gained {tried.objective - trial.objective:.1f} nats"
-            steps.append(_step(_label(problem, j), _rank(problem, j, more), tried, verdict))
+            steps.append(_step(_label(problem, j), _rank(problem, j, more), tried, verdict, not why))
             note(str(steps[-1]))
             if not why:
                 trial, least = tried, min(least, tried.crps)
@@ -205,7 +209,7 @@ def _prune(problem: Problem, j: int, trial: Trial, steps: list[Step], note: Call
             if keeps:
                 verdict += ", put back" if change < -_GAIN else ", put back for the held-out CRPS"
             rank = _rank(problem, j, tried.sizes(j))
-            steps.append(_step(_label(problem, j), rank, tried, verdict))
+            steps.append(_step(_label(problem, j), rank, tried, verdict, not keeps))
             note(str(steps[-1]))
             if keeps:
                 break
@@ -213,8 +217,9 @@ def _prune(problem: Problem, j: int, trial: Trial, steps: list[Step], note: Call
     return trial
 
 
-def _step(term: str, rank: str, trial: Trial, verdict: str) -> Step:
-    return Step(term, rank, trial.objective, trial.crps, trial.rmse, verdict, trial.compile_seconds, trial.run_seconds)
+def _step(term: str, rank: str, trial: Trial, verdict: str, kept: bool) -> Step:
+    seconds = trial.compile_seconds, trial.run_seconds
+    return Step(term, rank, trial.objective, trial.crps, trial.rmse, verdict, *seconds, kept)
 
 
 def _label(problem: Problem, j: int) -> str:

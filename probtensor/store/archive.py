@@ -6,18 +6,14 @@ written beside its place and moved there when it is whole.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from probtensor import files
 from probtensor.errors import FormatError
 from probtensor.store.tree import Stored
 
@@ -28,32 +24,18 @@ _TREE = "tree"
 _CHUNK = 2**20
 
 
-def place(path: str | os.PathLike[str]) -> Path:
-    """Where a path really is. Raises FormatError for what is no path."""
-    try:
-        return Path(os.path.realpath(Path(path).expanduser()))
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise FormatError(f"{path!r} is no path of a folder: {error}") from error
-
-
 def write(path: Path, stored: Stored, written_by: str) -> None:
     """Writes a store; one that is there is replaced when the new one is whole.
 
     Raises:
         FormatError: there is something else at the path, or it cannot be written; nothing was changed then.
     """
-    _check_replaceable(path)
-    with _told(path):
-        part = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
-    try:
-        with _told(path):
-            _fill(part / "new", stored, written_by)
-            _put(part / "new", path, part / "old")
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    check_replaceable(path)
+    with files.whole(path, "save") as part:
+        _fill(part, stored, written_by)
 
 
-def _check_replaceable(path: Path) -> None:
+def check_replaceable(path: Path) -> None:
     """Raises FormatError unless nothing is there, or an empty folder, or a store and nothing else."""
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
@@ -64,15 +46,6 @@ def _check_replaceable(path: Path) -> None:
     strange = [name for name in _files(path) if name not in known]
     if strange:
         raise FormatError(f"save: {path} has a file that is not the store's, {strange[0]}; choose another path")
-
-
-@contextlib.contextmanager
-def _told(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise FormatError(f"save: {path} cannot be written: {reason}; nothing was changed there") from error
 
 
 def _fill(folder: Path, stored: Stored, written_by: str) -> None:
@@ -91,18 +64,6 @@ def _fill(folder: Path, stored: Stored, written_by: str) -> None:
         "files": {name: _digest(folder / name) for name in _files(folder)},
     }
     (folder / HEADER).write_text(json.dumps(said | {"digest": _digest_of(said)}, indent=1))
-
-
-def _put(new: Path, path: Path, old: Path) -> None:
-    """Moves a folder to its place; the old one there goes to its own first, and back if anything fails."""
-    if path.exists():
-        os.replace(path, old)
-    try:
-        os.replace(new, path)
-    except BaseException:
-        if old.exists():
-            os.replace(old, path)
-        raise
 
 
 def header(path: Path) -> dict[str, Any]:
@@ -142,13 +103,13 @@ def read(path: Path) -> Stored:
     import zarr
 
     found = header(path)
-    files = found["files"]
+    listed = found["files"]
     there = set(_files(path)) - {HEADER}
-    for name in sorted(set(files) - there):
+    for name in sorted(set(listed) - there):
         raise FormatError(f"load: {path} is not whole: {name} is missing")
-    for name in sorted(there - set(files)):
+    for name in sorted(there - set(listed)):
         raise FormatError(f"load: {path} has a file that does not belong to it: {name}")
-    for name, digest in files.items():
+    for name, digest in listed.items():
         if _digest(path / name) != digest:
             raise FormatError(f"load: {path / name} is damaged: it is not what was written")
     arrays = [np.asarray(zarr.open_array(path / str(n), mode="r")[...]) for n in range(found["arrays"])]
@@ -157,8 +118,8 @@ def read(path: Path) -> Stored:
 
 def _files(folder: Path) -> list[str]:
     """Names from the folder on, of all but what file managers leave behind."""
-    files = (file for file in folder.rglob("*") if file.is_file() and not file.name.startswith("."))
-    return sorted(file.relative_to(folder).as_posix() for file in files)
+    found = (file for file in folder.rglob("*") if file.is_file() and not file.name.startswith("."))
+    return sorted(file.relative_to(folder).as_posix() for file in found)
 
 
 def _digest(file: Path) -> str:

@@ -7,6 +7,7 @@ import os
 
 import jax
 
+from probtensor import files
 from probtensor.errors import FormatError, ModelError
 from probtensor.labelled.fitted import Fitted
 from probtensor.labelled.made import Made
@@ -30,7 +31,7 @@ def save(fitted: Fitted, made: Made, path: str | os.PathLike[str]) -> None:
             rebuilt(stored)
     except FormatError as error:
         raise ModelError(f"save: there is something in the posterior that could not be read again: {error}") from error
-    archive.write(archive.place(path), stored, importlib.metadata.version("probtensor"))
+    archive.write(files.real(path), stored, importlib.metadata.version("probtensor"))
 
 
 def load(path: str | os.PathLike[str]) -> Posterior:
@@ -46,7 +47,7 @@ def load(path: str | os.PathLike[str]) -> Posterior:
         FormatError: there is no store there; it is damaged, of something else, or written by a newer version.
     """
     with jax.enable_x64(True):
-        found = rebuilt(archive.read(archive.place(path)))
+        found = rebuilt(archive.read(files.real(path)))
     match found:
         case (Fitted() as fitted, Made() as made):
             return Posterior(fitted, made)

@@ -26,7 +26,7 @@ Json = Any
 #: Of the trees that are no plain JSON.
 _KINDS = frozenset(
     "again array bytes categories cftime complex date datetime dict distribution dtype duration ellipsis float "
-    "labelled labels list nat record set slice sparse timedelta timestamp tuple zoned".split()
+    "intervals labelled labels list nat periods record set slice sparse timedelta timestamp tuple zoned".split()
 )
 
 #: Kinds of array that stand for themselves; times are stored as whole numbers.
@@ -101,14 +101,15 @@ class _Writer:
         return {"kind": "timestamp", "value": naive.isoformat(), "zone": zone, "unit": value.unit}
 
     def _array(self, value: np.ndarray) -> dict[str, Json]:
-        if value.dtype.kind not in _PLAIN + _TIMES + "OUS" or value.dtype in (np.longdouble, np.clongdouble):
+        if value.dtype.kind not in _PLAIN + _TIMES + "OUST" or value.dtype in (np.longdouble, np.clongdouble):
             raise ModelError(f"save: an array of {value.dtype} is in the posterior and cannot be stored")
         if value.dtype.kind in _PLAIN:
             return {"kind": "array", "at": self._kept_at(value)}
         if value.dtype.kind in _TIMES:
             return {"kind": "array", "at": self._kept_at(value.view(np.int64)), "dtype": value.dtype.str}
         items = [self.tree(x) for x in value.ravel().tolist()]
-        return {"kind": "labels", "dtype": value.dtype.str, "shape": list(value.shape), "items": items}
+        dtype = "T" if value.dtype.kind == "T" else value.dtype.str
+        return {"kind": "labels", "dtype": dtype, "shape": list(value.shape), "items": items}
 
     def _kept_at(self, value: np.ndarray) -> int:
         self.arrays.append(value)
@@ -149,6 +150,11 @@ class _Writer:
         if isinstance(index, pd.DatetimeIndex) and index.tz is not None:
             naive = index.tz_convert("UTC").tz_localize(None).to_numpy()
             return {"kind": "zoned", "items": [self.tree(naive)], "zone": str(index.tz)}
+        if isinstance(index, pd.PeriodIndex):
+            return {"kind": "periods", "items": [self.tree(index.asi8)], "frequency": index.freqstr}
+        if isinstance(index, pd.IntervalIndex):
+            ends = [self.tree(np.asarray(end)) for end in (index.left, index.right)]
+            return {"kind": "intervals", "items": ends, "closed": index.closed}
         return None
 
     def _storable(self, value: Any) -> bool:
@@ -238,6 +244,13 @@ class _Reader:
     def _zoned(self, tree: Json) -> pd.DatetimeIndex:
         return pd.DatetimeIndex(self.value(tree["items"][0])).tz_localize("UTC").tz_convert(tree["zone"])
 
+    def _periods(self, tree: Json) -> pd.PeriodIndex:
+        return pd.PeriodIndex.from_ordinals(self.value(tree["items"][0]), freq=tree["frequency"])
+
+    def _intervals(self, tree: Json) -> pd.IntervalIndex:
+        left, right = (self.value(x) for x in tree["items"])
+        return pd.IntervalIndex.from_arrays(left, right, closed=tree["closed"])
+
     def _datetime(self, tree: Json) -> datetime.datetime:
         return datetime.datetime.fromisoformat(tree["value"])
 
@@ -303,6 +316,7 @@ class _Reader:
             found = found if name in found.xindexes else found.set_xindex(name)
         for name, own in coords.items():
             found.coords[name].encoding = dict(own.encoding)
+            found.coords[name].attrs = dict(own.attrs)
         found.encoding = dict(data.encoding)
         return found
 

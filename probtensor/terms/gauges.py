@@ -121,5 +121,6 @@ def _signs(columns: np.ndarray) -> np.ndarray:
 
 
 def _negligible(values: np.ndarray) -> float:
-    """Singular values up to this one are rounding errors."""
-    return float(values.max(initial=0.0) * len(values) * 1e3 * np.finfo(values.dtype).eps)
+    """Singular values up to this one are rounding errors, or of a term that has died, whose inverses would overflow."""
+    limits = np.finfo(values.dtype)
+    return float(max(values.max(initial=0.0) * len(values) * 1e3 * limits.eps, float(limits.tiny) ** 0.25))

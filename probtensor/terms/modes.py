@@ -12,6 +12,7 @@ from probtensor.axes import JOIN, Axis, axis_of, join_names
 from probtensor.errors import ModelError
 from probtensor.kernels.base import AbstractKernel, Start
 from probtensor.kernels.matern import Matern
+from probtensor.kernels.spectral import is_spectral
 from probtensor.priors.base import AbstractModePrior
 from probtensor.priors.basis import Basis
 from probtensor.priors.categorical import Categorical, Constant
@@ -139,6 +140,8 @@ def choose(term: str, declared: Declared, axes: Mapping[str, Axis]) -> Chosen:
 def _prior(declared: Any, by_name: bool, axis: Axis) -> AbstractModePrior | AbstractKernel | None:
     """The mode prior for a declaration; the default is a Matern-3/2 process, or exchangeable levels for names.
 
+    On a coordinate that closes it goes around, and so does a bare kernel that can.
+
     by_name: whether it was declared for this very mode; what is declared for every other mode leaves a single level
     constant.
     """
@@ -148,7 +151,8 @@ def _prior(declared: Any, by_name: bool, axis: Axis) -> AbstractModePrior | Abst
         return Categorical()
     if axis.parts or isinstance(declared, AbstractModePrior):
         return declared
-    return Markov(Matern(3 / 2) if declared is None else declared)
+    kernel = Matern(3 / 2) if declared is None else declared
+    return Markov(kernel, axis.period if is_spectral(kernel) else None)
 
 
 def bind(term: str, prior: AbstractModePrior | AbstractKernel | None, axis: Axis, start: Start) -> AbstractModePrior:

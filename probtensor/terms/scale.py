@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from probtensor.likelihoods.standard import scale_of_constant
 from probtensor.observations import spectrum, variogram
 from probtensor.observations.domain import Observations
 from probtensor.terms.base import DataScale
@@ -17,7 +18,6 @@ def scale_of(observations: Observations, cycles: bool = False) -> DataScale:
     values = np.asarray(observations.values)[np.asarray(observations.weights) > 0]
     variance = float(values.var())
     if variance == 0:
-        # Constant data have no scale of their own; a thousandth of their size stands for it.
-        variance = float(1e-3 * values[0]) ** 2 or 1.0
+        variance = scale_of_constant(values[0]) ** 2 or 1.0
     periods = spectrum.periods(observations) if cycles else {}
     return DataScale(float(values.mean()), variance, variogram.lengthscales(observations), periods)

@@ -212,7 +212,10 @@ BAD = {
     "no dimension": (lambda: Matern(1 / 2).on(), "name one or more dimensions"),
     "twice": (lambda: Matern(1 / 2).on("t", "t"), "each once"),
     "metric": (lambda: Matern(1 / 2).on("t", metric="chordal"), "metric='chordal'.*ard, euclidean, sphere"),
-    "sphere of what": (lambda: Matern(1 / 2).on("x", "t", metric="sphere"), "reads a latitude and a longitude"),
+    "sphere of what": (
+        lambda: Matern(1 / 2).on("x", "t", metric="sphere").bind(axes(), NAMES, START, True),
+        "reads a latitude and a longitude, called .* CF attributes",
+    ),
     "sphere of three": (lambda: Matern(1 / 2).on("lat", "lon", "t", metric="sphere"), "a latitude and a longitude"),
     "plain in a sum": (lambda: Matern(1 / 2).on("t") + Matern(1 / 2), "does not say which coordinates it reads"),
     "plain first": (lambda: Matern(1 / 2) + Matern(1 / 2).on("t"), "does not say which coordinates it reads"),

@@ -287,3 +287,13 @@ def test_nothing_asked_is_nothing_answered(model):
     x = np.arange(70.0)
     post = pt.fit(pt.points({"x": x}, np.sin(x / 5)), model, engine=pt.MessagePassing(max_sweeps=5, draws=2))
     assert post.predict(pt.points({"x": x[:0]}))["mean"].shape == (0,)
+
+
+def test_a_fit_tells_the_packages_logger_and_nobody_else(caplog, capsys):
+    data = xr.DataArray([1.0, 2.0, np.nan, 1.5], {"x": np.arange(4.0)}, ["x"])
+    with caplog.at_level("INFO", "probtensor"):
+        pt.fit(data, pt.Offset() + pt.CP(1), engine=pt.MessagePassing(max_sweeps=2))
+    first, last = (record for record in caplog.records if record.name == "probtensor")
+    assert first.getMessage() == "MessagePassing begins: terms 2, observed 3 of 4 entries"
+    assert "max_sweeps=2" in last.getMessage() and "s running" in last.getMessage()
+    assert capsys.readouterr() == ("", "")

@@ -54,6 +54,13 @@ def joint_axis() -> Axis:
     return join([Axis(name, "numeric", points[:, k]) for k, name in enumerate("xy")], points)
 
 
+def wound(nu: float, lengthscale: float, variance: float, d: np.ndarray) -> np.ndarray:
+    """A Matern covariance summed over many turns, and scaled back to its variance."""
+    turns = [oracle.matern(nu, lengthscale, 1.0, np.abs(d + k * PERIOD)) for k in range(-200, 201)]
+    apart = [oracle.matern(nu, lengthscale, 1.0, np.abs(np.array(k * PERIOD))) for k in range(-200, 201)]
+    return variance * sum(turns) / sum(apart)
+
+
 class Case(NamedTuple):
     """A prior as declared; nus: smoothnesses of its kernel's parts, None without a kernel; joined: two coordinates."""
 
@@ -98,6 +105,10 @@ class Case(NamedTuple):
             parts = [zip(self.nus, values[0::2], values[1::2], strict=True) for _ in range(R)]
             each = [sum(oracle.matern(nu, scale[r], v[r], d) for nu, scale, v in own) for r, own in enumerate(parts)]
             return np.zeros(T * R), oracle.stack(each)
+        if getattr(self.declared, "period", None) is not None:
+            parts = [list(zip(self.nus, values[0::2], values[1::2], strict=True)) for _ in range(R)]
+            each = [sum(wound(nu, scale[r], v[r], d) for nu, scale, v in own) for r, own in enumerate(parts)]
+            return np.zeros(T * R), oracle.stack(each)
         kernel, states = self.declared.kernel, isinstance(self.declared, Markov)
         each = [kernels.covariance(kernel, iter(values), points, points, r, SPAN, states) for r in range(R)]
         return np.zeros(T * R), oracle.stack(each)
@@ -138,6 +149,9 @@ CASES = {
     **{f"dense-{name}": Case(Dense(kernel), nus) for name, (kernel, nus) in KERNELS.items()},
     **{f"markov-{name}": Case(Markov(kernel)) for name, kernel in FURTHER.items()},
     **{f"dense-{name}": Case(Dense(kernel)) for name, kernel in FURTHER.items()},
+    "circle-matern12": Case(Markov(Matern(1 / 2), PERIOD), (0.5,)),
+    "circle-matern32": Case(Markov(Matern(3 / 2), PERIOD), (1.5,)),
+    "circle-sum": Case(Markov(Matern(5 / 2) + Matern(1 / 2), PERIOD), (2.5, 0.5)),
     "nearest-matern32": Case(Nearest(Matern(3 / 2), ALL), (1.5,)),
     "nearest-joined": Case(Nearest(Matern(3 / 2), ALL), (1.5,), joined=True),
     "basis": Case(Basis("hilbert", FUNCTIONS), (1.5,)),
@@ -157,7 +171,14 @@ CASES = {
 
 def is_long(name: str) -> bool:
     """Whether a case is for the slow run: its compilation costs, and it says what another one says."""
-    told_by_others = ("dense-matern12", "dense-matern52", "dense-matern72", "markov-matern72", "basis-two")
+    told_by_others = (
+        "dense-matern12",
+        "dense-matern52",
+        "dense-matern72",
+        "markov-matern72",
+        "basis-two",
+        "circle-matern12",
+    )
     own = name not in ("markov-rbf", "markov-integrated-walk")
     return name in told_by_others or (name.endswith(tuple(FURTHER)) and own)
 

@@ -30,6 +30,7 @@ from tests.priors.cases import (
 #: One prior of each kind.
 OF_A_KIND = (
     "markov-matern32",
+    "circle-matern32",
     "dense-matern32",
     "nearest-joined",
     "categorical-learned",
@@ -63,9 +64,11 @@ every_prior = marked(CASES)
 one_of_each_kind = pytest.mark.parametrize(
     "name", [n if n in OF_A_KIND else pytest.param(n, marks=pytest.mark.slow) for n in CASES]
 )
-#: Walks and lines wander off, cycles never end, and levels that share a part have no far outside.
+#: Walks and lines wander off, cycles and circles never end, and levels that share a part have no far outside.
 forgetting = [
-    n for n in CASES if not n.endswith(("cosine", "periodic", "walk", "linear", "learned", "fourier", "cyclic"))
+    n
+    for n in CASES
+    if not n.endswith(("cosine", "periodic", "walk", "linear", "learned", "fourier", "cyclic")) and n[:6] != "circle"
 ]
 every_prior_and_size = pytest.mark.parametrize(("name", "T"), SIZES)
 every_kernel = pytest.mark.parametrize("kernel", KERNELS)

@@ -175,7 +175,7 @@ def test_nothing_else_is_replaced(store, tmp_path):
     (path / "notes.txt").write_text("x")
     with pytest.raises(FormatError, match="a file that is not the store's, .*notes.txt"):
         fitted().save(path)
-    with pytest.raises(FormatError, match="no path of a folder"):
+    with pytest.raises(FormatError, match="is no path"):
         pt.load(None)
 
 

@@ -31,6 +31,13 @@ def test_higher_order_svd_is_the_same_term(rank_of_first):
     assert all(np.isfinite(b.sd).all() for b in (*turned, into))
 
 
+def test_higher_order_svd_of_a_term_that_has_died():
+    """Its means are all but zero, and their inverses would overflow."""
+    *factors, core = (Gaussian(1e-240 * block.mean, block.cov) for block in random_blocks())
+    turned, into = higher_order_svd(factors, core, RANKS)
+    assert all(np.isfinite(b.sd).all() and np.abs(b.mean).max() < 10 for b in (*turned, into))
+
+
 def test_higher_order_svd_is_orthogonal_ordered_and_signed():
     *factors, core = random_blocks()
     turned, into = higher_order_svd(factors, core, RANKS)

@@ -116,7 +116,10 @@ class SVI(AbstractEngine):
         init: State | None = None,
         gaps: np.ndarray | None = None,
     ) -> Fit:
-        """Fits the model, keeping the best of the restarts; ``init`` stands for the first start and has no warm-up."""
+        """Fits the model, keeping the best of the restarts; ``init`` stands for the first start.
+
+        It has no warm-up where it knows what the observations say, and not only where functions were elsewhere.
+        """
         engine = self.resolved_for(model)
         seen = np.flatnonzero(np.asarray(observations.weights) > 0).astype(np.int32)
         size, most = self._batch_of(len(seen)), self.steps
@@ -127,8 +130,9 @@ class SVI(AbstractEngine):
             for one in [key] if self.restarts == 1 else jax.random.split(key, self.restarts):
                 first, second = jax.random.split(one)
                 random = np.random.default_rng(np.asarray(jax.random.key_data(second)).astype(np.uint32))
-                begun, warm = time.perf_counter(), init is not None and not fits
-                if init is not None and warm:
+                begun, warm = time.perf_counter(), False
+                if init is not None and not fits:
+                    warm = _has_sites(init)
                     power = jnp.ones((), observations.values.dtype)
                     state = init._replace(power=power, pseudo=None, step=None, objective=None)
                 else:
@@ -224,6 +228,11 @@ class _Watch:
         if np.isnan(self.gain):
             return f"stopped at steps={self.schedule.steps}, too early to tell whether the objective stands still"
         return f"stopped at steps={self.schedule.steps} before the objective stood still: {self.gain:.3g} nats a pass"
+
+
+def _has_sites(state: State) -> bool:
+    """Whether any of its beliefs says what observations tell."""
+    return any(np.any(np.asarray(belief.sites.precision)) for own in state.beliefs for belief in own)
 
 
 @compiled

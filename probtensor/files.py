@@ -1,0 +1,116 @@
+"""Files and folders that appear whole or not at all: each is written beside its place and then moved there."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from probtensor.errors import FormatError
+
+#: Seconds between two looks at a folder that is being removed, and how often at most.
+_PAUSE, _LOOKS = 0.05, 100
+
+
+def given(path: str | os.PathLike[str]) -> Path:
+    """A path as it was given, with the home folder for ``~``. Raises FormatError for what is no path."""
+    try:
+        return Path(path).expanduser()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise FormatError(f"{path!r} is no path: {error}") from error
+
+
+def real(path: str | os.PathLike[str]) -> Path:
+    """Where a path really is, links followed. Raises FormatError for what is no path."""
+    own = given(path)
+    try:
+        return Path(os.path.realpath(own))
+    except (OSError, ValueError) as error:  # such as a null character
+        raise FormatError(f"{path!r} is no path: {error}") from error
+
+
+@contextlib.contextmanager
+def whole(path: Path, what: str) -> Iterator[Path]:
+    """A path beside ``path`` at which to write a file or a folder, which takes its place when the block is done.
+
+    Whatever ends the block early, an interrupt too, leaves what was at ``path`` as it was and nothing beside it. A file
+    takes the place of a file, and a folder that of a folder with all that is in it: ask before whether it may.
+
+    Args:
+        path: where it goes; of a link, what it points to.
+        what: the begin of the message, such as ``"save"``.
+
+    Raises:
+        FormatError: it cannot be written: no such folder, no permission, a full disk.
+    """
+    place = real(path)
+    with told(path, what):
+        part = Path(tempfile.mkdtemp(prefix=f".{place.name}.", suffix=".part", dir=place.parent))
+    try:
+        (part / "new").mkdir()
+        with told(path, what):
+            yield part / "new" / place.name
+            _put(part / "new" / place.name, place, part / "old")
+    except BaseException:
+        _remove(part, settled=3)
+        raise
+    _remove(part)
+
+
+def check_writable(path: Path, what: str) -> None:
+    """Raises FormatError, as `whole` would, unless something can be written beside ``path``; changes nothing."""
+    place = real(path)
+    if not os.path.isdir(place.parent):
+        raise FormatError(f"{what}: {path} cannot be written: there is no folder {path.parent}; make it first")
+    if place.exists() and not os.access(place, os.W_OK):
+        raise FormatError(f"{what}: {path} cannot be written: it exists and is read-only; choose another path")
+    with told(path, what):
+        os.rmdir(tempfile.mkdtemp(prefix=f".{place.name}.", suffix=".part", dir=place.parent))
+
+
+@contextlib.contextmanager
+def told(path: Path, what: str) -> Iterator[None]:
+    """Turns an error of the file system into a FormatError that names the path."""
+    try:
+        yield
+    except FormatError:
+        raise
+    except (OSError, RuntimeError) as error:  # netCDF4 reports a full disk as a RuntimeError
+        said = f"{what}: {path} cannot be written: {reason(error)}; nothing was changed there"
+        raise FormatError(said) from error
+
+
+def reason(error: BaseException) -> str:
+    """What an error says, in one line."""
+    return re.sub(r"\s+", " ", str(getattr(error, "strerror", None) or error)).strip() or type(error).__name__
+
+
+def _put(new: Path, path: Path, old: Path) -> None:
+    """Moves a file or a folder to its place; a folder that is there goes to ``old`` first, and back if that fails."""
+    if path.is_dir() and not new.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    try:
+        if path.is_dir():
+            os.replace(path, old)
+        os.replace(new, path)
+    except BaseException:
+        if old.exists() and not path.exists():
+            os.replace(old, path)
+        raise
+
+
+def _remove(folder: Path, settled: int = 1) -> None:
+    """Removes a folder, until it has been away for some looks: zarr's threads may go on writing after an interrupt."""
+    away = 0
+    for _ in range(_LOOKS):
+        shutil.rmtree(folder, ignore_errors=True)
+        away = 0 if folder.exists() else away + 1
+        if away >= settled:
+            return
+        time.sleep(_PAUSE)
