@@ -7,8 +7,9 @@ data, new places), `start` and `sweeps` (a fit of a fixed number of sweeps), `fi
 is a tree of arrays.
 
 Predictions can be differentiated with respect to new coordinates that lie between the levels of the data; at a level
-itself rough functions have no derivative, which is NaN there. Under `Nearest` there is none. Draws of a sampler and
-local terms stay on the host. In 32 bits, data should have noise: without, precisions grow beyond what 32 bits hold.
+itself rough functions have no derivative, which is NaN there. Under `Nearest` with more than 1,000 levels times
+components there is none, as JAX then says. Draws of a sampler and local terms stay on the host. In 32 bits, data should
+have noise: without, precisions grow beyond what 32 bits hold.
 
 Example: the held-out error under each of several weightings, all fitted side by side in one program.
 
@@ -17,7 +18,8 @@ Example: the held-out error under each of several weightings, all fitted side by
     >>> x, y = np.linspace(0, 1, 8, dtype=np.float32), np.arange(6, dtype=np.float32)
     >>> random = np.random.default_rng(0)
     >>> values = (np.sin(3 * x)[:, None] * (y + 1) + 0.1 * random.normal(size=(8, 6))).astype(np.float32)
-    >>> model, data = arrays.problem(pt.CP(1, {"x": pt.Matern(1 / 2), "y": None}), {"x": x, "y": y}, values, names="y")
+    >>> term = pt.CP(1, {"x": pt.Matern(1 / 2), "y": None})
+    >>> model, data = arrays.problem(term, {"x": x, "y": y}, values, names=["y"])
     >>> @jax.jit
     ... def error(weights):
     ...     some = arrays.observed(data.domain, values, weights)

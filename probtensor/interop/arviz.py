@@ -208,7 +208,7 @@ def _hyperparameters(fitted: Fitted, draws: Draws) -> tuple[dict[str, xr.DataArr
             values[s] = table(fitted.state._replace(model=BoundModel(under, likelihood)))["value"]
     moving, held = {}, {}
     for (term, mode, name), own in rows.groupby(["term", "mode", "name"], sort=False):
-        of_term = f"term{term}" if isinstance(term, int) else term
+        of_term = term if isinstance(term, str) else f"term{term}"
         variable = "_".join(re.sub(r"\W+", "_", part) for part in (of_term, mode, name) if part)
         levels = own["level"] if isinstance(term, str) else own["component"]
         dims = [] if len(own) < 2 else [f"{of_term}_level" if isinstance(term, str) else f"{of_term}_component"]
