@@ -230,7 +230,7 @@ def problem(
         model: a sum of terms, with ranks and without ``Local``.
         points: of each mode the (T,) levels, ascending and distinct; the modes in the order of the axes of ``values``.
         values: (T1, ..., TD) on the grid of all levels, or (N,) with an index. NaN: not observed. Everything is
-            computed in their dtype; integers become floats.
+            computed in their dtype, or in 32 bits where JAX has no others; integers become floats.
         weights: like values, at least 0; None: 1.
         index: (N, D) the level of each value in each mode.
         likelihood: how values are distributed around the signal; ``pt.Gaussian()`` by default.
@@ -242,7 +242,8 @@ def problem(
     """
     likelihood = Gaussian() if likelihood is None else likelihood
     declared, values = as_sum(model), np.asarray(values)
-    values = values.astype(jnp.result_type(values.dtype, float))
+    floating = values.dtype if np.issubdtype(values.dtype, np.floating) else np.dtype(float)
+    values = values.astype(jax.dtypes.canonicalize_dtype(floating))
     levels = {name: np.asarray(own).astype(values.dtype) for name, own in points.items()}
     _check(levels, values, index)
     modes = (*declared.mode_names(tuple(levels)), *likelihood.mode_names())
