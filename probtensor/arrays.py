@@ -7,8 +7,9 @@ data, new places), `start` and `sweeps` (a fit of a fixed number of sweeps), `fi
 is a tree of arrays.
 
 Predictions can be differentiated with respect to new coordinates that lie between the levels of the data; at a level
-itself rough functions have no derivative, which is NaN there. Under `Nearest` there is none. Draws of a sampler and
-local terms stay on the host. In 32 bits, data should have noise: without, precisions grow beyond what 32 bits hold.
+itself rough functions have no derivative, which is NaN there. Under `Nearest` with more than 1,000 levels times
+components there is none, as JAX then says. Draws of a sampler and local terms stay on the host. In 32 bits, data should
+have noise: without, precisions grow beyond what 32 bits hold.
 
 Example: the held-out error under each of several weightings, all fitted side by side in one program.
 
@@ -17,7 +18,8 @@ Example: the held-out error under each of several weightings, all fitted side by
     >>> x, y = np.linspace(0, 1, 8, dtype=np.float32), np.arange(6, dtype=np.float32)
     >>> random = np.random.default_rng(0)
     >>> values = (np.sin(3 * x)[:, None] * (y + 1) + 0.1 * random.normal(size=(8, 6))).astype(np.float32)
-    >>> model, data = arrays.problem(pt.CP(1, {"x": pt.Matern(1 / 2), "y": None}), {"x": x, "y": y}, values, names="y")
+    >>> term = pt.CP(1, {"x": pt.Matern(1 / 2), "y": None})
+    >>> model, data = arrays.problem(term, {"x": x, "y": y}, values, names=["y"])
     >>> @jax.jit
     ... def error(weights):
     ...     some = arrays.observed(data.domain, values, weights)
@@ -228,7 +230,7 @@ def problem(
         model: a sum of terms, with ranks and without ``Local``.
         points: of each mode the (T,) levels, ascending and distinct; the modes in the order of the axes of ``values``.
         values: (T1, ..., TD) on the grid of all levels, or (N,) with an index. NaN: not observed. Everything is
-            computed in their dtype; integers become floats.
+            computed in their dtype, or in 32 bits where JAX has no others; integers become floats.
         weights: like values, at least 0; None: 1.
         index: (N, D) the level of each value in each mode.
         likelihood: how values are distributed around the signal; ``pt.Gaussian()`` by default.
@@ -242,7 +244,8 @@ def problem(
     if isinstance(likelihood, Gaussian) and likelihood.scale:
         raise ModelError(f"arrays.problem: scale={likelihood.scale!r} is for labelled data; standardise the values")
     declared, values = as_sum(model), np.asarray(values)
-    values = values.astype(jnp.result_type(values.dtype, float))
+    floating = values.dtype if np.issubdtype(values.dtype, np.floating) else np.dtype(float)
+    values = values.astype(jax.dtypes.canonicalize_dtype(floating))
     levels = {name: np.asarray(own).astype(values.dtype) for name, own in points.items()}
     _check(levels, values, index)
     modes = (*declared.mode_names(tuple(levels)), *likelihood.mode_names())

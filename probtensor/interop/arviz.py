@@ -195,10 +195,9 @@ def _log_likelihoods(
 
 def _hyperparameters(fitted: Fitted, draws: Draws) -> tuple[dict[str, xr.DataArray], dict[str, xr.DataArray]]:
     """Those that were drawn, (S, ...), and those that were not."""
-    data_unit = str(fitted.attrs.get("units", ""))
 
     def table(state: State) -> pd.DataFrame:
-        return reading.hyperparameters(state, fitted.encoded, data_unit)
+        return reading.hyperparameters(state, fitted.encoded, str(fitted.attrs.get("units", "")))
 
     rows = table(fitted.state)
     values = np.tile(rows["value"].to_numpy(float), (draws.number, 1))
@@ -209,11 +208,11 @@ def _hyperparameters(fitted: Fitted, draws: Draws) -> tuple[dict[str, xr.DataArr
             values[s] = table(fitted.state._replace(model=BoundModel(under, likelihood)))["value"]
     moving, held = {}, {}
     for (term, mode, name), own in rows.groupby(["term", "mode", "name"], sort=False):
-        of_levels = isinstance(term, str)
-        parts = (term if of_levels else f"term{term}", mode, name)
-        variable = "_".join(re.sub(r"\W+", "_", part) for part in parts if part)
-        dims = [] if len(own) < 2 else [f"{term}_level" if of_levels else f"term{term}_component"]
-        coords = {dim: own["level" if of_levels else "component"].to_numpy() for dim in dims}
+        of_term = term if isinstance(term, str) else f"term{term}"
+        variable = "_".join(re.sub(r"\W+", "_", part) for part in (of_term, mode, name) if part)
+        levels = own["level"] if isinstance(term, str) else own["component"]
+        dims = [] if len(own) < 2 else [f"{of_term}_level" if isinstance(term, str) else f"{of_term}_component"]
+        coords = {dim: levels.to_numpy() for dim in dims}
         some = values[:, own.index] if dims else values[:, own.index[0]]
         attrs = {"units": own["unit"].iloc[0]}
         if draws.number > 1 and np.any(np.ptp(some, axis=0) > 0):

@@ -63,10 +63,12 @@ def _labelled(encoded: Encoded, mode: str, values: Float[np.ndarray, "S T R"], i
 
 
 def _offset(term: BoundOffset, encoded: Encoded, table: Float[np.ndarray, "S G 1"]) -> xr.DataArray:
-    labels = {name: reading.labels_of(encoded, name) for name in term.over}
-    # Of a part of the calendar each value stands once, in ascending order; other levels are distinct as they are.
-    labels = {name: np.unique(own) if encoded.split(name)[1] else own for name, own in labels.items()}
-    return xr.DataArray(table.reshape(len(table), *map(len, labels.values())), labels, ("sample", *labels))
+    labels = {}
+    for name in term.over:
+        own = reading.labels_of(encoded, name)
+        labels[name] = own if encoded.split(name)[0] == name else np.unique(own)
+    found = xr.DataArray(table.reshape(len(table), *map(len, labels.values())), labels, ("sample", *labels))
+    return found.isel({name: encoded.levels[name].ascending for name in labels if name in encoded.levels})
 
 
 def _canonical(blocks: Blocks) -> Blocks:

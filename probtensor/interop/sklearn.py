@@ -118,6 +118,7 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             y: not read.
         """
         values, seen = self._read(X, reset=True)
+        values = values.astype(float)
         random = check_random_state(self.random_state)
         self.random_state_ = random if isinstance(self.random_state, np.random.RandomState) else self.random_state
         filled = seen.any(axis=0)
@@ -188,8 +189,9 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             X: as in `transform`.
 
         Returns:
-            What `transform` gives, and the (m, p) standard deviations of the missing values (noise included), zero
-            where a value was observed or its column never varied; less the columns that `fit` left out.
+            What `transform` gives without ``sample_posterior``, as an array; and the (m, p) standard deviations of the
+            missing values (noise included), zero where a value was observed or its column never varied in `fit`, less
+            the columns that `fit` left out.
         """
         check_is_fitted(self)
         return self._filled(X)

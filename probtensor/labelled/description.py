@@ -143,7 +143,8 @@ class Description:
         ``term1_time_lengthscale``), each term's functions (``term1_time``, ``term0`` of an offset), aligned from draw
         to draw; those of a CP in the canonical gauge of `factors`.
         ``posterior_predictive``, ``observed_data`` and the pointwise ``log_likelihood``: at the observed entries, along
-        ``observation``, under the data's name. Under a transform the latter is that of the transformed values.
+        ``observation``, under the data's name. The latter is of values on the model's own scale: where the likelihood
+        has a ``transform`` or a ``scale``, compare it with fits that have the same.
         ``sample_stats``: what the sampler says of each draw.
         ``constant_data``: hyper-parameters that were not drawn.
 

@@ -196,13 +196,16 @@ def test_empty_and_constant_columns(keep):
         np.array([[1.0], [np.nan], [4.0]]),
         np.array([[1.0, 2.0], [np.nan, 2.0], [3.0, 2.0]]),
         table()[0] * 1e200,
+        np.array([[0.1, 1.0], [0.1, 2.0], [0.1, np.nan]], np.float32),
     ],
-    ids=["one row", "nothing", "one column", "one column that varies", "huge"],
+    ids=["one row", "nothing", "one column", "one column that varies", "huge", "constant in 32 bits"],
 )
 def test_tables_with_little_in_them(given):
     imputer = pt.Imputer(keep_empty_features=True)
     filled, std = imputer.fit(given).transform_with_std(given)
     assert np.isfinite(filled).all() and np.isfinite(std).all()
+    constant = np.nanmax(given, axis=0) == np.nanmin(given, axis=0) if np.isfinite(given).any(axis=0).all() else []
+    assert not imputer.noise_sd_[constant].any()
 
 
 def test_other_marks_of_gaps_dtypes_and_frames(fitted):
