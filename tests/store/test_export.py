@@ -57,7 +57,6 @@ def test_a_grid(tmp_path):
     assert found["height"].attrs == {"made": "{'by': 'hand'}", "certain": 1}
     assert found["mean"].to_numpy().tolist() == list("abcd")
     assert found.attrs["comment"] == post().summary()
-    assert found.attrs["model"].startswith("Climatology(time.month) + Tucker(rank")
 
 
 def test_functions_and_core_make_the_signal(tmp_path):
