@@ -14,8 +14,9 @@ from pathlib import Path
 
 from probtensor.errors import FormatError
 
-#: Seconds between two looks at a folder that is being removed, and how often at most.
-_PAUSE, _LOOKS = 0.05, 100
+#: Seconds between two looks at a folder that is being removed; how often it must be away after a failure; how often
+#: is looked at most.
+_PAUSE, _SETTLED, _LOOKS = 0.05, 10, 1200
 
 
 def given(path: str | os.PathLike[str]) -> Path:
@@ -58,7 +59,7 @@ def whole(path: Path, what: str) -> Iterator[Path]:
             yield part / "new" / place.name
             _put(part / "new" / place.name, place, part / "old")
     except BaseException:
-        _remove(part, settled=3)
+        _remove(part, _SETTLED)
         raise
     _remove(part)
 
@@ -106,7 +107,7 @@ def _put(new: Path, path: Path, old: Path) -> None:
 
 
 def _remove(folder: Path, settled: int = 1) -> None:
-    """Removes a folder, until it has been away for some looks: zarr's threads may go on writing after an interrupt."""
+    """Removes a folder, until it was away so often in a row: zarr's threads go on writing after one has failed."""
     away = 0
     for _ in range(_LOOKS):
         shutil.rmtree(folder, ignore_errors=True)

@@ -67,6 +67,7 @@ def contents(folder):
 def start(folder, replaced, output):
     program = PROGRAM.replace("REPLACED", replaced)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    environment.pop("JAX_COMPILATION_CACHE_DIR", None)  # a path from here on, perhaps, which would be made there
     command = [sys.executable, "-c", program, "impute", "in.nc", "--var", "sst", "-o", output]
     return subprocess.Popen(command, cwd=folder, env=environment, stdout=-1, stderr=-1, text=True)
 

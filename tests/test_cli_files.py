@@ -179,7 +179,9 @@ def test_packed_values_along_an_unlimited_time(field, quick, tmp_path):
 def test_what_a_variable_refers_to_comes_along_and_nothing_else(field, quick, tmp_path):
     field.attrs |= {"ancillary_variables": "tas_sd quality", "cell_measures": "area: area"}
     dataset = field.to_dataset().assign_attrs(history="2001: born\n2002: bred", Conventions="CF-1.5 ACDD-1.3")
-    dataset["tas_sd"], dataset["quality"], dataset["other"] = field * 0, field.isnull().astype("i1"), field
+    dataset["tas_sd"], dataset["other"] = field * 0, field
+    dataset["quality"] = (("lat", "test"), np.ones((5, 2), "i1"))
+    dataset["test"] = ["drift", "step"]
     dataset["area"] = ("lat", np.ones(5), {"formula_terms": "a: level"})
     dataset["level"] = 3.0
     dataset.to_netcdf(tmp_path / "in.nc")
@@ -187,6 +189,7 @@ def test_what_a_variable_refers_to_comes_along_and_nothing_else(field, quick, tm
     found = read(tmp_path / "out.nc")
     assert set(found.data_vars) == {"tas", "tas_sd", "tas_filled", "quality", "area", "level"}
     assert found["tas"].attrs["ancillary_variables"] == "tas_sd quality tas_filled"
+    assert found["quality"]["test"].to_numpy().tolist() == ["drift", "step"]
     assert float(found["tas_sd"].max()) > 0  # the new one
     assert found.attrs["Conventions"] == "CF-1.5 ACDD-1.3"
     now, *before = found.attrs["history"].splitlines()

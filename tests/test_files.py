@@ -1,10 +1,7 @@
 """Outputs appear whole or not at all, whatever happens while they are written."""
 
-import contextlib
 import os
 import tempfile
-import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -72,20 +69,19 @@ def test_a_link_is_followed(tmp_path):
     assert (tmp_path / "there" / "file").read_text() == "new"
 
 
-def test_a_thread_that_goes_on_writing_after_an_interrupt(tmp_path):
-    def go_on(part):
-        for k in range(20):
-            with contextlib.suppress(FileNotFoundError):
-                part.mkdir(parents=True, exist_ok=True)
-                (part / str(k)).touch()
-            time.sleep(0.01)
-
+def test_a_thread_that_goes_on_writing_after_an_interrupt(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt), files.whole(tmp_path / "out", "save") as part:
-        thread = threading.Thread(target=go_on, args=[part])
-        thread.start()
+        pauses = iter(["writes", "rests", "rests", "writes"])
+
+        def meanwhile(seconds):
+            if next(pauses, "rests") == "writes":
+                part.mkdir(parents=True)
+                half(part / "chunk")
+
+        monkeypatch.setattr(files.time, "sleep", meanwhile)
         raise KeyboardInterrupt
-    thread.join()
     assert list(tmp_path.iterdir()) == []
+    assert next(pauses, None) is None
 
 
 @pytest.fixture

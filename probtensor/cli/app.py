@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import os
+import sys
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -61,7 +63,16 @@ class Likelihood(StrEnum):
 
 def main() -> None:
     """What the installed command runs."""
-    app()
+    try:
+        app()
+    except SystemExit as done:
+        if done.code == telling.INTERRUPTED:
+            # All outputs are tidied up by now. Taking down the interpreter after an interrupt of a compiled program
+            # can crash in jaxlib, and the exit status would be that of the crash.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(telling.INTERRUPTED)
+        raise
 
 
 def _version(wanted: bool) -> None:

@@ -55,8 +55,8 @@ def with_beside(filled: xr.Dataset, beside: xr.Dataset) -> xr.Dataset:
 
     What was called, and when, goes before the history, as other tools that work on files have it.
     """
-    more = {name: array.variable for name, array in beside.data_vars.items() if name not in filled.variables}
-    out = filled.assign(more).assign_attrs(beside.attrs)
+    more = {name: array for name, array in beside.variables.items() if name not in filled.variables}
+    out = filled.assign(more).set_coords([name for name in more if name in beside.coords]).assign_attrs(beside.attrs)
     called = conventions.history(shlex.join(["probtensor", *sys.argv[1:]]))
     out.attrs["history"] = "\n".join([called, *str(out.attrs.get("history", "")).splitlines()])
     out.attrs.setdefault("Conventions", conventions.CONVENTIONS)

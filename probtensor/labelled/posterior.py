@@ -294,8 +294,8 @@ class Posterior(Description):
         - ``hyperparameter_value`` along ``hyperparameter``, with the coordinates ``hyperparameter_term``, ``_mode``,
           ``_component``, ``_name``, ``_unit`` and ``_learned``;
         - ``objective`` along ``sweep``;
-        - as attributes the model, the summary (``comment``), the versions of this package and of this list
-          (``probtensor_export_version``, 1), and what the CF conventions ask for.
+        - as attributes the summary (``comment``), which begins with the model, the versions of this package and of this
+          list (``probtensor_export_version``, 1), and what the CF conventions ask for.
 
         A name that the data's coordinates have already gets a line behind it, a slash in a name becomes one, and labels
         that are no numbers, times or text are written as text. The file is written beside its place and then moved

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from probtensor import arrays, files, report
+from probtensor import arrays, files
 from probtensor.errors import FormatError
 from probtensor.labelled import conventions, filling, predictions, reading
 from probtensor.labelled.encode import Encoded
@@ -62,7 +62,6 @@ def contents(fitted: Fitted, post: Posterior) -> xr.Dataset:
         title=f"probtensor posterior of {fitted.encoded.name}",
         source=f"probtensor {importlib.metadata.version('probtensor')}",
         history=conventions.history("written by Posterior.export"),
-        model=report.describe(post.model),
         comment=post.summary(),
         probtensor_export_version=VERSION,
     )
