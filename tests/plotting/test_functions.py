@@ -102,6 +102,13 @@ def test_a_map_is_the_right_side_up_and_without_land():
     assert axes.get_title() == "lat x lon [K]"
 
 
+def test_land_is_found_by_its_labels():
+    found = globe().factors().isel(lon=[3, 4, 0, 1, 2], lat=[2, 0, 1, 3])
+    drawn = globe().plot._without_land(found)["lat_lon_mean"]
+    assert int(drawn.isnull().sum()) == 1
+    assert np.isnan(drawn.sel(lat=LAT[0], lon=LON[1])).all()
+
+
 def test_dates_of_another_calendar_and_names_that_are_formulas():
     figure = calendar().plot.factors()
     figure.canvas.draw()
