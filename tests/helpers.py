@@ -19,3 +19,8 @@ def assert_close(actual, expected, factor: float = 1.0) -> None:
     expected = np.asarray(expected, dtype=np.float64)
     scale = max(1.0, float(np.max(np.abs(expected), initial=0.0)))
     np.testing.assert_allclose(np.asarray(actual), expected, rtol=0.0, atol=scale * tolerance(factor))
+
+
+def joined(text: str) -> str:
+    """Text on one line: a summary breaks long lines."""
+    return " ".join(text.split())

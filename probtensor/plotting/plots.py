@@ -41,16 +41,23 @@ class Plots:
         return functions.factors(self._without_land(self.posterior.factors(term)), components)
 
     def _without_land(self, dataset: xr.Dataset) -> xr.Dataset:
-        """Functions of several dimensions of a grid, NaN at places that were never observed."""
-        encoded = self.fitted.encoded
-        names, out = list(encoded.coordinates), dataset.copy()
+        """Functions of several dimensions of a grid, NaN at places that were never observed.
+
+        A posterior that absorbed earlier data does not know where these were, nor does a table have other places.
+        """
+        encoded, out = self.fitted.encoded, dataset.copy()
+        if encoded.index is not None or encoded.absorbed is not None:
+            return out
+        names = list(encoded.coordinates)
         for name, variable in dataset.data_vars.items():
-            own = [d for d in variable.dims if d in names]
-            if len(own) < 2 or any(variable.sizes[d] != encoded.seen.shape[names.index(str(d))] for d in own):
-                continue
-            others = tuple(k for k, n in enumerate(names) if n not in own)
-            seen = xr.DataArray(encoded.seen.any(axis=others), dims=[n for n in names if n in own])
-            out[name] = variable.where(seen).transpose(*variable.dims).assign_attrs(variable.attrs)
+            own = [str(d) for d in variable.dims if d in names]
+            if len(own) > 1:
+                others = tuple(k for k, n in enumerate(names) if n not in own)
+                labels = {n: encoded.coordinates[n].labels for n in names if n in own}
+                seen = xr.DataArray(encoded.seen.any(axis=others), labels, list(labels))
+                # By label: the core's order of levels need not be that of answers.
+                seen = seen.sel({n: dataset[n].to_numpy() for n in own}).transpose(*own)
+                out[name] = variable.where(seen.drop_vars(own)).transpose(*variable.dims).assign_attrs(variable.attrs)
         return out
 
     def objective(self) -> Figure:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+#: Ranks below the curve of what was tried, at most.
+_TICKS = 12
 _KEPT, _REFUSED = "C0", "0.55"
 
 
@@ -73,7 +75,10 @@ def _growth(axes: Axes, choice: Growth) -> None:
     axes.plot(x[kept], objective[kept], "o-", color=_KEPT, markersize=4, linewidth=1.2, label=label)
     if not kept.all():
         axes.plot(x[~kept], objective[~kept], "x", color=_KEPT, markersize=6, label="not kept")
-    axes.set_xticks(x, [plain(step.rank.replace(", ", "\n")) for step in steps])
+    several = len({step.term for step in steps}) > 2  # of one term, and of all together at the start
+    texts = [plain((f"{step.term}\n" if several else "") + step.rank.replace(", ", "\n")) for step in steps]
+    thin = -(-len(steps) // (6 if several else _TICKS))
+    axes.set_xticks(x[::thin], texts[::thin])
     axes.set_xlabel("rank that was tried", fontsize=9)
     axes.set_ylabel("objective [nats]", fontsize=9)
     axes.set_title("the evidence for it", loc="left", fontsize=10)

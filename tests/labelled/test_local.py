@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import probtensor as pt
+from tests.helpers import joined
 from tests.labelled.fields import field, fit
 
 ON_TIME, ON_LAT = pt.Matern(1 / 2).on("time"), pt.Matern(3 / 2).on("lat")
@@ -109,7 +110,7 @@ def test_hyperparameters():
 
 
 def test_the_summary_says_what_the_model_is():
-    text = fitted().summary()
+    text = joined(fitted().summary())
     assert "Local((Matern(3/2).on(lat, lon) * Matern(1/2).on(time)) + Matern(5/2).on(lon, time))" in text
     assert "Local(Periodic(20D).on(time), 5 neighbours)" in text
     assert "of the start only" in text

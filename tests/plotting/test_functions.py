@@ -102,6 +102,13 @@ def test_a_map_is_the_right_side_up_and_without_land():
     assert axes.get_title() == "lat x lon [K]"
 
 
+def test_land_is_found_by_its_labels():
+    found = globe().factors().isel(lon=[3, 4, 0, 1, 2], lat=[2, 0, 1, 3])
+    drawn = globe().plot._without_land(found)["lat_lon_mean"]
+    assert int(drawn.isnull().sum()) == 1
+    assert np.isnan(drawn.sel(lat=LAT[0], lon=LON[1])).all()
+
+
 def test_dates_of_another_calendar_and_names_that_are_formulas():
     figure = calendar().plot.factors()
     figure.canvas.draw()
@@ -144,7 +151,7 @@ def test_combinations_of_names_are_points():
 def test_many_names_are_counted():
     names = np.array([f"n{k}" for k in range(60)])
     axes = plotting.factors(dataset(s=(["s"], {"s": names}, np.arange(60.0)[::-1]))).axes[0]
-    assert axes.get_xlabel() == "60 names, sorted" and axes.get_xticks().size == 0
+    assert axes.get_xlabel() == "60 names, sorted" and len(axes.get_xticks()) == 0
     np.testing.assert_array_equal(axes.lines[1].get_ydata(), np.arange(60.0))
 
 

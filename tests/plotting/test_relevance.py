@@ -95,6 +95,16 @@ def test_what_was_tried_for_a_rank(crps):
     assert len(relevance.rank({"term 1, CP": one}, "", old).axes[1].lines[0].get_xdata()) == 3
 
 
+def test_many_ranks_of_several_terms_can_be_read():
+    steps = [step(str(k), float(k), 0.1, True) for k in range(30)]
+    steps += [Step("Tucker (term 2)", "a 1, b 2", 40.0, 0.1, 0.1, "", 0.0, 0.0, True)]
+    steps += [Step("all terms", "0", 40.0, 0.1, 0.1, "", 0.0, 0.0, True)]
+    growth = Growth(pt.Offset() + pt.CP(1), tuple(steps), {}, "none", None)
+    evidence = relevance.rank({"term 1, CP": xr.DataArray([1.0], dims="component")}, "", growth).axes[1]
+    texts = [t.get_text() for t in evidence.get_xticklabels()]
+    assert len(texts) <= 6 and texts[0] == "CP\n0"
+
+
 def test_what_was_tried_for_a_model():
     candidates = [SimpleNamespace(name=f"rank  {k}, power 1", crps=c) for k, c in ((2, 0.3), (5, 0.1))]
     choice = SimpleNamespace(candidates=candidates, best=candidates[1])

@@ -164,12 +164,12 @@ def test_numbers_of_components_are_told_by_their_range():
 
 def test_noise_of_levels_is_said():
     random = np.random.default_rng(0)
-    data = xr.DataArray(random.normal(size=(8, 3)) * [0.1, 1.0, 5.0], dims=["x", "site"], name="v")
+    data = xr.DataArray(random.normal(size=(8, 30)) * np.arange(1, 31), dims=["x", "site"], name="v")
     post = pt.fit(data, pt.Offset(over="x"), likelihood=pt.Gaussian(noise="site"), engine=QUICK)
     noise = [own for own in facts_of(post).functions if own.term == "noise"]
-    assert len(noise) == 1 and noise[0].mode == "site" and noise[0].numbers[0].number == 3
-    assert "noise, site 3 levels" in " ".join(post.summary().split())
-    assert "3 levels: sd" in " ".join(read(post._repr_html_()).text)
+    assert len(noise) == 1 and noise[0].mode == "site" and noise[0].numbers[0].number == 30
+    assert "noise, site 30 levels" in " ".join(post.summary().split())
+    assert "30 levels: sd" in " ".join(read(post._repr_html_()).text)
 
 
 def test_facts_that_are_not_known_are_left_out():

@@ -9,6 +9,7 @@ import probtensor as pt
 from probtensor.errors import ModelError
 from probtensor.selection import automatic
 from probtensor.selection.automatic import POWERS, Automatic
+from tests.helpers import joined
 from tests.labelled.fields import QUICK, field
 
 
@@ -111,7 +112,7 @@ def test_the_report_has_the_evidence_for_every_candidate():
     data, _ = field()
     post = pt.fit(data, Automatic(ranks=(1,)), engine=QUICK)
     choice, summary = post.choice, post.summary()
-    assert all(line in summary for line in choice.report().splitlines())
+    assert all(joined(line) in joined(summary) for line in choice.report().splitlines())
     head, *lines = choice.report().splitlines()
     assert choice.protocol in head
     assert len(lines) == len(choice.candidates) == len(POWERS)
