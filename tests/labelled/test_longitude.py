@@ -1,12 +1,15 @@
 """A longitude is a circle: the same places however they are written, closed where they go around, labels as given."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
 
 import probtensor as pt
-from probtensor.labelled import coordinates
+from probtensor.labelled import coordinates, filling
+from probtensor.labelled.encode import encode
 from tests.labelled.fields import MODEL, fit
 
 EAST = {"units": "degrees_east", "standard_name": "longitude"}
@@ -160,6 +163,18 @@ def test_updates_keep_the_circle():
     filled = more.impute()
     np.testing.assert_array_equal(filled["lon"], GLOBE - 345)
     assert np.isfinite(filled["v"]).all()
+
+
+def test_a_fit_of_an_earlier_version_keeps_its_line():
+    """Its stored coordinate says nothing of a circle, and its levels ascend as they were written."""
+    encoded = encode(field(GLOBE))
+    line = coordinates.Coordinate("lon", "numeric", GLOBE, "degrees_east", "number")
+    old = dataclasses.replace(encoded, coordinates=encoded.coordinates | {"lon": line})
+    on_levels = xr.DataArray(np.broadcast_to(line.labels, (6, 12)), dims=["time", "lon"])
+    np.testing.assert_array_equal(filling.on_template(on_levels, old)[0], GLOBE)
+    now = xr.DataArray(np.broadcast_to(encoded.coordinates["lon"].labels, (6, 12)), dims=["time", "lon"])
+    np.testing.assert_array_equal(filling.on_template(now, encoded)[0], GLOBE)
+    assert (now[0] != GLOBE).any()
 
 
 POLES = {
