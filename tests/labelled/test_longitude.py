@@ -10,6 +10,8 @@ import xarray as xr
 import probtensor as pt
 from probtensor.labelled import coordinates, filling
 from probtensor.labelled.encode import encode
+from probtensor.terms import modes
+from probtensor.terms.base import DataScale
 from tests.labelled.fields import MODEL, fit
 
 EAST = {"units": "degrees_east", "standard_name": "longitude"}
@@ -113,6 +115,15 @@ def test_a_bare_kernel_goes_around_and_one_that_cannot_stays_a_line():
     for kernel, period in ((pt.Matern(5 / 2), 360.0), (pt.Periodic(360.0, order=2), None)):
         post = fit(data, pt.CP(1, {"lon": kernel, "time": None}))
         assert prior_of(post, "lon").period == period
+
+
+def test_many_functions_go_around_only_if_told():
+    """By default they would cost eight times as much as on a line."""
+    axis = coordinates.read("lon", GLOBE, EAST)[0].axis()
+    for rank, declared, period in ((10, None, 360.0), (11, None, None), (11, pt.Markov(pt.Matern(1 / 2), 360), 360.0)):
+        chosen = modes.choose("CP", (("lon", declared),), {"lon": axis}).active["lon"]
+        bound = modes.bind("CP", chosen, axis, DataScale(0.0, 1.0).start(axis, np.ones(rank), True))
+        assert isinstance(bound, pt.Markov) and bound.period == period
 
 
 def test_a_local_kernel_goes_around():
