@@ -59,7 +59,7 @@ class Coordinate:
     @property
     def described(self) -> str:
         """Its kind, and whether it closes on itself, for a summary."""
-        return f"{self.kind}, closes on itself (a circle of {earth.TURN:g})" if self.closed else self.kind
+        return f"{self.kind}, closes on itself after {earth.TURN:g}" if self.closed else self.kind
 
     @property
     def is_time(self) -> bool:

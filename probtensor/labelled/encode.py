@@ -279,11 +279,12 @@ def _twice(name: str, coordinate: Coordinate, position: np.ndarray, labels: np.n
 def _encode_stacked(data: xr.DataArray, weights: Any, known: Mapping[str, Any]) -> Encoded:
     """All entries as points, in lexicographic order; what is known of each stands where it is."""
     read = stacking.read_modes(data)
-    coords, labels = {name: coordinate for name, (coordinate, _) in read.items()}, stacking.entries(data)
+    coords = {name: coordinate for name, (coordinate, _) in read.items()}
     index, values = stacking.levels_of_entries(data, read), _plain(data).ravel()
 
     def describe(at: tuple[int, ...]) -> str:
-        return ", ".join(f"{n}={labels[n][at[0]]}" for n in coords)
+        labels = stacking.entries(data, np.array([at[0]]))
+        return ", ".join(f"{name}={labels[name][0]}" for name in coords)
 
     _check_values(values, describe)
     w = _weights_on(data, weights).to_numpy().ravel()

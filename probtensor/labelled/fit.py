@@ -52,8 +52,9 @@ def fit(
     """Fits a model to data with gaps.
 
     Args:
-        data: an ``xarray.DataArray`` (NaN = missing; every dimension is a mode, its coordinate the mode's index), or
-            ``pt.table(...)`` or ``pt.points(...)``.
+        data: an ``xarray.DataArray`` (NaN = missing; every dimension is a mode, its coordinate the mode's index;
+            where that is a multi-index, its levels are modes by their names), or ``pt.table(...)`` or
+            ``pt.points(...)``.
         model: a sum of terms, or ``"auto"``: an offset and what earns its place beside it (a CP over all modes, main
             effects, a local term) on held-out gaps shaped like those of the data.
         likelihood: how observations are distributed around the model; ``pt.Gaussian()`` by default, but where the model

@@ -109,10 +109,7 @@ def _outer(
         value = given[name]
         attrs[name] = dict(value.attrs) if isinstance(value, xr.DataArray) else {}
         array = value.to_numpy() if isinstance(value, xr.DataArray) else np.asarray(value)
-        if array.ndim > 1:
-            raise DataError(
-                f"coordinate {name!r} in `at` has {array.ndim} dimensions; give one dimension, or use pt.points"
-            )
+        _check_flat(name, array.ndim)
         if array.ndim == 0:
             scalar.append(name)
         labels[name] = np.atleast_1d(array)
@@ -130,15 +127,11 @@ def _along(
     encoded: Encoded, modes: tuple[str, ...], needed: list[str], given: Mapping[str, Any], order: list[str]
 ) -> Places:
     """Coordinates that lie along other dimensions: those that share one go together, as in xarray's own selection."""
-    arrays = {
-        n: v if isinstance(v, xr.DataArray) else xr.DataArray(v, dims=(n,) * np.ndim(v)) for n, v in given.items()
-    }
-    arrays = {n: v if n in v.coords else v.assign_coords({n: v.variable}) for n, v in arrays.items()}
-    used = {d for n in needed for d in arrays[n].dims}
+    arrays = {name: _as_array(name, given[name]) for name in needed}
+    used = {d for own in arrays.values() for d in own.dims}
     dims = [d for d in order if d in used]
-    dims += [str(d) for n in needed for d in arrays[n].dims if d not in dims]
-    dims = list(dict.fromkeys(dims))
-    kept = [v.coords.to_dataset() for v in arrays.values() if set(v.dims) <= used]
+    dims += dict.fromkeys(str(d) for own in arrays.values() for d in own.dims if d not in dims)
+    kept = [own.coords.to_dataset() for own in arrays.values()]
     try:
         whole = xr.merge(kept, join="exact", compat="equals", combine_attrs="override")
     except (ValueError, xr.MergeError) as error:
@@ -156,8 +149,23 @@ def _along(
         labels[name], codes = _distinct(own.to_numpy().ravel())
         index.append(codes)
     where = encoded.domain(modes, labels, np.stack(index, axis=1))
-    coords = whole.drop_vars([n for n, v in whole.coords.items() if not set(v.dims) <= set(dims)]).coords
-    return Places(where, tuple(dims), coords, tuple(range(len(dims))), shape)
+    return Places(where, tuple(dims), whole.coords, tuple(range(len(dims))), shape)
+
+
+def _as_array(name: str, value: Any) -> xr.DataArray:
+    """A coordinate with itself among its coordinates; what has no dimensions of its own lies along its name."""
+    if not isinstance(value, xr.DataArray):
+        _check_flat(name, np.ndim(value))
+        value = xr.DataArray(value, dims=(name,) * np.ndim(value))
+    return value if name in value.coords else value.assign_coords({name: value.variable})
+
+
+def _check_flat(name: str, dimensions: int) -> None:
+    if dimensions > 1:
+        raise DataError(
+            f"coordinate {name!r} in `at` has {dimensions} dimensions; give one dimension, name them, as in "
+            "xr.DataArray(values, dims=('y', 'x')), or use pt.points"
+        )
 
 
 def _distinct(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -21,7 +21,7 @@ def truth_and_places(held_out: Any) -> tuple[np.ndarray, PointData]:
         at = np.flatnonzero(np.isfinite(values))
         if not at.size:
             raise DataError("held_out has no value to score: all entries are missing")
-        return values[at], points({name: labels[at] for name, labels in stacking.entries(held_out).items()})
+        return values[at], points(stacking.entries(held_out, at))
     if isinstance(held_out, PointData) and held_out.values is not None:
         keep = np.isfinite(held_out.values)
         if not keep.any():

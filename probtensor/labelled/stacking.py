@@ -83,8 +83,7 @@ def _refuse_twins(dim: str, levels: Int[np.ndarray, "n D"], along: Mapping[str, 
         )
 
 
-def entries(data: xr.DataArray) -> dict[str, np.ndarray]:
-    """The label of each mode at each of the data's entries, in their order."""
-    where = np.indices(data.shape)
-    axes = {str(dim): k for k, dim in enumerate(data.dims)}
-    return {name: own.labels[where[axes[own.dim]].ravel()] for name, own in modes_of(data).items()}
+def entries(data: xr.DataArray, rows: Int[np.ndarray, "n"]) -> dict[str, np.ndarray]:
+    """The label of each mode at some of the data's entries; rows: their places, flattened."""
+    where = dict(zip(map(str, data.dims), np.unravel_index(rows, data.shape), strict=True))
+    return {name: own.labels[where[own.dim]] for name, own in modes_of(data).items()}

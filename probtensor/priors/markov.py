@@ -26,8 +26,8 @@ class Markov(AbstractModePrior):
     Use it for every one-dimensional coordinate. Cost O(T (S R)^3) for T levels, state size S and R components.
 
     With a period the line is a circle, as in `Cyclic` and with the same covariance, at twice the states: values and
-    slopes at x and x + period are the same. It is the default for a longitude that goes around the globe, and the
-    cheaper one of the two for many levels and components; `Cyclic` is for levels that repeat themselves often.
+    slopes at x and x + period are the same. It is the default of up to 10 functions of a longitude that goes around the
+    globe, and the cheaper one of the two for many levels and components; `Cyclic` is for levels that repeat often.
 
     Args:
         kernel: any but `Custom`: `Matern`, `RBF`, `Periodic`, `Cosine`, `RandomWalk`, `IntegratedRandomWalk`, `Linear`,

@@ -77,6 +77,10 @@ BAD = {
         {"lat": xr.DataArray([], dims="obs").astype(float), "time": DATA["time"].to_numpy()[0]},
         "`at` is empty: its sizes are {'obs': 0}",
     ),
+    "two dimensions beside a track": (
+        {"lat": [[41.0]], "time": xr.DataArray(DATA["time"].to_numpy()[:2], dims="obs")},
+        "'lat' in `at` has 2 dimensions.*dims=",
+    ),
     "two dimensions": ({"lat": [[41.0]], "time": DATA["time"].to_numpy()[0]}, "has 2 dimensions"),
 }
 

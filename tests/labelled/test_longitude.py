@@ -1,12 +1,17 @@
 """A longitude is a circle: the same places however they are written, closed where they go around, labels as given."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
 
 import probtensor as pt
-from probtensor.labelled import coordinates
+from probtensor.labelled import coordinates, filling
+from probtensor.labelled.encode import encode
+from probtensor.terms import modes
+from probtensor.terms.base import DataScale
 from tests.labelled.fields import MODEL, fit
 
 EAST = {"units": "degrees_east", "standard_name": "longitude"}
@@ -112,6 +117,15 @@ def test_a_bare_kernel_goes_around_and_one_that_cannot_stays_a_line():
         assert prior_of(post, "lon").period == period
 
 
+def test_many_functions_go_around_only_if_told():
+    """By default they would cost eight times as much as on a line."""
+    axis = coordinates.read("lon", GLOBE, EAST)[0].axis()
+    for rank, declared, period in ((10, None, 360.0), (11, None, None), (11, pt.Markov(pt.Matern(1 / 2), 360), 360.0)):
+        chosen = modes.choose("CP", (("lon", declared),), {"lon": axis}).active["lon"]
+        bound = modes.bind("CP", chosen, axis, DataScale(0.0, 1.0).start(axis, np.ones(rank), True))
+        assert isinstance(bound, pt.Markov) and bound.period == period
+
+
 def test_a_local_kernel_goes_around():
     """Along a longitude alone, where the edges of the grid are neighbours."""
     lon = np.arange(0.0, 360.0, 7.2)
@@ -160,6 +174,18 @@ def test_updates_keep_the_circle():
     filled = more.impute()
     np.testing.assert_array_equal(filled["lon"], GLOBE - 345)
     assert np.isfinite(filled["v"]).all()
+
+
+def test_a_fit_of_an_earlier_version_keeps_its_line():
+    """Its stored coordinate says nothing of a circle, and its levels ascend as they were written."""
+    encoded = encode(field(GLOBE))
+    line = coordinates.Coordinate("lon", "numeric", GLOBE, "degrees_east", "number")
+    old = dataclasses.replace(encoded, coordinates=encoded.coordinates | {"lon": line})
+    on_levels = xr.DataArray(np.broadcast_to(line.labels, (6, 12)), dims=["time", "lon"])
+    np.testing.assert_array_equal(filling.on_template(on_levels, old)[0], GLOBE)
+    now = xr.DataArray(np.broadcast_to(encoded.coordinates["lon"].labels, (6, 12)), dims=["time", "lon"])
+    np.testing.assert_array_equal(filling.on_template(now, encoded)[0], GLOBE)
+    assert (now[0] != GLOBE).any()
 
 
 POLES = {

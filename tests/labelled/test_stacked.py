@@ -73,8 +73,9 @@ def test_scores_weights_and_masks_are_stacked_alike(post):
     weighted = fit(stacked, weights=xr.ones_like(stacked["time"], dtype=float))
     np.testing.assert_allclose(weighted.impute()["tas"], post.impute()["tas"], atol=1e-9)
     sea = (stacked["lat"] > 41).drop_vars(["cell", "lat", "station"])
-    where = post.impute(where=sea)
-    np.testing.assert_array_equal(where["tas_filled"], stacked.isnull() & (stacked["lat"] > 41))
+    for mask in (sea, (stacked["lat"] > 41).isel(cell=slice(None, None, -1))):
+        where = post.impute(where=mask)
+        np.testing.assert_array_equal(where["tas_filled"], stacked.isnull() & (stacked["lat"] > 41))
 
 
 def scattered(seed=0):
