@@ -6,21 +6,25 @@ The same data in any disguise (dimension order, direction, row order) give the s
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
 from probtensor.axes import Axis, join
-from probtensor.errors import DataError
-from probtensor.labelled import alignment, coordinates
+from probtensor.errors import DataError, ModelError
+from probtensor.labelled import alignment, chunks, coordinates
 from probtensor.labelled.coordinates import Coordinate
 from probtensor.labelled.tables import PointData
 from probtensor.observations.domain import Domain, Observations, domain, joint_levels, observations
+from probtensor.observations.sources import VALUES, WEIGHTS
 from probtensor.terms.base import absent
 from probtensor.terms.modes import parts_of
 
+#: What data without an observation are refused with.
+NOTHING_OBSERVED = "no entry is observed: every value is missing or has weight 0"
 #: Names that outputs use for dimensions or variables of their own.
 RESERVED = ("mean", "sd", "sample", "quantile", "component", "observation")
 
@@ -37,6 +41,8 @@ class Encoded:
         absorbed: the coordinates with all labels that a posterior knows, where earlier data had others; else None.
         index: (N, D) level of each point; None for a grid.
         template: the user's DataArray or points.
+        apart: of data that are not in memory, so that values and weights are None: weights and what is known, as dask
+            arrays like the template, where given. None: they are in memory, or were left out of a store.
     """
 
     coordinates: dict[str, Coordinate]
@@ -46,6 +52,17 @@ class Encoded:
     template: xr.DataArray | PointData
     known: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     absorbed: dict[str, Coordinate] | None = None
+    apart: dict[str, xr.DataArray] | None = None
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether it holds the values."""
+        return self.values is not None
+
+    def require_memory(self, what: str, instead: str) -> None:
+        """Raises ModelError in a call's name unless the values are in memory; instead: what to do."""
+        if not self.in_memory:
+            raise ModelError(f"{what}: the fit was out of core, and its data are not in memory; {instead}")
 
     @property
     def levels(self) -> dict[str, Coordinate]:
@@ -175,21 +192,27 @@ def _check_names(names: list[str]) -> None:
             )
 
 
-def _check_values(values: np.ndarray, describe: Any) -> None:
-    bad = np.argwhere(np.isinf(values))
-    if len(bad):
-        raise DataError(
-            f"{len(bad)} values are infinite (first: {describe(tuple(bad[0]))}); mark missing values as NaN, for "
-            "example data.where(np.isfinite(data))"
-        )
+def check_values(values: np.ndarray, describe: Any) -> None:
+    """Raises DataError for infinite values, and where there is none; describe: an entry by its labels."""
+    check_finite(values, describe)
     if not np.isfinite(values).any():
         raise DataError(
             f"no entry is observed: all {values.size} values are missing, so there is nothing to learn from"
         )
 
 
-def _check_weights(weights: np.ndarray, values: np.ndarray, describe: Any) -> None:
-    """A weight matters only where there is a value."""
+def check_finite(values: np.ndarray, describe: Any) -> None:
+    """Raises DataError for infinite values."""
+    bad = np.argwhere(np.isinf(values))
+    if len(bad):
+        raise DataError(
+            f"{len(bad)} values are infinite (first: {describe(tuple(bad[0]))}); mark missing values as NaN, for "
+            "example data.where(np.isfinite(data))"
+        )
+
+
+def check_weights(weights: np.ndarray, values: np.ndarray, describe: Any) -> None:
+    """Raises DataError for weights that are none; one matters only where there is a value."""
     possible = (weights == 0) | (np.isfinite(weights) & (weights >= np.finfo(float).tiny))
     bad = np.argwhere(np.isfinite(values) & ~possible)
     if len(bad):
@@ -201,9 +224,37 @@ def _check_weights(weights: np.ndarray, values: np.ndarray, describe: Any) -> No
         )
 
 
-def _encode_grid(data: xr.DataArray, weights: Any, known: Mapping[str, Any]) -> Encoded:
+class GridOf(NamedTuple):
+    """A DataArray as the core orders it.
+
+    coordinates: in the core's order of modes; positions: of each dimension's labels among the ascending ones.
+    """
+
+    coordinates: dict[str, Coordinate]
+    positions: dict[str, np.ndarray]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The number of levels of each mode."""
+        return tuple(len(own) for own in self.positions.values())
+
+    def rows(self, positions: Sequence[np.ndarray]) -> np.ndarray:
+        """The places among the flattened grid of a block of entries: those at some positions of each mode."""
+        strides = np.cumprod([1, *self.shape[:0:-1]], dtype=np.int64)[::-1]
+        parts = [own.astype(np.int64) * stride for own, stride in zip(positions, strides, strict=True)]
+        return functools.reduce(np.add.outer, parts)
+
+    def describe(self, at: tuple[int, ...]) -> str:
+        """An entry by its labels."""
+        pairs = zip(self.coordinates.items(), at, strict=True)
+        return ", ".join(f"{name}={coordinate.labels[i]}" for (name, coordinate), i in pairs)
+
+
+def grid_of(data: xr.DataArray) -> GridOf:
+    """The modes of a grid. Raises DataError if it cannot be one: its values are not looked at."""
     if data.ndim == 0:
         raise DataError("data has no dimension; a single number has no gaps to fill")
+    chunks.check_sizes(data)
     if data.size == 0:
         raise DataError(f"data is empty: its sizes are {dict(data.sizes)}")
     if data.dtype.kind not in "iufb":
@@ -214,11 +265,11 @@ def _encode_grid(data: xr.DataArray, weights: Any, known: Mapping[str, Any]) -> 
         raise DataError(
             f"the data and one of their dimensions are both called {data.name or 'value'!r}; rename the data"
         )
-    data = data.compute()
-    coords, order = {}, []
+    coords, positions = {}, {}
     for name in names:
         labels = data[name].to_numpy() if name in data.coords else np.arange(data.sizes[name])
-        coords[name], position = coordinates.read(name, labels, str(data[name].attrs.get("units", "")))
+        coords[name], positions[name] = coordinates.read(name, labels, str(data[name].attrs.get("units", "")))
+        position = positions[name]
         if len(coords[name].labels) < len(labels):
             counts = np.bincount(position)
             label = coords[name].labels[int(np.argmax(counts > 1))]
@@ -227,20 +278,36 @@ def _encode_grid(data: xr.DataArray, weights: Any, known: Mapping[str, Any]) -> 
                 f"coordinate {name!r}: label {label} stands at indices {where.tolist()}; a grid needs distinct labels. "
                 f"Average them, data.groupby({name!r}).mean(), or pass the entries as pt.points"
             )
-        order.append(np.argsort(position))
-    box = np.ix_(*order)
+    return GridOf(coords, positions)
+
+
+def _encode_grid(data: xr.DataArray, weights: Any, known: Mapping[str, Any]) -> Encoded:
+    grid = grid_of(data)
+    # What is read from a file on demand is read now. A dask array stays one, and what is filled later is read again.
+    data = data if chunks.is_lazy(data) else data.compute()
+    values, w, beside = _read(data, grid, weights, known)
+    check_values(values, grid.describe)
+    check_weights(w, values, grid.describe)
+    return _finish(grid.coordinates, values, w, None, data.copy(deep=True), beside)
+
+
+def _read(
+    data: xr.DataArray, grid: GridOf, weights: Any, known: Mapping[str, Any]
+) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """Values, weights and what else is known, on the sorted grid; a dask array is read once, chunk by chunk."""
+    names = tuple(grid.positions)
+    if chunks.is_lazy(data):
+        given = {VALUES: data} | ({} if weights is None else {WEIGHTS: chunks.like(WEIGHTS, weights, data)})
+        given |= {name: chunks.like(name, own, data) for name, own in known.items()}
+        found = chunks.read({n: own.transpose(*names) for n, own in given.items()}, list(grid.positions.values()))
+        read = found.pop(VALUES)
+        return read, found.pop(WEIGHTS) if weights is not None else np.ones_like(read), found
+    box = np.ix_(*(np.argsort(position) for position in grid.positions.values()))
     values: np.ndarray = np.ma.filled(np.ma.asarray(data.transpose(*names).to_masked_array(), dtype=float), np.nan)[box]
-
-    def describe(at: tuple[int, ...]) -> str:
-        return ", ".join(f"{n}={coords[n].labels[i]}" for n, i in zip(names, at, strict=True))
-
-    _check_values(values, describe)
-    w = np.ones_like(values)
-    if weights is not None:
-        w = alignment.like("weights", weights, data).transpose(*names).to_numpy().astype(float)[box]
-    _check_weights(w, values, describe)
     beside = {name: alignment.beside(name, own, data).transpose(*names).to_numpy()[box] for name, own in known.items()}
-    return _finish(coords, values, w, None, data.copy(deep=True), beside)
+    if weights is None:
+        return values, np.ones_like(values), beside
+    return values, alignment.like(WEIGHTS, weights, data).transpose(*names).to_numpy().astype(float)[box], beside
 
 
 def _encode_points(data: PointData, weights: Any, known: Mapping[str, Any]) -> Encoded:
@@ -259,8 +326,8 @@ def _encode_points(data: PointData, weights: Any, known: Mapping[str, Any]) -> E
     def describe(at: tuple[int, ...]) -> str:
         return f"row {at[0]}"
 
-    _check_values(data.values, describe)
-    _check_weights(w, data.values, describe)
+    check_values(data.values, describe)
+    check_weights(w, data.values, describe)
     beside = {name: alignment.beside(name, np.asarray(own), rows).to_numpy() for name, own in known.items()}
     order = np.lexsort((*beside.values(), w, data.values, *index.T[::-1]))
     coords = {name: read[name][0] for name in names}
@@ -276,8 +343,10 @@ def _finish(
     template: Any,
     known: dict[str, np.ndarray],
 ) -> Encoded:
-    weights = np.where(np.isfinite(values), weights, 0.0)
+    """In place: these arrays are ours, and may be large."""
+    weights[~np.isfinite(values)] = 0.0
     if not (weights > 0).any():
-        raise DataError("no entry is observed: every value is missing or has weight 0")
+        raise DataError(NOTHING_OBSERVED)
     # What stands at an entry of weight 0 is never seen.
-    return Encoded(coords, np.where(weights > 0, values, np.nan), weights, index, template, known)
+    values[weights == 0] = np.nan
+    return Encoded(coords, values, weights, index, template, known)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from probtensor.engines.base import Fit
@@ -22,8 +23,8 @@ def facts(
         "name": encoded.name,
         "units": fitted.attrs.get("units", ""),
         "modes": {n: (len(c.labels), c.kind, c.labels[0], c.labels[-1]) for n, c in encoded.levels.items()},
-        "observed": int(encoded.seen.sum()),
-        "entries": int(encoded.seen.size),
+        "observed": fitted.observations.count,
+        "entries": math.prod(fitted.observations.domain.shape),
         "likelihood": fitted.likelihood,
         "parameters": predictions.parameters(result.state.model.likelihood),
         "objective": result.objective,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,13 +62,13 @@ def fill_mask(template: xr.DataArray, observed: np.ndarray, where: xr.DataArray 
     """True where a gap is to be filled: entries not observed, only where ``where`` (see `check`) says so."""
     missing = template.copy(data=~observed)
     if where is None:
-        _warn_of_unseen(~missing)
+        warn_of_unseen(~missing)
         return missing
     wanted = where.to_numpy()
     return missing & np.where(np.isnan(wanted), False, wanted).astype(bool)
 
 
-def _warn_of_unseen(seen: xr.DataArray) -> None:
+def warn_of_unseen(seen: xr.DataArray) -> None:
     """Warns of sites (combinations of all modes but the longest) that were never observed: land, or dead stations."""
     longest = max(seen.dims, key=lambda d: seen.sizes[d])
     times = [d for d in seen.dims if d in seen.coords and seen[d].dtype.kind in "Mm"]
@@ -97,33 +97,55 @@ def assemble(
         predicted: ``mean``, ``sd`` and perhaps ``quantiles``, on the data's own grid.
         draws: joint draws on the data's own grid.
     """
-    template, name = encoded.template, encoded.name
+    template = encoded.template
     assert isinstance(template, xr.DataArray)
     given: np.ndarray = np.ma.filled(np.ma.asarray(template.to_masked_array(), dtype=float), np.nan)
     given = np.where(observed, given, np.nan)
     filled = np.where(mask, predicted["mean"].to_numpy(), given)
     sd = np.where(mask, predicted["sd"].to_numpy(), np.where(observed, 0.0, np.nan))
+    quantiles = predicted.get("quantiles")
+    if quantiles is not None:
+        quantiles = quantiles.copy(data=np.where(mask, quantiles.to_numpy(), given))
+    if draws is not None:
+        draws = draws.copy(data=np.where(mask, draws.to_numpy(), given))
+    return dressed(encoded, filled, sd, mask, quantiles, draws)
+
+
+def dressed(
+    encoded: Encoded, filled: Any, sd: Any, mask: Any, quantiles: xr.DataArray | None, draws: xr.DataArray | None
+) -> xr.Dataset:
+    """Filled arrays, perhaps dask arrays, on the data's own grid with names and attributes. See `assemble`."""
+    template, name = encoded.template, encoded.name
+    assert isinstance(template, xr.DataArray)
     out = xr.Dataset({name: _finish(filled, sd, template, name)})
     out[f"{name}_sd"] = (template.dims, sd, _modified(template.attrs, name, "standard_error"))
     out[f"{name}_filled"] = (template.dims, mask, {"long_name": f"True where {name} was filled in"})
-    if "quantiles" in predicted:
-        values = predicted["quantiles"]
-        known = np.where(mask, values.to_numpy(), given)
-        out[f"{name}_quantiles"] = values.copy(data=known).assign_attrs(_modified(template.attrs, name, None))
+    if quantiles is not None:
+        out[f"{name}_quantiles"] = quantiles.assign_attrs(_modified(template.attrs, name, None))
     if draws is not None:
-        drawn = np.where(mask, draws.to_numpy(), given)
-        out[f"{name}_samples"] = draws.copy(data=drawn).assign_attrs(template.attrs)
+        out[f"{name}_samples"] = draws.assign_attrs(template.attrs)
     return out
 
 
-def _finish(filled: np.ndarray, sd: np.ndarray, template: xr.DataArray, name: str) -> xr.DataArray:
+def unusable(known: Sequence[str], number: int, first: str) -> str:
+    """What is said of gaps without an exposure or trials; first: the labels of one."""
+    return (
+        f"{' and '.join(known)}: missing or not above zero at {number} gaps (first: {first}), which cannot be filled "
+        "without; give them there, or leave these gaps missing with where="
+    )
+
+
+def _finish(filled: Any, sd: Any, template: xr.DataArray, name: str) -> xr.DataArray:
     """Filled values as the user's array: dtype, attributes and encoding kept, integers widened where they must be."""
     dtype = template.dtype if template.dtype.kind == "f" else np.dtype(float)
     out = xr.DataArray(filled.astype(dtype), template.coords, template.dims, attrs=template.attrs)
     ancillary = str(template.attrs.get("ancillary_variables", "")).split()
     ancillary += [n for n in (f"{name}_sd", f"{name}_filled") if n not in ancillary]
     out.attrs["ancillary_variables"] = " ".join(ancillary)
-    out.encoding = storage.encoding(name, template.encoding, filled, sd)
+    if isinstance(filled, np.ndarray):
+        out.encoding = storage.encoding(name, template.encoding, filled, sd)
+    else:
+        out.encoding = storage.unknown_values(name, template.encoding)
     return out
 
 

@@ -15,9 +15,10 @@ import xarray as xr
 from probtensor.engines.base import AbstractEngine, Progress
 from probtensor.engines.collapsed import fit as collapsed
 from probtensor.engines.message_passing import MessagePassing
+from probtensor.engines.svi.engine import SVI
 from probtensor.errors import ModelError, warn
-from probtensor.labelled import arguments, filling
-from probtensor.labelled.checking import LOCAL_IS_NORMAL, encode_for
+from probtensor.labelled import arguments, chunks, filling, out_of_core
+from probtensor.labelled.checking import LOCAL_IS_NORMAL, encode_for, known_for
 from probtensor.labelled.encode import Encoded
 from probtensor.labelled.fitted import Fitted
 from probtensor.labelled.made import Made
@@ -26,8 +27,10 @@ from probtensor.likelihoods.base import AbstractLikelihood
 from probtensor.likelihoods.gaussian import Gaussian
 from probtensor.model import BoundModel, as_sum, bind
 from probtensor.observations.domain import Observations
+from probtensor.observations.sources import Elsewhere
 from probtensor.selection import automatic, rank
 from probtensor.selection.hold_out import hold_out
+from probtensor.terms.base import DataScale
 from probtensor.terms.local import Local
 
 #: From fewer observations no gaps are made.
@@ -108,6 +111,11 @@ def _checked_fit(
     if not isinstance(engine, AbstractEngine):
         raise ModelError(f"engine={engine!r}: expected an engine such as pt.MessagePassing()")
     seed = arguments.whole("seed", seed, 0)
+    if isinstance(engine, SVI) and chunks.is_lazy(data):
+        encoded = out_of_core.outline(data, weights, known_for(likelihood, errors))
+        check(encoded)
+        with jax.enable_x64(True):
+            return _fit_out_of_core(encoded, model, likelihood, engine, seed, progress)
     encoded = encode_for(likelihood, data, weights, errors)
     check(encoded)
     with jax.enable_x64(True):
@@ -160,6 +168,33 @@ def _fit(
         _LOG.info("fit %s", result.reason)
     fitted = Fitted(encoded, modes, observations, likelihood, result.state)
     return Posterior(fitted, Made(declared, engine, choice, seed, result))
+
+
+def _fit_out_of_core(
+    encoded: Encoded, model: Any, likelihood: AbstractLikelihood, engine: SVI, seed: int, progress: Any
+) -> Posterior:
+    """From a copy of the observations on disk; what can be refused without reading them is refused first."""
+    if isinstance(model, str | automatic.Automatic):
+        out_of_core.refuse_choice(f"model={model!r}")
+    declared = as_sum(model)
+    if rank.is_open(declared):
+        out_of_core.refuse_choice('rank="auto"')
+    modes = declared.mode_names(tuple(encoded.coordinates))
+    modes = tuple(dict.fromkeys((*modes, *likelihood.mode_names())))
+    _warn_of_unread(modes, encoded)
+    axes = encoded.axes(modes)
+    engine.resolved_for(bind(declared, axes, likelihood, DataScale(0.0, 1.0)))
+    with out_of_core.spilled(encoded, likelihood) as spill:
+        source = spill.sealed(out_of_core.own_domain(encoded, modes))
+        scale = automatic.scale_of(out_of_core.sample(source, encoded, likelihood), cycles=declared.open_periods > 0)
+        bound = bind(declared, axes, likelihood, scale)
+        engine = engine.resolved_for(bound)
+        with _progress(progress) as report:
+            result = engine.run(bound, source, jax.random.key(seed), report)
+    if not result.converged:
+        _LOG.info("fit %s", result.reason)
+    fitted = Fitted(encoded, modes, Elsewhere(source.domain, source.count), likelihood, result.state)
+    return Posterior(fitted, Made(declared, engine, None, seed, result))
 
 
 def _gaps(bound: BoundModel, encoded: Encoded, observations: Observations, seed: int) -> np.ndarray | None:

@@ -23,6 +23,10 @@ from probtensor.labelled.tables import PointData
 from probtensor.likelihoods.base import AbstractLikelihood
 from probtensor.likelihoods.predictive import AbstractPredictive
 from probtensor.observations.domain import Observations
+from probtensor.observations.sources import Elsewhere
+
+#: What to do where the data's own grid is too much to hold in memory.
+_AT = "neither need an answer of their size fit; give at= the coordinates that you want"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -32,7 +36,7 @@ class Fitted:
     Attributes:
         encoded: the posterior's own data.
         modes: that the model reads.
-        observations: the same for the core.
+        observations: the same for the core; `Elsewhere` if they are not in memory.
         likelihood: as declared.
         state: of the fit.
         calibration: of its intervals; None: as the model says.
@@ -40,7 +44,7 @@ class Fitted:
 
     encoded: Encoded
     modes: tuple[str, ...]
-    observations: Observations
+    observations: Observations | Elsewhere
     likelihood: AbstractLikelihood
     state: State
     calibration: Calibration | None = None
@@ -97,7 +101,8 @@ class Fitted:
             return self.law(where, signal, known)
 
     def expected(self) -> xr.DataArray:
-        """Expected values at the data's own coordinates."""
+        """Expected values at the data's own coordinates. Raises ModelError if that is too much to hold in memory."""
+        self.encoded.require_memory("aggregate", _AT)
         grid = self.own_places()
         with jax.enable_x64(True):
             signal = arrays.fitted(self.state, self.observations.domain)
@@ -105,6 +110,8 @@ class Fitted:
 
     def draws(self, n: int, at: Any, seed: int, observation_noise: bool) -> xr.DataArray:
         """See `Posterior.sample`."""
+        if at is None:
+            self.encoded.require_memory("sample", _AT)
         first, second = jax.random.split(jax.random.key(seed))
         with jax.enable_x64(True):
             where = self.own_places() if at is None else self.places(at)
@@ -123,6 +130,7 @@ class Fitted:
     def filled(self, where: Any, quantiles: Any, samples: int | None, seed: int) -> xr.Dataset:
         """See `Posterior.impute`."""
         template, wanted = filling.check(self.encoded, where, quantiles, samples)
+        template = template.compute()
         grid = self.own_places()
         observed = filling.on_template(grid.label(self.encoded.seen), template).to_numpy()
         mask = filling.fill_mask(template, observed, wanted)
@@ -133,10 +141,7 @@ class Fitted:
         unusable = np.argwhere(mask.to_numpy() & filling.on_template(grid.label(bad), template).to_numpy())
         if len(unusable):
             at = ", ".join(f"{d}={template[d].to_numpy()[i]}" for d, i in zip(template.dims, unusable[0], strict=True))
-            raise DataError(
-                f"{' and '.join(known)}: missing or not above zero at {len(unusable)} gaps (first: {at}), which cannot "
-                "be filled without; give them there, or leave these gaps missing with where="
-            )
+            raise DataError(filling.unusable(list(known), len(unusable), at))
         found = predictions.dataset(law, grid, quantiles, self.units)
         predicted = {str(k): filling.on_template(v, template) for k, v in found.data_vars.items()}
         draws = None

@@ -145,4 +145,6 @@ def training_places(encoded: Encoded, domain: Domain) -> Places:
         return Places(domain, ("observation",), coords, (0,))
     coords = {n: ((n,), c.labels) for n, c in encoded.coordinates.items()}
     names = tuple(encoded.coordinates)
-    return Places(domain, names, coords, tuple(range(len(names))), encoded.values.shape)
+    return Places(
+        domain, names, coords, tuple(range(len(names))), tuple(len(c.labels) for c in encoded.coordinates.values())
+    )

@@ -19,13 +19,13 @@ from probtensor.labelled import (
     arguments,
     calibrating,
     predictions,
-    residuals,
     scoring,
     streaming,
 )
 from probtensor.labelled.checking import encode_for
 from probtensor.labelled.description import Description
 from probtensor.labelled.fitted import Fitted
+from probtensor.labelled.own_grid import filled, residual
 from probtensor.likelihoods.base import AbstractLikelihood
 
 
@@ -97,7 +97,7 @@ class Posterior(Description):
             DataError: ``where`` or ``quantiles`` cannot be used, the data have a name that an output needs, or a gap to
                 fill has no exposure or trials.
         """
-        return self._fitted.filled(where, quantiles, samples, self.seed)
+        return filled(self._fitted, where, quantiles, samples, self.seed)
 
     def sample(self, n: int, at: Any = None, seed: int = 0, observation_noise: bool = False) -> xr.DataArray:
         """Joint draws of what is expected: every draw is one function, used at all coordinates.
@@ -162,7 +162,7 @@ class Posterior(Description):
         Raises:
             ModelError: the model has a local term, whose leave-one-out form is not available.
         """
-        found = residuals.residuals(self._fitted.state, self._fitted.encoded, self._fitted.observations)
+        found = residual(self._fitted)
         for name in ("residual", "loo_residual"):
             found[name].attrs.update(self._fitted.units)
         return xr.Dataset({name: self._fitted.in_order(own) for name, own in found.data_vars.items()})

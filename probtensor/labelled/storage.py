@@ -37,6 +37,19 @@ def encoding(name: str, given: dict[str, Any], values: np.ndarray, sd: np.ndarra
     return {k: v for k, v in given.items() if k not in _PACKING}
 
 
+def unknown_values(name: str, given: dict[str, Any]) -> dict[str, Any]:
+    """The encoding for values that are not computed yet: without packing, which they might not survive."""
+    stored = np.dtype(given.get("dtype", float))
+    if stored.kind not in "iu":
+        return dict(given)
+    if "scale_factor" in given:
+        warn(
+            f"{name!r} came packed as {stored}; whether its filled values fit is not known before they are computed, "
+            "so it will be stored as plain floating-point numbers. To pack it, set its encoding before writing",
+        )
+    return {k: v for k, v in given.items() if k not in _PACKING}
+
+
 def _as_read(stored: np.dtype, given: dict[str, Any]) -> np.dtype:
     """The integers that the stored bits stand for: NetCDF-3 has no unsigned ones, and marks them ``_Unsigned``."""
     sign = {"true": "u", "false": "i"}.get(str(given.get("_Unsigned", "")).lower(), stored.kind)

@@ -21,8 +21,10 @@ from probtensor.typing import Array, Float, Int
 
 #: Entries of a part, missing ones included, and parts, at most: from so many parts on they grow.
 PART, PARTS = 2**20, 2**12
-#: What the places of entries among the flattened domain are called among columns.
-ROWS = "rows"
+#: What columns are called: places among the flattened domain, values, and weights; others are what else is known.
+ROWS, VALUES, WEIGHTS = "rows", "values", "weights"
+#: What stands where there is no entry; 1 in other columns.
+_BLANK = {ROWS: -1, VALUES: 0, WEIGHTS: 0}
 #: Entries by column, each column (n,).
 Columns = dict[str, np.ndarray]
 
@@ -110,10 +112,17 @@ class AbstractSource(abc.ABC):
         """Batches of at most a size, and at most so many, padded to that size and number."""
         columns = {}
         for name, own in (batches[0] if batches else self.part(0)).items():
-            columns[name] = np.full((length, size), -1 if name == ROWS else 0, own.dtype)
+            columns[name] = np.full((length, size), _BLANK.get(name, 1), own.dtype)
             for k, batch in enumerate(batches):
                 columns[name][k, : len(batch[name])] = batch[name]
         return self.batches(columns)
+
+
+class Elsewhere(eqx.Module):
+    """Observations that were read from a source and are not in memory: where they are, and how many."""
+
+    domain: Domain
+    count: int = eqx.field(static=True)
 
 
 class InMemory(AbstractSource):

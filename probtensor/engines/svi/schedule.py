@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from probtensor.observations.sources import AbstractBatches, AbstractSource, Columns
-from probtensor.typing import Bool, Float, Int
+from probtensor.typing import Array, Bool, Float, Int
 
 #: After t steps the warm-up remembers about t / _GROWTH batches.
 _GROWTH = 10
@@ -89,7 +89,7 @@ class Schedule:
         return min(left, most, self.steps - made)
 
     def block(self, first: int, number: int, length: int) -> tuple[Plan, AbstractBatches]:
-        """The steps from ``first`` on, so many, and their batches, padded to a length that a program is compiled for."""
+        """So many steps from ``first`` on with their batches, padded to a length that a program is compiled for."""
         t = np.arange(first, first + length)
         passing = t - self.warm_up
         forget = np.where(passing < 0, _GROWTH / (t + _GROWTH), 0.0)
