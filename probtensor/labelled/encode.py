@@ -64,6 +64,14 @@ class Encoded:
         if not self.in_memory:
             raise ModelError(f"{what}: the fit was out of core, and its data are not in memory; {instead}")
 
+    def without_data(self) -> Encoded:
+        """The same without a way to data that are not in memory: of these only the outline stays."""
+        if self.in_memory or not isinstance(self.template, xr.DataArray):
+            return self
+        blank = np.full((), np.nan if self.template.dtype.kind == "f" else 0, self.template.dtype)
+        template = self.template.copy(data=np.broadcast_to(blank, self.template.shape))
+        return dataclasses.replace(self, template=template, apart=None)
+
     @property
     def levels(self) -> dict[str, Coordinate]:
         """The coordinates with all labels that a posterior knows."""

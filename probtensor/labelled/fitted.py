@@ -26,7 +26,7 @@ from probtensor.observations.domain import Observations
 from probtensor.observations.sources import Elsewhere
 
 #: What to do where the data's own grid is too much to hold in memory.
-_AT = "neither need an answer of their size fit; give at= the coordinates that you want"
+_AT = "an answer on all of their grid might not fit either; give at= the coordinates that you want"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -256,6 +256,10 @@ class Posterior(Description):
 
         A store that is there is replaced once the new one is whole; on any failure it stays as it was.
 
+        Data that a fit left out of memory are left out of the store, too: a posterior loaded from it predicts, samples
+        and updates, and refuses what needs them (`impute`, `residuals`, a check of `score`). Other dask arrays are
+        loaded to be stored.
+
         Args:
             path: of the folder, such as ``"fit.zarr"``.
 
