@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from probtensor.errors import DataError
+from probtensor.errors import DataError, ModelError
 from probtensor.labelled import alignment
 
 #: Where a chunk is in the array.
@@ -91,6 +91,17 @@ def mapped(
     sizes = ((number,), *parts[0].chunks)
     nothing = np.zeros((0,) * len(sizes))
     return da.map_blocks(each, *parts, new_axis=0, chunks=sizes, meta=nothing, name=f"probtensor-{uuid.uuid4().hex}")
+
+
+def array_module(reader: str) -> Any:
+    """dask.array. Raises ModelError in a reader's name if dask is not installed."""
+    try:
+        import dask.array
+    except ImportError as error:
+        raise ModelError(
+            f"{reader}: a lazy answer is one of dask arrays, and dask is not installed: pip install dask"
+        ) from error
+    return dask.array
 
 
 def _in_chunks_of_first(arrays: Mapping[str, xr.DataArray]) -> list[Any]:

@@ -87,6 +87,13 @@ class Fitted:
         refuse_outside(self.state.model, self.encoded, where.domain, chosen)
         return where
 
+    def law_of(self, where: Places, terms: tuple[int, ...], scale: str) -> AbstractPredictive:
+        """What some terms say of new observations at some places, or of the signal where the scale is ``"latent"``."""
+        signal = arrays.predict(self.state, where.domain, terms)
+        if scale == "latent":
+            return predictions.of_signal(signal)
+        return self.law(where, signal, predictions.known_everywhere(self.likelihood))
+
     def law_at(self, at: PointData, truth: np.ndarray) -> AbstractPredictive:
         """The distribution of new observations at points. Raises DataError for values that it cannot give."""
         with jax.enable_x64(True):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
+from probtensor.compilation import padded
 from probtensor.errors import DataError
 from probtensor.labelled.encode import Encoded
 from probtensor.labelled.tables import PointData, points
@@ -46,8 +47,81 @@ class Places:
         return xr.DataArray(values, self.coords, (*leading, *self.dims))
 
 
+class Outer(NamedTuple):
+    """A grid of coordinates.
+
+    Attributes:
+        labels: of each of the data's coordinates that is given, in the core's order; a scalar is one label.
+        dims: of the answer, in the user's order.
+        coords: of the answer.
+    """
+
+    labels: dict[str, np.ndarray]
+    dims: tuple[str, ...]
+    coords: dict[str, Any]
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Of the dimensions."""
+        return tuple(len(self.labels[name]) for name in self.dims)
+
+    def places(self, encoded: Encoded, modes: tuple[str, ...]) -> Places:
+        """The whole grid. Raises DataError for labels of another kind than the data's."""
+        order = tuple(list(self.labels).index(name) for name in self.dims)
+        return Places(encoded.domain(modes, self.labels, None), self.dims, self.coords, order)
+
+    def block(self, place: Sequence[slice], sizes: Sequence[int]) -> Outer:
+        """A part of the grid, with the last labels repeated up to these sizes; without coordinates."""
+        own = dict(zip(self.dims, zip(place, sizes, strict=True), strict=True))
+        cut = {n: padded(self.labels[n][part], size) for n, (part, size) in own.items()}
+        return Outer({n: cut.get(n, labels) for n, labels in self.labels.items()}, self.dims, {})
+
+
+class Rows(NamedTuple):
+    """Coordinates one by one.
+
+    Attributes:
+        labels: (N,) of each of the data's coordinates that is given, in the core's order.
+    """
+
+    labels: dict[str, np.ndarray]
+
+    @property
+    def dims(self) -> tuple[str, ...]:
+        """The only one."""
+        return ("observation",)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """(N,)."""
+        return (len(next(iter(self.labels.values()))),)
+
+    @property
+    def coords(self) -> dict[str, Any]:
+        """Those that are given."""
+        return {name: (self.dims, labels) for name, labels in self.labels.items()}
+
+    def places(self, encoded: Encoded, modes: tuple[str, ...]) -> Places:
+        """All of them. Raises DataError for labels of another kind than the data's."""
+        labels, index = {}, []
+        for name, own in self.labels.items():
+            codes, distinct = pd.factorize(own)
+            labels[name] = np.asarray(distinct, dtype=own.dtype)
+            index.append(codes)
+        return Places(encoded.domain(modes, labels, np.stack(index, axis=1)), self.dims, self.coords, (0,))
+
+    def block(self, place: Sequence[slice], sizes: Sequence[int]) -> Rows:
+        """Some of them, with the last one repeated up to a number."""
+        return Rows({name: padded(own[place[0]], sizes[0]) for name, own in self.labels.items()})
+
+
 def places(encoded: Encoded, modes: tuple[str, ...], at: Any) -> Places:
-    """Coordinates to a domain.
+    """Coordinates to a domain. See `asked`."""
+    return asked(encoded, modes, at).places(encoded, modes)
+
+
+def asked(encoded: Encoded, modes: tuple[str, ...], at: Any) -> Outer | Rows:
+    """Coordinates that are asked for.
 
     Args:
         encoded: the training data's coordinates.
@@ -55,7 +129,7 @@ def places(encoded: Encoded, modes: tuple[str, ...], at: Any) -> Places:
         at: a dict of coordinates, a DataArray or Dataset with them (outer grid); points or a DataFrame (one by one).
 
     Raises:
-        DataError: a coordinate that the model reads is absent, empty or of another kind.
+        DataError: a coordinate that the model reads is absent, empty or missing somewhere.
     """
     read = {dimension for name in modes for dimension in encoded.dimensions(name)}
     needed = [n for n in encoded.coordinates if n in read]
@@ -66,10 +140,10 @@ def places(encoded: Encoded, modes: tuple[str, ...], at: Any) -> Places:
         return [n for n in encoded.coordinates if n in given]
 
     if isinstance(at, PointData):
-        return _pointwise(encoded, modes, placed(at.coords), at.coords)
+        return _pointwise(placed(at.coords), at.coords)
     if isinstance(at, pd.DataFrame):
         columns = {c: at[c].to_numpy() for c in encoded.coordinates if c in at.columns}
-        return _pointwise(encoded, modes, placed(columns), columns)
+        return _pointwise(placed(columns), columns)
     if isinstance(at, xr.DataArray | xr.Dataset):
         given = {str(n): at[n] for n in at.coords} | {str(d): at[d] for d in at.dims if d not in at.coords}
         order = [str(d) for d in at.dims]
@@ -80,7 +154,7 @@ def places(encoded: Encoded, modes: tuple[str, ...], at: Any) -> Places:
             f"at is a {type(at).__name__}; expected a dict of coordinates, a DataArray, a Dataset, pt.points or a "
             "DataFrame"
         )
-    return _outer(encoded, modes, placed(given), given, order)
+    return _outer(placed(given), given, order)
 
 
 def _require(needed: list[str], given: Mapping[str, Any]) -> None:
@@ -91,9 +165,7 @@ def _require(needed: list[str], given: Mapping[str, Any]) -> None:
         )
 
 
-def _outer(
-    encoded: Encoded, modes: tuple[str, ...], needed: list[str], given: Mapping[str, Any], order: list[str]
-) -> Places:
+def _outer(needed: list[str], given: Mapping[str, Any], order: list[str]) -> Outer:
     labels, attrs, scalar = {}, {}, []
     for name in needed:
         value = given[name]
@@ -112,8 +184,7 @@ def _outer(
     dims = [n for n in order if n in needed and n not in scalar]
     dims += [n for n in needed if n not in dims and n not in scalar]
     coords = {n: ((n,), labels[n], attrs[n]) for n in dims} | {n: labels[n][0] for n in scalar}
-    where = encoded.domain(modes, labels, None)
-    return Places(where, tuple(dims), coords, tuple(needed.index(n) for n in dims))
+    return Outer(labels, tuple(dims), coords)
 
 
 def _check_missing(name: str, labels: np.ndarray) -> None:
@@ -124,17 +195,11 @@ def _check_missing(name: str, labels: np.ndarray) -> None:
         raise DataError(f"coordinate {name!r} in `at` is infinite at index {int(np.argmax(~np.isfinite(labels)))}")
 
 
-def _pointwise(encoded: Encoded, modes: tuple[str, ...], needed: list[str], given: Mapping[str, np.ndarray]) -> Places:
+def _pointwise(needed: list[str], given: Mapping[str, np.ndarray]) -> Rows:
     at = points({n: given[n] for n in needed})
-    labels, index = {}, []
     for name in needed:
         _check_missing(name, at.coords[name])
-        codes, distinct = pd.factorize(at.coords[name])
-        labels[name] = np.asarray(distinct, dtype=at.coords[name].dtype)
-        index.append(codes)
-    where = encoded.domain(modes, labels, np.stack(index, axis=1))
-    coords = {n: (("observation",), at.coords[n]) for n in needed}
-    return Places(where, ("observation",), coords, (0,))
+    return Rows(at.coords)
 
 
 def training_places(encoded: Encoded, domain: Domain) -> Places:
