@@ -27,7 +27,7 @@ from probtensor.likelihoods.base import AbstractLikelihood
 from probtensor.likelihoods.gaussian import Gaussian
 from probtensor.model import BoundModel, as_sum, bind
 from probtensor.observations.domain import Observations
-from probtensor.observations.sources import Elsewhere
+from probtensor.observations.sources import Elsewhere, sampled
 from probtensor.selection import automatic, rank
 from probtensor.selection.hold_out import hold_out
 from probtensor.terms.base import DataScale
@@ -153,7 +153,9 @@ def _fit(
             if not plain:
                 raise ModelError(LOCAL_IS_NORMAL)
     on_latent = observations if plain else encoded.observations(modes, latent)
-    scale = automatic.scale_of(on_latent, cycles=declared.open_periods > 0)
+    # Of very many observations SVI reads its defaults off a sample, as it does where they are not in memory.
+    shown = sampled(on_latent) if isinstance(engine, SVI) else on_latent
+    scale = automatic.scale_of(shown, cycles=declared.open_periods > 0)
     if rank.is_open(declared):
         names = tuple(encoded.coordinates)
         choice = rank.choose(declared, axes, names, on_latent, chooser, passing, scale, seed, _LOG.info)

@@ -24,11 +24,9 @@ from probtensor.labelled.encode import (
 from probtensor.likelihoods.base import AbstractLikelihood
 from probtensor.likelihoods.gaussian import Gaussian
 from probtensor.observations.domain import Domain, Observations, observations
-from probtensor.observations.sources import ROWS, VALUES, WEIGHTS, AbstractSource, Columns
+from probtensor.observations.sources import ROWS, VALUES, WEIGHTS, AbstractSource, some
 from probtensor.observations.spilled import Spill
 
-#: Defaults are read off so many random observations, or all if there are fewer.
-_SAMPLE = 2**19
 #: Entries of a chunk that are looked at together, about.
 _AT_ONCE = 2**20
 
@@ -123,12 +121,7 @@ def _add_slices(
 
 def sample(source: AbstractSource, encoded: Encoded, likelihood: AbstractLikelihood) -> Observations:
     """Some random observations on the scale of the signal, or all if they are few: what defaults are read off."""
-    found: list[Columns] = []
-    for k in range(source.parts):
-        found.append(source.part(k))
-        if sum(len(own[ROWS]) for own in found) >= _SAMPLE:
-            break
-    columns = {name: np.concatenate([own[name] for own in found]) for name in found[0]}
+    columns = some(source)
     rows, values = columns.pop(ROWS), columns.pop(VALUES)
     weights = columns.pop(WEIGHTS, np.ones(len(rows)))
     if not isinstance(likelihood, Gaussian):

@@ -21,6 +21,8 @@ from probtensor.typing import Array, Float, Int
 
 #: Entries of a part, missing ones included, and parts, at most: from so many parts on they grow.
 PART, PARTS = 2**20, 2**12
+#: Defaults are read off so many random observations, or all if there are fewer.
+SAMPLE = 2**19
 #: What columns are called: places among the flattened domain, values, and weights; others are what else is known.
 ROWS, VALUES, WEIGHTS = "rows", "values", "weights"
 #: What stands where there is no entry; 1 in other columns.
@@ -159,6 +161,22 @@ class InMemory(AbstractSource):
     def batches(self, columns: Columns) -> Gathered:
         """Gathered from memory."""
         return Gathered(self._observations, on_device(columns[ROWS]))
+
+
+def some(source: AbstractSource) -> Columns:
+    """Whole parts until there are enough entries to read defaults off: a random sample of them, or all."""
+    found: list[Columns] = []
+    for number in range(source.parts):
+        found.append(source.part(number))
+        if sum(len(own[ROWS]) for own in found) >= SAMPLE:
+            break
+    return {name: np.concatenate([own[name] for own in found]) for name in found[0]}
+
+
+def sampled(observations: Observations) -> Observations:
+    """`some` of observations in memory, as a list; as they are where they are one part."""
+    source = InMemory(observations)
+    return observations if source.parts == 1 else observations.at(some(source)[ROWS])
 
 
 def parts_of(entries: int) -> int:
