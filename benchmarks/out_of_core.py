@@ -1,7 +1,7 @@
 """Does SVI fit a dask array four times larger than a stated memory limit within that limit?
 
 A product of smooth functions with noise, 70% missing, made chunk by chunk when it is read and never stored as a whole:
-python benchmarks/out_of_core.py [--limit 600] [--passes 3]. The limit is in MB, of resident memory beyond what the
+python benchmarks/out_of_core.py [--limit 600] [--passes 2]. The limit is in MB, of resident memory beyond what the
 process has after its imports; the array has four times as many bytes. Every row is a process of its own, so that its
 peak is its own. Writes the section "Out of core" of RESULTS.md.
 """
@@ -136,7 +136,7 @@ def lines(limit: float, passes: int) -> Iterable[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--limit", type=float, default=600, help="in MB")
-    parser.add_argument("--passes", type=int, default=3)
+    parser.add_argument("--passes", type=int, default=2)
     parser.add_argument("--dry", action="store_true", help="print, and leave RESULTS.md as it is")
     parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--in-memory", action="store_true", help=argparse.SUPPRESS)

@@ -66,13 +66,15 @@ def _program(
     return jax.jit(run, compiler_options=_options())
 
 
-def on_device(array: np.ndarray) -> jax.Array:
+def on_device(array: np.ndarray, fresh: bool = False) -> jax.Array:
     """A host's array as JAX's; not inside a program.
 
     `jnp.asarray` compiles a program for each shape and dtype, only to copy. Here the copy is the host's: without it the
     array on the device could share the host's memory, and change when that does.
+
+    fresh: nobody else has the array, so that it may share its memory.
     """
-    return jax.device_put(np.array(array))
+    return jax.device_put(array if fresh else np.array(array))
 
 
 def shared_size(number: int) -> int:

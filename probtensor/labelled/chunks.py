@@ -32,12 +32,17 @@ def check_sizes(data: xr.DataArray) -> None:
 
 
 def like(name: str, given: Any, data: xr.DataArray) -> xr.DataArray:
-    """As `alignment.like`, lazily, and a number stands for all; nothing of the data's size is made."""
+    """As `alignment.like`, lazily: nothing of the data's size is made."""
     if isinstance(given, xr.DataArray) and not is_lazy(given):
         given = given.chunk()
-    elif np.ndim(given) == 0 and not isinstance(given, xr.Dataset):
-        given = xr.DataArray(given).chunk()
     return alignment.like(name, given, data)
+
+
+def beside(name: str, given: Any, data: xr.DataArray) -> xr.DataArray:
+    """As `alignment.beside`, lazily; not floats yet, which `visit` and `mapped` make of them."""
+    if np.ndim(given) == 0 and not isinstance(given, xr.Dataset):
+        given = xr.DataArray(given)
+    return like(name, given, data)
 
 
 def visit(arrays: Mapping[str, xr.DataArray], function: Callable[[Place, dict[str, np.ndarray]], None]) -> None:
@@ -99,7 +104,7 @@ def array_module(reader: str) -> Any:
         import dask.array
     except ImportError as error:
         raise ModelError(
-            f"{reader}: a lazy answer is one of dask arrays, and dask is not installed: pip install dask"
+            f"{reader}: a lazy answer is one of dask arrays, and dask is not installed: pip install 'probtensor[dask]'"
         ) from error
     return dask.array
 

@@ -306,7 +306,7 @@ def _read(
     names = tuple(grid.positions)
     if chunks.is_lazy(data):
         given = {VALUES: data} | ({} if weights is None else {WEIGHTS: chunks.like(WEIGHTS, weights, data)})
-        given |= {name: chunks.like(name, own, data) for name, own in known.items()}
+        given |= {name: chunks.beside(name, own, data) for name, own in known.items()}
         found = chunks.read({n: own.transpose(*names) for n, own in given.items()}, list(grid.positions.values()))
         read = found.pop(VALUES)
         return read, found.pop(WEIGHTS) if weights is not None else np.ones_like(read), found

@@ -53,7 +53,9 @@ def fit(
 
     Args:
         data: an ``xarray.DataArray`` (NaN = missing; every dimension is a mode, its coordinate the mode's index), or
-            ``pt.table(...)`` or ``pt.points(...)``.
+            ``pt.table(...)`` or ``pt.points(...)``. A dask array is read chunk by chunk into memory; under ``pt.SVI``
+            it is never held there: its observations are copied once to a temporary folder (TMPDIR), 16 bytes for each,
+            and read from it in random batches. ``data.load()`` first, to fit it in memory.
         model: a sum of terms, or ``"auto"``: an offset and what earns its place beside it (a CP over all modes, main
             effects, a local term) on held-out gaps shaped like those of the data.
         likelihood: how observations are distributed around the model; ``pt.Gaussian()`` by default.

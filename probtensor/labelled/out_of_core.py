@@ -35,7 +35,7 @@ def outline(data: xr.DataArray, weights: Any, known: Mapping[str, Any]) -> Encod
     """Data that stay where they are. Raises DataError for all that can be said without reading them."""
     apart = {} if weights is None else {WEIGHTS: chunks.like(WEIGHTS, weights, data)}
     grid = grid_of(data)
-    apart |= {name: chunks.like(name, own, data) for name, own in known.items()}
+    apart |= {name: chunks.beside(name, own, data) for name, own in known.items()}
     nothing: Any = None
     return Encoded(grid.coordinates, nothing, nothing, None, data.copy(deep=True), apart=apart)
 

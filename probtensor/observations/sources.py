@@ -92,7 +92,7 @@ class AbstractSource(abc.ABC):
 
     @abc.abstractmethod
     def batches(self, columns: Columns) -> AbstractBatches:
-        """Batches from (n, B) columns, with -1 among the rows where there is no entry."""
+        """Batches from (n, B) columns, with -1 among the rows where there is no entry; nobody else has these arrays."""
 
     def shuffled(self, size: int, random: np.random.Generator) -> Iterator[Columns]:
         """Every entry once, in batches of a size, in a new random order; the last batch may be smaller."""
@@ -160,7 +160,7 @@ class InMemory(AbstractSource):
 
     def batches(self, columns: Columns) -> Gathered:
         """Gathered from memory."""
-        return Gathered(self._observations, on_device(columns[ROWS]))
+        return Gathered(self._observations, on_device(columns[ROWS], fresh=True))
 
 
 def some(source: AbstractSource) -> Columns:

@@ -115,7 +115,7 @@ class OnDisk(AbstractSource):
 
     def batches(self, columns: Columns) -> Carried:
         """With their values."""
-        own = {name: on_device(column) for name, column in columns.items()}
+        own = {name: on_device(column, fresh=True) for name, column in columns.items()}
         return Carried(self.domain, own.pop(ROWS), own.pop(VALUES), own.pop(WEIGHTS, None), own)
 
 

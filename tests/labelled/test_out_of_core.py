@@ -158,7 +158,11 @@ def test_what_needs_the_data_says_so(fits, ask, text):
         (lambda d: d * np.nan, {}, "no entry is observed"),
         (lambda d: d, {"weights": -1.0 * xr.ones_like(field()).chunk()}, "negative"),
         (lambda d: d, {"weights": 0.0 * xr.ones_like(field()).chunk()}, "no entry is observed"),
-        (lambda d: d, {"weights": xr.ones_like(field()).chunk().isel(time=slice(3))}, "3 labels along 'time'"),
+        (
+            lambda d: d,
+            {"weights": xr.ones_like(field()).chunk().isel(time=slice(3))},
+            "7 of the data's 10 labels along 'time'",
+        ),
         (lambda d: d, {"likelihood": pt.Poisson()}, "Poisson.*whole"),
         (lambda d: d, {"model": "auto"}, "choice looks at all data"),
         (lambda d: d, {"model": pt.CP("auto")}, "choice looks at all data"),
@@ -167,7 +171,7 @@ def test_what_needs_the_data_says_so(fits, ask, text):
         (lambda d: d, {"likelihood": pt.Gaussian(noise="lon")}, "noise that differs between levels"),
         (lambda d: d, {"engine": pt.SVI(batch_size=10_000)}, "batch_size=10000"),
     ],
-    ids=str,
+    ids="infinite missing negative nothing short counts auto rank absent local noise batch".split(),
 )
 def test_bad_input_is_refused(change, arguments, text):
     """The temporary folder is empty afterwards, see above."""
