@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from probtensor.compilation import on_device, padded, shared_size
@@ -29,7 +30,7 @@ from probtensor.typing import Float
 _PARTS = ("mean", "sd", "signal_sd")
 
 
-class Asked(NamedTuple):
+class Question(NamedTuple):
     """What is asked of some places: of which terms, on which scale, and which quantiles."""
 
     terms: tuple[int, ...]
@@ -42,7 +43,7 @@ def has_chunks(at: Any) -> bool:
     return isinstance(at, xr.DataArray | xr.Dataset) and bool(at.chunksizes)
 
 
-def predicted(fitted: Fitted, at: Any, what: Asked, size: int | None) -> xr.Dataset:
+def predicted(fitted: Fitted, at: Any, what: Question, size: int | None) -> xr.Dataset:
     """See `Posterior.predict`; size: of a batch; None: the chunks of ``at``."""
     da = chunks.array_module(f"batch_size={size}" if size is not None else "at")
     where = asked(fitted.encoded, fitted.modes, at)
@@ -82,29 +83,25 @@ def _shape(sizes: Sequence[int], most: int) -> tuple[int, ...]:
 
 def _check(fitted: Fitted, where: Outer | Rows, terms: tuple[int, ...]) -> None:
     """Raises now what a batch would raise when it is computed: every label is asked for once, some together."""
-    distinct = [np.asarray(_distinct(own)) for own in where.labels.values()]
+    distinct = [np.asarray(pd.unique(own), dtype=own.dtype) for own in where.labels.values()]
     number = np.arange(max(map(len, distinct)))
     rows = Rows({name: own[number % len(own)] for name, own in zip(where.labels, distinct, strict=True)})
     with jax.enable_x64(True):
         refuse_outside(fitted.state.model, fitted.encoded, rows.places(fitted.encoded, fitted.modes).domain, terms)
 
 
-def _distinct(labels: np.ndarray) -> np.ndarray:
-    import pandas as pd
-
-    return np.asarray(pd.unique(labels), dtype=labels.dtype)
-
-
 def _block(
     fitted: Fitted,
     where: Outer | Rows,
-    what: Asked,
+    what: Question,
     levels: np.ndarray,
     largest: tuple[int, ...],
     block_info: Any = None,
 ) -> Float[np.ndarray, "V ..."]:
     """Of one batch: mean, sd, that of the signal and quantiles. Threads have scopes of 64 bits of their own."""
     place = [slice(*bounds) for bounds in block_info[None]["array-location"][1:]]
+    if any(part.start == part.stop for part in place):
+        return np.zeros((len(_PARTS) + len(levels), *(part.stop - part.start for part in place)))
     with jax.enable_x64(True):
         own = where.block(place, largest).places(fitted.encoded, fitted.modes)
         own = Places(_padded_levels(own.domain), own.dims, {}, own.order, own.shape)

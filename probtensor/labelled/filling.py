@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from probtensor.errors import DataError, ModelError, warn
-from probtensor.labelled import alignment, arguments, coordinates, storage
+from probtensor.labelled import alignment, arguments, chunks, coordinates, storage
 from probtensor.labelled.encode import Encoded
 
 
@@ -26,7 +26,8 @@ def check(encoded: Encoded, where: Any, quantiles: Any, samples: Any) -> tuple[x
     template = encoded.template
     if not isinstance(template, xr.DataArray):
         raise ModelError("a table has no grid to fill; use post.predict(at=...) with the coordinates you want")
-    aligned = None if where is None else alignment.like("where", where, template)
+    like = chunks.like if chunks.is_lazy(template) else alignment.like
+    aligned = None if where is None else like("where", where, template)
     name = encoded.name
     taken = {name: "the data", f"{name}_sd": "their sd", f"{name}_filled": "the flag of what was filled"}
     if quantiles is not None:

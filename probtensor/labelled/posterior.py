@@ -82,7 +82,7 @@ class Posterior(Description):
                 'data; ask for scale="latent"'
             )
         if size is not None or batches.has_chunks(at):
-            return batches.predicted(self._fitted, at, batches.Asked(chosen, scale, quantiles), size)
+            return batches.predicted(self._fitted, at, batches.Question(chosen, scale, quantiles), size)
         with jax.enable_x64(True):
             where = self._fitted.places(at, chosen)
             law = self._fitted.law_of(where, chosen, scale)

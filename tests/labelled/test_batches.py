@@ -63,6 +63,8 @@ def test_a_chunked_grid_is_answered_in_its_chunks(post):
     xr.testing.assert_allclose(lazy.compute(), post.predict(AT).compute(), rtol=1e-9)
     assert post.predict(at, batch_size=4)["sd"].chunks[1] == (1,) * 7
     assert post.predict(at.drop_vars("other"))["sd"].chunks is None
+    empty = dask_array.zeros((3, 7, 4), chunks=((2, 0, 1), 7, 4))
+    xr.testing.assert_allclose(post.predict(at.assign(other=(at["other"].dims, empty))).compute(), post.predict(AT))
 
 
 def test_a_single_place(post):

@@ -56,6 +56,16 @@ def test_draws_of_a_dask_array_are_those_of_an_array():
     assert other.impute(samples=3)["tas_samples"].chunks is not None
 
 
+def test_after_an_update_with_a_dask_array():
+    """Its gaps are filled lazily, too."""
+    data, _ = field()
+    later = field(seed=1)[0].assign_coords(time=data.time + np.timedelta64(7, "D"))
+    post = fit(data)
+    found = post.update(later.chunk(time=2)).impute()
+    assert found["tas"].chunks is not None
+    xr.testing.assert_allclose(found.compute(), post.update(later).impute(), rtol=1e-8)
+
+
 @pytest.mark.parametrize("sizes", [{"time": 4}, {"time": 1, "lat": 2}, {"time": (2, 0, 4)}], ids=str)
 @pytest.mark.parametrize("kind", ["float64", "float32", "masked"])
 def test_the_same_arrays_as_in_memory(sizes, kind):
