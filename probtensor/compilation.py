@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import threading
 from collections.abc import Callable, Hashable, Iterator
 from typing import Any, TypeVar
 
@@ -84,13 +85,15 @@ def _program(
     return jax.jit(run, compiler_options=_options())
 
 
-def on_device(array: np.ndarray) -> jax.Array:
+def on_device(array: np.ndarray, fresh: bool = False) -> jax.Array:
     """A host's array as JAX's; not inside a program.
 
     `jnp.asarray` compiles a program for each shape and dtype, only to copy. Here the copy is the host's: without it the
     array on the device could share the host's memory, and change when that does.
+
+    fresh: nobody else has the array, so that it may share its memory.
     """
-    return jax.device_put(np.array(array))
+    return jax.device_put(array if fresh else np.array(array))
 
 
 def shared_size(number: int) -> int:
@@ -105,12 +108,39 @@ def padded(array: np.ndarray, size: int) -> np.ndarray:
     return array if missing == 0 else np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])
 
 
+class _Blas:
+    """The limit that is set while anybody wants one thread: the first sets it, and the last restores what was."""
+
+    def __init__(self) -> None:
+        self._lock, self._wanted, self._limits = threading.Lock(), 0, contextlib.ExitStack()
+
+    def enter(self) -> None:
+        """One more wants it."""
+        with self._lock:
+            if self._wanted == 0:
+                self._limits.enter_context(threadpool_limits(limits=1, user_api="blas"))
+            self._wanted += 1
+
+    def leave(self) -> None:
+        """One less."""
+        with self._lock:
+            self._wanted -= 1
+            if self._wanted == 0:
+                self._limits.close()
+
+
+_BLAS = _Blas()
+
+
 @contextlib.contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """Keeps BLAS to one thread while it lasts, then restores what was set.
+    """Keeps BLAS to one thread while it lasts, then restores what was set; several threads may do so at once.
 
     The factorisations here are small and many; BLAS threads then mostly wait for each other (measured on two cores: up
     to four times slower with two threads, and worse beside another busy process).
     """
-    with threadpool_limits(limits=1, user_api="blas"):
+    _BLAS.enter()
+    try:
         yield
+    finally:
+        _BLAS.leave()

@@ -38,6 +38,7 @@ _CHAINS = ("chain", "draw")
 def to_arviz(fitted: Fitted, engine: AbstractEngine, number: int, seed: int) -> Any:
     """See `probtensor.Posterior.to_arviz`."""
     number, seed = arguments.whole("draws", number, 1), arguments.whole("seed", seed, 0)
+    fitted.encoded.require_memory("to_arviz", "load a part of them and fit it")
     taken = [name for name in fitted.encoded.coordinates if name in _CHAINS]
     if taken:
         raise ModelError(f"to_arviz: ArviZ has a dimension {taken[0]!r} of its own; rename that of the data first")
@@ -174,6 +175,7 @@ def _predictive(
 def _pointwise(
     fitted: Fitted, draws: Draws, signal: Float[np.ndarray, "S K"], rows: Int[np.ndarray, "K"]
 ) -> Float[Array, "S K"]:
+    assert isinstance(fitted.observations, Observations)
     held, places = fitted.state.model.likelihood, (on_device(signal), on_device(rows))
     return _log_likelihoods(held, draws.likelihood, fitted.observations, *places)
 

@@ -47,6 +47,11 @@ def calibrated(fitted: Fitted, engine: AbstractEngine, given: Any, seed: int) ->
         truth, at = scoring.truth_and_places(given)
         scoring.refuse_training(fitted.encoded, at, truth)
         made = calibration(bare.law_at(at, truth), truth, np.arange(len(truth)))
+    elif not isinstance(fitted.observations, Observations):
+        raise DataError(
+            "calibrate: the fit was out of core, and gaps are made in data in memory; give held_out= data that it "
+            "never saw"
+        )
     else:
         with jax.enable_x64(True):
             found = _held_out(fitted.state, engine, fitted.encoded, fitted.observations, seed)

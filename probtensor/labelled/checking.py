@@ -25,6 +25,16 @@ def encode_for(likelihood: AbstractLikelihood, data: Any, weights: Any, errors: 
         DataError: the data cannot be used, or an observed value cannot come from the likelihood.
         ModelError: it is no likelihood, or errors are given for other than plain normal noise.
     """
+    encoded = encode(data, weights, known_for(likelihood, errors))
+    predictions.refuse(likelihood, encoded.values, encoded.known, encoded.describe)
+    return encoded
+
+
+def known_for(likelihood: AbstractLikelihood, errors: Any) -> dict[str, Any]:
+    """What comes with the values for the likelihood, as it was given.
+
+    Raises ModelError if it is no likelihood, or if errors are given for other than plain normal noise.
+    """
     if isinstance(likelihood, type) and issubclass(likelihood, AbstractLikelihood):
         raise ModelError(f"likelihood={likelihood.__name__}: a class; call it, as in pt.{likelihood.__name__}(...)")
     if not isinstance(likelihood, AbstractLikelihood):
@@ -35,6 +45,4 @@ def encode_for(likelihood: AbstractLikelihood, data: Any, weights: Any, errors: 
         raise ModelError(
             "errors: they are on the scale of the data, and transform= has noise on another; leave one out"
         )
-    encoded = encode(data, weights, likelihood.known | ({} if errors is None else {ERRORS: errors}))
-    predictions.refuse(likelihood, encoded.values, encoded.known, encoded.describe)
-    return encoded
+    return likelihood.known | ({} if errors is None else {ERRORS: errors})

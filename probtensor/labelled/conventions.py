@@ -35,7 +35,7 @@ def history(said: str) -> str:
 
 
 def attributes(
-    name: str, attrs: Mapping[str, Any], given: Mapping[str, Any], kept: Mapping[str, Any], values: np.ndarray
+    name: str, attrs: Mapping[str, Any], given: Mapping[str, Any], kept: Mapping[str, Any], values: np.ndarray | None
 ) -> dict[str, Any]:
     """Attributes of the filled variable: the user's, brought up to date with its values.
 
@@ -48,13 +48,15 @@ def attributes(
         attrs: of the user's data.
         given: their encoding.
         kept: the encoding of the filled values.
-        values: these, in their own dtype.
+        values: these, in their own dtype; None: not computed yet, and nothing is said that depends on them.
     """
     out = {k: v for k, v in attrs.items() if k not in _MARKS}
     if name.split() == [name]:
         ancillary = str(attrs.get("ancillary_variables", "")).split()
         ancillary += [n for n in (f"{name}_sd", f"{name}_filled") if n not in ancillary]
         out["ancillary_variables"] = " ".join(ancillary)
+    if values is None:
+        return {k: v for k, v in out.items() if k not in ("actual_range", *_LIMITS)}
     finite = values[np.isfinite(values)]
     if "actual_range" in out and finite.size:
         out["actual_range"] = np.array([finite.min(), finite.max()], values.dtype)

@@ -6,21 +6,25 @@ The same data in any disguise (dimension order, direction, row order) give the s
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
 from probtensor.axes import Axis, join
-from probtensor.errors import DataError
-from probtensor.labelled import alignment, coordinates, stacking
+from probtensor.errors import DataError, ModelError
+from probtensor.labelled import alignment, chunks, coordinates, stacking
 from probtensor.labelled.coordinates import Coordinate
 from probtensor.labelled.tables import PointData
 from probtensor.observations.domain import Domain, Observations, domain, joint_levels, observations
+from probtensor.observations.sources import VALUES, WEIGHTS
 from probtensor.terms.base import absent
 from probtensor.terms.modes import parts_of
 
+#: What data without an observation are refused with.
+NOTHING_OBSERVED = "no entry is observed: every value is missing or has weight 0"
 #: Names that outputs use for dimensions or variables of their own.
 RESERVED = ("mean", "sd", "sample", "quantile", "component", "observation")
 
@@ -38,6 +42,8 @@ class Encoded:
         index: (N, D) level of each point; None for a grid.
         template: the user's DataArray or points.
         rows: (N,) for points of a DataArray, which has a multi-index, their places in it, flattened.
+        apart: of data that are not in memory, so that values and weights are None: weights and what is known, as dask
+            arrays like the template, where given. None: they are in memory, or were left out of a store.
     """
 
     coordinates: dict[str, Coordinate]
@@ -48,6 +54,25 @@ class Encoded:
     known: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     absorbed: dict[str, Coordinate] | None = None
     rows: np.ndarray | None = None
+    apart: dict[str, xr.DataArray] | None = None
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether it holds the values."""
+        return self.values is not None
+
+    def require_memory(self, what: str, instead: str) -> None:
+        """Raises ModelError in a call's name unless the values are in memory; instead: what to do."""
+        if not self.in_memory:
+            raise ModelError(f"{what}: the fit was out of core, and its data are not in memory; {instead}")
+
+    def without_data(self) -> Encoded:
+        """The same without a way to data that are not in memory: of these only the outline stays."""
+        if self.in_memory or not isinstance(self.template, xr.DataArray):
+            return self
+        blank = np.full((), np.nan if self.template.dtype.kind == "f" else 0, self.template.dtype)
+        template = self.template.copy(data=np.broadcast_to(blank, self.template.shape))
+        return dataclasses.replace(self, template=template, apart=None)
 
     @property
     def levels(self) -> dict[str, Coordinate]:
@@ -186,21 +211,27 @@ def _check_names(names: list[str]) -> None:
             )
 
 
-def _check_values(values: np.ndarray, describe: Any) -> None:
-    bad = np.argwhere(np.isinf(values))
-    if len(bad):
-        raise DataError(
-            f"{len(bad)} values are infinite (first: {describe(tuple(bad[0]))}); mark missing values as NaN, for "
-            "example data.where(np.isfinite(data))"
-        )
+def check_values(values: np.ndarray, describe: Any) -> None:
+    """Raises DataError for infinite values, and where there is none; describe: an entry by its labels."""
+    check_finite(values, describe)
     if not np.isfinite(values).any():
         raise DataError(
             f"no entry is observed: all {values.size} values are missing, so there is nothing to learn from"
         )
 
 
-def _check_weights(weights: np.ndarray, values: np.ndarray, describe: Any) -> None:
-    """A weight matters only where there is a value."""
+def check_finite(values: np.ndarray, describe: Any) -> None:
+    """Raises DataError for infinite values."""
+    bad = np.argwhere(np.isinf(values))
+    if len(bad):
+        raise DataError(
+            f"{len(bad)} values are infinite (first: {describe(tuple(bad[0]))}); mark missing values as NaN, for "
+            "example data.where(np.isfinite(data))"
+        )
+
+
+def check_weights(weights: np.ndarray, values: np.ndarray, describe: Any) -> None:
+    """Raises DataError for weights that are none; one matters only where there is a value."""
     possible = (weights == 0) | (np.isfinite(weights) & (weights >= np.finfo(float).tiny))
     bad = np.argwhere(np.isfinite(values) & ~possible)
     if len(bad):
@@ -212,9 +243,37 @@ def _check_weights(weights: np.ndarray, values: np.ndarray, describe: Any) -> No
         )
 
 
-def _encode_array(data: xr.DataArray, weights: Any, known: Mapping[str, Any]) -> Encoded:
+class GridOf(NamedTuple):
+    """A DataArray as the core orders it.
+
+    coordinates: in the core's order of modes; positions: of each dimension's labels among the ascending ones.
+    """
+
+    coordinates: dict[str, Coordinate]
+    positions: dict[str, np.ndarray]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The number of levels of each mode."""
+        return tuple(len(own) for own in self.positions.values())
+
+    def rows(self, positions: Sequence[np.ndarray]) -> np.ndarray:
+        """The places among the flattened grid of a block of entries: those at some positions of each mode."""
+        strides = np.cumprod([1, *self.shape[:0:-1]], dtype=np.int64)[::-1]
+        parts = [own.astype(np.int64) * stride for own, stride in zip(positions, strides, strict=True)]
+        return functools.reduce(np.add.outer, parts)
+
+    def describe(self, at: tuple[int, ...]) -> str:
+        """An entry by its labels."""
+        pairs = zip(self.coordinates.items(), at, strict=True)
+        return ", ".join(f"{name}={coordinate.labels[i]}" for (name, coordinate), i in pairs)
+
+
+def _check_array(data: xr.DataArray) -> None:
+    """Raises DataError for an array that has no modes: its values are not looked at."""
     if data.ndim == 0:
         raise DataError("data has no dimension; a single number has no gaps to fill")
+    chunks.check_sizes(data)
     if data.size == 0:
         raise DataError(f"data is empty: its sizes are {dict(data.sizes)}")
     if data.dtype.kind not in "iufb":
@@ -225,8 +284,23 @@ def _encode_array(data: xr.DataArray, weights: Any, known: Mapping[str, Any]) ->
         raise DataError(
             f"the data and one of their dimensions are both called {data.name or 'value'!r}; rename the data"
         )
-    data = data.compute()
-    return (_encode_stacked if stacking.is_stacked(data) else _encode_grid)(data, weights, known)
+
+
+def grid_of(data: xr.DataArray) -> GridOf:
+    """The modes of a grid. Raises DataError if it cannot be one: its values are not looked at."""
+    _check_array(data)
+    read = stacking.read_modes(data)
+    for name, (coordinate, position) in read.items():
+        if len(coordinate.labels) < len(position):
+            raise _twice(name, coordinate, position, stacking.modes_of(data)[name].labels)
+    return GridOf({name: own for name, (own, _) in read.items()}, {name: own for name, (_, own) in read.items()})
+
+
+def _encode_array(data: xr.DataArray, weights: Any, known: Mapping[str, Any]) -> Encoded:
+    if not stacking.is_stacked(data):
+        return _encode_grid(data, weights, known)
+    _check_array(data)
+    return _encode_stacked(data.compute(), weights, known)
 
 
 def _plain(data: xr.DataArray) -> np.ndarray:
@@ -234,28 +308,33 @@ def _plain(data: xr.DataArray) -> np.ndarray:
     return np.ma.filled(np.ma.asarray(data.to_masked_array(), dtype=float), np.nan)
 
 
-def _weights_on(data: xr.DataArray, weights: Any) -> xr.DataArray:
-    ones = data.copy(data=np.ones(data.shape))
-    return ones if weights is None else alignment.like("weights", weights, data).astype(float)
-
-
 def _encode_grid(data: xr.DataArray, weights: Any, known: Mapping[str, Any]) -> Encoded:
-    read = stacking.read_modes(data)
-    coords, names = {name: coordinate for name, (coordinate, _) in read.items()}, list(read)
-    for name, (coordinate, position) in read.items():
-        if len(coordinate.labels) < len(position):
-            raise _twice(name, coordinate, position, stacking.modes_of(data)[name].labels)
-    box = np.ix_(*(np.argsort(position) for _, position in read.values()))
+    grid = grid_of(data)
+    # What is read from a file on demand is read now. A dask array stays one, and what is filled later is read again.
+    data = data if chunks.is_lazy(data) else data.compute()
+    values, w, beside = _read(data, grid, weights, known)
+    check_values(values, grid.describe)
+    check_weights(w, values, grid.describe)
+    return _finish(grid.coordinates, values, w, None, data.copy(deep=True), beside)
+
+
+def _read(
+    data: xr.DataArray, grid: GridOf, weights: Any, known: Mapping[str, Any]
+) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """Values, weights and what else is known, on the sorted grid; a dask array is read once, chunk by chunk."""
+    names = tuple(grid.positions)
+    if chunks.is_lazy(data):
+        given = {VALUES: data} | ({} if weights is None else {WEIGHTS: chunks.like(WEIGHTS, weights, data)})
+        given |= {name: chunks.beside(name, own, data) for name, own in known.items()}
+        found = chunks.read({n: own.transpose(*names) for n, own in given.items()}, list(grid.positions.values()))
+        read = found.pop(VALUES)
+        return read, found.pop(WEIGHTS) if weights is not None else np.ones_like(read), found
+    box = np.ix_(*(np.argsort(position) for position in grid.positions.values()))
     values = _plain(data.transpose(*names))[box]
-
-    def describe(at: tuple[int, ...]) -> str:
-        return ", ".join(f"{n}={coords[n].labels[i]}" for n, i in zip(names, at, strict=True))
-
-    _check_values(values, describe)
-    w = _weights_on(data, weights).transpose(*names).to_numpy()[box]
-    _check_weights(w, values, describe)
     beside = {name: alignment.beside(name, own, data).transpose(*names).to_numpy()[box] for name, own in known.items()}
-    return _finish(coords, values, w, None, data.copy(deep=True), beside)
+    if weights is None:
+        return values, np.ones_like(values), beside
+    return values, alignment.like(WEIGHTS, weights, data).transpose(*names).to_numpy().astype(float)[box], beside
 
 
 def _twice(name: str, coordinate: Coordinate, position: np.ndarray, labels: np.ndarray) -> DataError:
@@ -286,9 +365,11 @@ def _encode_stacked(data: xr.DataArray, weights: Any, known: Mapping[str, Any]) 
         labels = stacking.entries(data, np.array([at[0]]))
         return ", ".join(f"{name}={labels[name][0]}" for name in coords)
 
-    _check_values(values, describe)
-    w = _weights_on(data, weights).to_numpy().ravel()
-    _check_weights(w, values, describe)
+    check_values(values, describe)
+    w = np.ones_like(values)
+    if weights is not None:
+        w = alignment.like(WEIGHTS, weights, data).to_numpy().astype(float).ravel()
+    check_weights(w, values, describe)
     rows = np.lexsort(index.T[::-1])
     beside = {name: alignment.beside(name, own, data).to_numpy().ravel()[rows] for name, own in known.items()}
     encoded = _finish(coords, values[rows], w[rows], index[rows], data.copy(deep=True), beside)
@@ -311,8 +392,8 @@ def _encode_points(data: PointData, weights: Any, known: Mapping[str, Any]) -> E
     def describe(at: tuple[int, ...]) -> str:
         return f"row {at[0]}"
 
-    _check_values(data.values, describe)
-    _check_weights(w, data.values, describe)
+    check_values(data.values, describe)
+    check_weights(w, data.values, describe)
     beside = {name: alignment.beside(name, np.asarray(own), rows).to_numpy() for name, own in known.items()}
     order = np.lexsort((*beside.values(), w, data.values, *index.T[::-1]))
     coords = {name: read[name][0] for name in names}
@@ -328,8 +409,10 @@ def _finish(
     template: Any,
     known: dict[str, np.ndarray],
 ) -> Encoded:
-    weights = np.where(np.isfinite(values), weights, 0.0)
+    """In place: these arrays are ours, and may be large."""
+    weights[~np.isfinite(values)] = 0.0
     if not (weights > 0).any():
-        raise DataError("no entry is observed: every value is missing or has weight 0")
+        raise DataError(NOTHING_OBSERVED)
     # What stands at an entry of weight 0 is never seen.
-    return Encoded(coords, np.where(weights > 0, values, np.nan), weights, index, template, known)
+    values[weights == 0] = np.nan
+    return Encoded(coords, values, weights, index, template, known)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -118,8 +119,8 @@ def facts(fitted: Fitted, made: Made, table: pd.DataFrame, seconds: tuple[float,
             Mode(n, len(c.labels), c.described, *c.extent, c.unit if c.kind == "numeric" else "")
             for n, c in encoded.levels.items()
         ),
-        observed=int(encoded.seen.sum()),
-        entries=int(encoded.seen.size),
+        observed=fitted.observations.count,
+        entries=math.prod(fitted.observations.domain.shape),
         likelihood=fitted.likelihood,
         parameters=predictions.parameters(result.state.model.likelihood),
         levels=noise_levels.few(result.state.model.likelihood, encoded),
@@ -170,7 +171,7 @@ def _notes(fitted: Fitted, result: Fit) -> list[str]:
         for name, c in encoded.coordinates.items()
         if name not in read and len(c.labels) > 1
     ]
-    for k, (name, coordinate) in enumerate(encoded.coordinates.items()):
+    for k, (name, coordinate) in enumerate(encoded.coordinates.items() if encoded.in_memory else ()):
         size, others = len(coordinate.labels), tuple(i for i in range(len(encoded.coordinates)) if i != k)
         if encoded.index is None:
             empty = int((~encoded.seen.any(axis=others)).sum())

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from probtensor.errors import DataError, ModelError, warn
-from probtensor.labelled import alignment, arguments, conventions, stacking, storage
+from probtensor.labelled import alignment, arguments, chunks, conventions, stacking, storage
 from probtensor.labelled.encode import Encoded
 
 
@@ -26,7 +26,8 @@ def check(encoded: Encoded, where: Any, quantiles: Any, samples: Any) -> tuple[x
     template = encoded.template
     if not isinstance(template, xr.DataArray):
         raise ModelError("a table has no grid to fill; use post.predict(at=...) with the coordinates you want")
-    aligned = None if where is None else alignment.like("where", where, template)
+    like = chunks.like if chunks.is_lazy(template) else alignment.like
+    aligned = None if where is None else like("where", where, template)
     name = encoded.name
     taken = {name: "the data", f"{name}_sd": "their sd", f"{name}_filled": "the flag of what was filled"}
     if quantiles is not None:
@@ -70,17 +71,18 @@ def fill_mask(encoded: Encoded, observed: np.ndarray, where: xr.DataArray | None
     assert isinstance(template, xr.DataArray)
     missing = template.copy(data=~observed)
     if where is None:
-        _warn_of_unseen(~missing, [name for name, c in encoded.coordinates.items() if c.is_time])
+        warn_of_unseen(encoded, ~missing)
         return missing
     wanted = where.to_numpy()
     return missing & np.where(np.isnan(wanted), False, wanted).astype(bool)
 
 
-def _warn_of_unseen(seen: xr.DataArray, times: Sequence[str]) -> None:
+def warn_of_unseen(encoded: Encoded, seen: xr.DataArray) -> None:
     """Warns of sites that were never observed: land, or dead stations.
 
     They are the combinations of all dimensions but the first one of times, or without times but the longest.
     """
+    times = [name for name, c in encoded.coordinates.items() if c.is_time]
     longest = max(seen.dims, key=lambda d: seen.sizes[d])
     times = [str(d) for d in seen.dims if d in times]
     along = times[0] if times else longest
@@ -108,34 +110,59 @@ def assemble(
         predicted: ``mean``, ``sd`` and perhaps ``quantiles``, on the data's own grid.
         draws: joint draws on the data's own grid.
     """
-    template, name = encoded.template, encoded.name
+    template = encoded.template
     assert isinstance(template, xr.DataArray)
     given: np.ndarray = np.ma.filled(np.ma.asarray(template.to_masked_array(), dtype=float), np.nan)
     given = np.where(observed, given, np.nan)
     filled = np.where(mask, predicted["mean"].to_numpy(), given)
     sd = np.where(mask, predicted["sd"].to_numpy(), np.where(observed, 0.0, np.nan))
+    quantiles = predicted.get("quantiles")
+    if quantiles is not None:
+        quantiles = quantiles.copy(data=np.where(mask, quantiles.to_numpy(), given))
+    if draws is not None:
+        draws = draws.copy(data=np.where(mask, draws.to_numpy(), given))
+    return dressed(encoded, filled, sd, mask, quantiles, draws)
+
+
+def dressed(
+    encoded: Encoded, filled: Any, sd: Any, mask: Any, quantiles: xr.DataArray | None, draws: xr.DataArray | None
+) -> xr.Dataset:
+    """Filled arrays, perhaps dask arrays, on the data's own grid with names and attributes. See `assemble`."""
+    template, name = encoded.template, encoded.name
+    assert isinstance(template, xr.DataArray)
     out = xr.Dataset({name: _finish(filled, sd, template, name)})
 
-    def beside(kind: str, dims: Sequence[Hashable], values: np.ndarray) -> None:
+    def beside(kind: str, dims: Sequence[Hashable], values: Any) -> None:
         attrs, encoding = conventions.companion(name, kind, template.attrs, template.encoding)
         out[f"{name}_{kind}"] = xr.Variable(dims, values, attrs, encoding)
 
     beside("sd", template.dims, sd)
     beside("filled", template.dims, mask)
-    if "quantiles" in predicted:
-        values = predicted["quantiles"]
-        out = out.assign_coords(quantile=values["quantile"].variable)
-        beside("quantiles", values.dims, np.where(mask, values.to_numpy(), given))
+    if quantiles is not None:
+        out = out.assign_coords(quantile=quantiles["quantile"].variable)
+        beside("quantiles", quantiles.dims, quantiles.data)
     if draws is not None:
-        beside("samples", draws.dims, np.where(mask, draws.to_numpy(), given))
+        beside("samples", draws.dims, draws.data)
     return out
 
 
-def _finish(filled: np.ndarray, sd: np.ndarray, template: xr.DataArray, name: str) -> xr.DataArray:
+def unusable(known: Sequence[str], number: int, first: str) -> str:
+    """What is said of gaps without an exposure or trials; first: the labels of one."""
+    return (
+        f"{' and '.join(known)}: missing or not above zero at {number} gaps (first: {first}), which cannot be filled "
+        "without; give them there, or leave these gaps missing with where="
+    )
+
+
+def _finish(filled: Any, sd: Any, template: xr.DataArray, name: str) -> xr.DataArray:
     """Filled values as the user's array: dtype, attributes and encoding kept, integers widened where they must be."""
     dtype = template.dtype if template.dtype.kind == "f" else np.dtype(float)
     out = xr.DataArray(filled.astype(dtype), template.coords, template.dims)
-    kept = storage.encoding(name, template.encoding, out.to_numpy(), sd)
+    known = out.to_numpy() if isinstance(filled, np.ndarray) else None
+    if known is None:
+        kept = storage.unknown_values(name, template.encoding)
+    else:
+        kept = storage.encoding(name, template.encoding, known, sd)
     out.encoding = kept | conventions.marks(template.attrs, kept)
-    out.attrs = conventions.attributes(name, template.attrs, template.encoding, kept, out.to_numpy())
+    out.attrs = conventions.attributes(name, template.attrs, template.encoding, kept, known)
     return out

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,12 +13,13 @@ import jax
 import numpy as np
 import xarray as xr
 
-from probtensor.engines.base import AbstractEngine, Progress
+from probtensor.engines.base import AbstractEngine, Fit, Progress
 from probtensor.engines.collapsed import fit as collapsed
 from probtensor.engines.message_passing import MessagePassing
+from probtensor.engines.svi.engine import SVI
 from probtensor.errors import ModelError, warn
-from probtensor.labelled import arguments, filling, preparing, warm_start
-from probtensor.labelled.checking import LOCAL_IS_NORMAL, encode_for
+from probtensor.labelled import arguments, chunks, filling, out_of_core, preparing, stacking, warm_start
+from probtensor.labelled.checking import LOCAL_IS_NORMAL, encode_for, known_for
 from probtensor.labelled.encode import Encoded
 from probtensor.labelled.fitted import Fitted
 from probtensor.labelled.made import Made
@@ -27,8 +29,10 @@ from probtensor.likelihoods.base import AbstractLikelihood
 from probtensor.likelihoods.gaussian import Gaussian
 from probtensor.model import BoundModel, as_sum, bind
 from probtensor.observations.domain import Observations
+from probtensor.observations.sources import Elsewhere, sampled
 from probtensor.selection import automatic, rank
 from probtensor.selection.hold_out import hold_out
+from probtensor.terms.base import DataScale
 from probtensor.terms.local import Local
 from probtensor.terms.scale import scale_of
 
@@ -54,7 +58,9 @@ def fit(
     Args:
         data: an ``xarray.DataArray`` (NaN = missing; every dimension is a mode, its coordinate the mode's index;
             where that is a multi-index, its levels are modes by their names), or ``pt.table(...)`` or
-            ``pt.points(...)``.
+            ``pt.points(...)``. A dask array is read chunk by chunk into memory; under ``pt.SVI`` it is never held
+            there: its observations are copied once to a temporary folder (TMPDIR), 16 bytes for each, and read from it
+            in random batches. ``data.load()`` first, to fit it in memory.
         model: a sum of terms, or ``"auto"``: an offset and what earns its place beside it (a CP over all modes, main
             effects, a local term) on held-out gaps shaped like those of the data.
         likelihood: how observations are distributed around the model; ``pt.Gaussian()`` by default, but where the model
@@ -125,7 +131,13 @@ def _checked_fit(
     if init is not None and isinstance(model, str) and model == "auto":
         model, engine = warm_start.model_of(init), warm_start.as_before(init, engine)
         likelihood = init.likelihood if likelihood is None else likelihood
-    encoded = encode_for(Gaussian() if likelihood is None else likelihood, data, weights, errors)
+    given = Gaussian() if likelihood is None else likelihood
+    if isinstance(engine, SVI) and chunks.is_lazy(data) and not stacking.is_stacked(data):
+        encoded = out_of_core.outline(data, weights, known_for(given, errors))
+        check(encoded)
+        with jax.enable_x64(True):
+            return _fit_out_of_core(encoded, model, given, engine, seed, init, progress)
+    encoded = encode_for(given, data, weights, errors)
     check(encoded)
     if likelihood is None:
         likelihood = preparing.default_likelihood(encoded) if _is_open(model) else Gaussian()
@@ -168,7 +180,9 @@ def _fit(
             if not prepared.plain:
                 raise ModelError(LOCAL_IS_NORMAL)
     on_signal = observations if prepared.plain else prepared.on_signal(modes)
-    scale = scale_of(on_signal, cycles=declared.open_periods > 0)
+    # Of very many observations SVI reads its defaults off a sample, as it does where they are not in memory.
+    shown = sampled(on_signal) if isinstance(engine, SVI) else on_signal
+    scale = scale_of(shown, cycles=declared.open_periods > 0)
     if rank.is_open(declared):
         if init is not None:
             raise ModelError('init= starts one fit, and rank="auto" makes many; give the rank, or leave init out')
@@ -177,17 +191,59 @@ def _fit(
         declared = choice.model
     bound = bind(declared, axes, likelihood, scale)
     engine = engine.resolved_for(bound)
-    seen, size = int(encoded.seen.sum()), encoded.seen.size
-    _LOG.info("%s begins: terms %d, observed %d of %d entries", type(engine).__name__, len(bound.terms), seen, size)
+    _tell_start(engine, bound, int(encoded.seen.sum()), encoded.seen.size)
     with _progress(progress) as report:
         start = choice.start if choice is not None and prepared.plain else None
         if init is not None:
             start = warm_start.state(init, bound, encoded, modes)
         gaps = _gaps(bound, encoded, observations, seed)
         result = prepared.placed(engine.run(bound, observations, jax.random.key(seed), report, start, gaps))
-    _LOG.info("%s, %.1f s compiling and %.1f s running", result.reason, result.compile_seconds, result.run_seconds)
+    _tell_end(result)
     fitted = Fitted(encoded, modes, observations, likelihood, result.state)
     return Posterior(fitted, Made(declared, engine, choice, seed, result, peak_memory()))
+
+
+def _fit_out_of_core(
+    encoded: Encoded,
+    model: Any,
+    likelihood: AbstractLikelihood,
+    engine: SVI,
+    seed: int,
+    init: Any,
+    progress: Any,
+) -> Posterior:
+    """From a copy of the observations on disk; what can be refused without reading them is refused first."""
+    if isinstance(model, str | automatic.Automatic):
+        out_of_core.refuse_choice(f"model={model!r}")
+    declared = as_sum(model)
+    if rank.is_open(declared):
+        out_of_core.refuse_choice('rank="auto"')
+    out_of_core.refuse_scale(likelihood)
+    modes = declared.mode_names(tuple(encoded.coordinates))
+    modes = tuple(dict.fromkeys((*modes, *likelihood.mode_names())))
+    _warn_of_unread(modes, encoded)
+    axes = encoded.axes(modes)
+    engine.resolved_for(bind(declared, axes, likelihood, DataScale(0.0, 1.0)))
+    with out_of_core.spilled(encoded, likelihood) as spill:
+        source = spill.sealed(out_of_core.own_domain(encoded, modes))
+        scale = scale_of(out_of_core.sample(source, encoded, likelihood), cycles=declared.open_periods > 0)
+        bound = bind(declared, axes, likelihood, scale)
+        engine = engine.resolved_for(bound)
+        start = None if init is None else warm_start.state(init, bound, encoded, modes)
+        _tell_start(engine, bound, source.count, math.prod(source.domain.shape))
+        with _progress(progress) as report:
+            result = engine.run(bound, source, jax.random.key(seed), report, start)
+    _tell_end(result)
+    fitted = Fitted(encoded, modes, Elsewhere(source.domain, source.count), likelihood, result.state)
+    return Posterior(fitted, Made(declared, engine, None, seed, result, peak_memory()))
+
+
+def _tell_start(engine: AbstractEngine, bound: BoundModel, seen: int, size: int) -> None:
+    _LOG.info("%s begins: terms %d, observed %d of %d entries", type(engine).__name__, len(bound.terms), seen, size)
+
+
+def _tell_end(result: Fit) -> None:
+    _LOG.info("%s, %.1f s compiling and %.1f s running", result.reason, result.compile_seconds, result.run_seconds)
 
 
 def _gaps(bound: BoundModel, encoded: Encoded, observations: Observations, seed: int) -> np.ndarray | None:

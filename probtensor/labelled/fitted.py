@@ -23,6 +23,10 @@ from probtensor.labelled.tables import PointData
 from probtensor.likelihoods.base import AbstractLikelihood
 from probtensor.likelihoods.predictive import AbstractPredictive
 from probtensor.observations.domain import Observations
+from probtensor.observations.sources import Elsewhere
+
+#: What to do where the data's own grid is too much to hold in memory.
+_AT = "an answer on all of their grid might not fit either; give at= the coordinates that you want"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -32,7 +36,7 @@ class Fitted:
     Attributes:
         encoded: the posterior's own data.
         modes: that the model reads.
-        observations: the same for the core.
+        observations: the same for the core; `Elsewhere` if they are not in memory.
         likelihood: as declared.
         state: of the fit.
         calibration: of its intervals; None: as the model says.
@@ -40,7 +44,7 @@ class Fitted:
 
     encoded: Encoded
     modes: tuple[str, ...]
-    observations: Observations
+    observations: Observations | Elsewhere
     likelihood: AbstractLikelihood
     state: State
     calibration: Calibration | None = None
@@ -89,6 +93,13 @@ class Fitted:
         refuse_outside(self.state.model, self.encoded, where.domain, chosen)
         return where
 
+    def law_of(self, where: Places, terms: tuple[int, ...], scale: str) -> AbstractPredictive:
+        """What some terms say of new observations at some places, or of the signal where the scale is ``"latent"``."""
+        signal = arrays.predict(self.state, where.domain, terms)
+        if scale == "latent":
+            return predictions.of_signal(signal)
+        return self.law(where, signal, predictions.known_everywhere(self.likelihood))
+
     def law_at(self, at: PointData, truth: np.ndarray) -> AbstractPredictive:
         """The distribution of new observations at points. Raises DataError for values that it cannot give."""
         with jax.enable_x64(True):
@@ -103,7 +114,8 @@ class Fitted:
             return self.law(where, signal, known)
 
     def expected(self) -> xr.DataArray:
-        """Expected values at the data's own coordinates."""
+        """Expected values at the data's own coordinates. Raises ModelError if that is too much to hold in memory."""
+        self.encoded.require_memory("aggregate", _AT)
         grid = self.own_places()
         with jax.enable_x64(True):
             signal = arrays.fitted(self.state, self.observations.domain)
@@ -111,6 +123,8 @@ class Fitted:
 
     def draws(self, n: int, at: Any, seed: int, observation_noise: bool) -> xr.DataArray:
         """See `Posterior.sample`."""
+        if at is None:
+            self.encoded.require_memory("sample", _AT)
         drawn = self._drawn(n, seed, at, observation_noise)
         drawn = self.in_order(drawn) if at is None else drawn
         return drawn.rename(self.encoded.name).assign_attrs(self.attrs)
@@ -134,6 +148,7 @@ class Fitted:
     def filled(self, where: Any, quantiles: Any, samples: int | None, seed: int) -> xr.Dataset:
         """See `Posterior.impute`."""
         template, wanted = filling.check(self.encoded, where, quantiles, samples)
+        template = template.compute()
         grid = self.own_places()
         observed = filling.on_template(grid.label(self.encoded.seen), self.encoded).to_numpy()
         mask = filling.fill_mask(self.encoded, observed, wanted)
@@ -144,10 +159,7 @@ class Fitted:
         unusable = np.argwhere(mask.to_numpy() & filling.on_template(grid.label(bad), self.encoded).to_numpy())
         if len(unusable):
             at = ", ".join(f"{d}={template[d].to_numpy()[i]}" for d, i in zip(template.dims, unusable[0], strict=True))
-            raise DataError(
-                f"{' and '.join(known)}: missing or not above zero at {len(unusable)} gaps (first: {at}), which cannot "
-                "be filled without; give them there, or leave these gaps missing with where="
-            )
+            raise DataError(filling.unusable(list(known), len(unusable), at))
         found = predictions.dataset(law, grid, quantiles, self.units)
         predicted = {str(k): filling.on_template(v, self.encoded) for k, v in found.data_vars.items()}
         draws = None

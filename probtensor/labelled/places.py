@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
+from probtensor.compilation import padded
 from probtensor.errors import DataError
 from probtensor.labelled.encode import Encoded
 from probtensor.labelled.tables import PointData, points
@@ -46,8 +47,78 @@ class Places:
         return xr.DataArray(values, self.coords, (*leading, *self.dims))
 
 
+class Outer(NamedTuple):
+    """A grid of coordinates.
+
+    Attributes:
+        labels: of each of the data's coordinates that is given, in the core's order; a scalar is one label.
+        dims: of the answer, in the user's order.
+        coords: of the answer.
+    """
+
+    labels: dict[str, np.ndarray]
+    dims: tuple[str, ...]
+    coords: dict[str, Any]
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Of the dimensions."""
+        return tuple(len(self.labels[name]) for name in self.dims)
+
+    def places(self, encoded: Encoded, modes: tuple[str, ...]) -> Places:
+        """The whole grid. Raises DataError for labels of another kind than the data's."""
+        order = tuple(list(self.labels).index(name) for name in self.dims)
+        return Places(encoded.domain(modes, self.labels, None), self.dims, self.coords, order)
+
+    def block(self, place: Sequence[slice], sizes: Sequence[int]) -> Outer:
+        """A part of the grid, with the last labels repeated up to these sizes; without coordinates."""
+        own = dict(zip(self.dims, zip(place, sizes, strict=True), strict=True))
+        cut = {n: padded(self.labels[n][part], size) for n, (part, size) in own.items()}
+        return Outer({n: cut.get(n, labels) for n, labels in self.labels.items()}, self.dims, {})
+
+
+class Rows(NamedTuple):
+    """Coordinates that go together, entry by entry.
+
+    Attributes:
+        labels: of each of the data's coordinates that is given, in the core's order; all in the shape of the answer.
+        coords: of the answer.
+        dims: of the answer.
+    """
+
+    labels: dict[str, np.ndarray]
+    coords: Any
+    dims: tuple[str, ...] = ("observation",)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Of the dimensions."""
+        return next(iter(self.labels.values())).shape
+
+    def places(self, encoded: Encoded, modes: tuple[str, ...]) -> Places:
+        """All of them. Raises DataError for labels of another kind than the data's."""
+        labels, index = {}, []
+        for name, own in self.labels.items():
+            codes, distinct = pd.factorize(own.ravel())
+            labels[name] = np.asarray(distinct, dtype=own.dtype)
+            index.append(codes)
+        where = encoded.domain(modes, labels, np.stack(index, axis=1))
+        return Places(where, self.dims, self.coords, tuple(range(len(self.dims))), self.sizes)
+
+    def block(self, place: Sequence[slice], sizes: Sequence[int]) -> Rows:
+        """Some of them, with the last ones repeated up to these sizes; without coordinates."""
+        pairs = zip(place, sizes, strict=True)
+        box = np.ix_(*(np.minimum(np.arange(own.start, own.start + size), own.stop - 1) for own, size in pairs))
+        return Rows({name: own[box] for name, own in self.labels.items()}, {}, self.dims)
+
+
 def places(encoded: Encoded, modes: tuple[str, ...], at: Any) -> Places:
-    """Coordinates to a domain.
+    """Coordinates to a domain. See `asked`."""
+    return asked(encoded, modes, at).places(encoded, modes)
+
+
+def asked(encoded: Encoded, modes: tuple[str, ...], at: Any) -> Outer | Rows:
+    """Coordinates that are asked for.
 
     Args:
         encoded: the training data's coordinates.
@@ -57,7 +128,7 @@ def places(encoded: Encoded, modes: tuple[str, ...], at: Any) -> Places:
             levels of a multi-index, latitudes and longitudes of a curvilinear grid): these go together.
 
     Raises:
-        DataError: a coordinate that the model reads is absent, empty or of another kind.
+        DataError: a coordinate that the model reads is absent, empty or missing somewhere.
     """
     read = {dimension for name in modes for dimension in encoded.dimensions(name)}
     needed = [n for n in encoded.coordinates if n in read]
@@ -68,10 +139,10 @@ def places(encoded: Encoded, modes: tuple[str, ...], at: Any) -> Places:
         return [n for n in encoded.coordinates if n in given]
 
     if isinstance(at, PointData):
-        return _pointwise(encoded, modes, placed(at.coords), at.coords)
+        return _pointwise(placed(at.coords), at.coords)
     if isinstance(at, pd.DataFrame):
         columns = {c: at[c].to_numpy() for c in encoded.coordinates if c in at.columns}
-        return _pointwise(encoded, modes, placed(columns), columns)
+        return _pointwise(placed(columns), columns)
     if isinstance(at, xr.DataArray | xr.Dataset):
         given = {str(n): at[n] for n in at.coords} | {str(d): at[d] for d in at.dims if d not in at.coords}
         order = [str(d) for d in at.dims]
@@ -84,8 +155,8 @@ def places(encoded: Encoded, modes: tuple[str, ...], at: Any) -> Places:
         )
     needed = placed(given)
     if all(_on_its_own(name, given[name]) for name in needed):
-        return _outer(encoded, modes, needed, given, order)
-    return _along(encoded, modes, needed, given, order)
+        return _outer(needed, given, order)
+    return _along(needed, given, order)
 
 
 def _on_its_own(name: str, value: Any) -> bool:
@@ -101,9 +172,7 @@ def _require(needed: list[str], given: Mapping[str, Any]) -> None:
         )
 
 
-def _outer(
-    encoded: Encoded, modes: tuple[str, ...], needed: list[str], given: Mapping[str, Any], order: list[str]
-) -> Places:
+def _outer(needed: list[str], given: Mapping[str, Any], order: list[str]) -> Outer:
     labels, attrs, scalar = {}, {}, []
     for name in needed:
         value = given[name]
@@ -119,13 +188,10 @@ def _outer(
     dims = [n for n in order if n in needed and n not in scalar]
     dims += [n for n in needed if n not in dims and n not in scalar]
     coords = {n: ((n,), labels[n], attrs[n]) for n in dims} | {n: labels[n][0] for n in scalar}
-    where = encoded.domain(modes, labels, None)
-    return Places(where, tuple(dims), coords, tuple(needed.index(n) for n in dims))
+    return Outer(labels, tuple(dims), coords)
 
 
-def _along(
-    encoded: Encoded, modes: tuple[str, ...], needed: list[str], given: Mapping[str, Any], order: list[str]
-) -> Places:
+def _along(needed: list[str], given: Mapping[str, Any], order: list[str]) -> Rows:
     """Coordinates that lie along other dimensions: those that share one go together, as in xarray's own selection."""
     arrays = {name: _as_array(name, given[name]) for name in needed}
     used = {d for own in arrays.values() for d in own.dims}
@@ -139,17 +205,14 @@ def _along(
             f"the coordinates {', '.join(needed)} in `at` do not go together: {str(error).splitlines()[0]}. Those that "
             "share a dimension need the same labels along it"
         ) from error
-    shape = tuple(whole.sizes[d] for d in dims)
-    if not np.prod(shape):
-        raise DataError(f"`at` is empty: its sizes are {dict(zip(dims, shape, strict=True))}")
-    labels, index = {}, []
-    for name in needed:
-        _check_missing(name, arrays[name].to_numpy().ravel())
-        own = arrays[name].variable.set_dims(dict(zip(dims, shape, strict=True))).transpose(*dims)
-        labels[name], codes = _distinct(own.to_numpy().ravel())
-        index.append(codes)
-    where = encoded.domain(modes, labels, np.stack(index, axis=1))
-    return Places(where, tuple(dims), whole.coords, tuple(range(len(dims))), shape)
+    sizes = {d: whole.sizes[d] for d in dims}
+    if not np.prod(list(sizes.values())):
+        raise DataError(f"`at` is empty: its sizes are {sizes}")
+    labels = {}
+    for name, own in arrays.items():
+        _check_missing(name, own.to_numpy().ravel())
+        labels[name] = own.variable.set_dims(sizes).transpose(*dims).to_numpy()
+    return Rows(labels, whole.coords, tuple(dims))
 
 
 def _as_array(name: str, value: Any) -> xr.DataArray:
@@ -168,12 +231,6 @@ def _check_flat(name: str, dimensions: int) -> None:
         )
 
 
-def _distinct(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Different labels, and which of them stands at each place."""
-    codes, distinct = pd.factorize(labels)
-    return np.asarray(distinct, dtype=labels.dtype), codes
-
-
 def _check_missing(name: str, labels: np.ndarray) -> None:
     bad = np.flatnonzero(pd.isna(labels))
     if bad.size:
@@ -182,16 +239,11 @@ def _check_missing(name: str, labels: np.ndarray) -> None:
         raise DataError(f"coordinate {name!r} in `at` is infinite at index {int(np.argmax(~np.isfinite(labels)))}")
 
 
-def _pointwise(encoded: Encoded, modes: tuple[str, ...], needed: list[str], given: Mapping[str, np.ndarray]) -> Places:
+def _pointwise(needed: list[str], given: Mapping[str, np.ndarray]) -> Rows:
     at = points({n: given[n] for n in needed})
-    labels, index = {}, []
     for name in needed:
         _check_missing(name, at.coords[name])
-        labels[name], codes = _distinct(at.coords[name])
-        index.append(codes)
-    where = encoded.domain(modes, labels, np.stack(index, axis=1))
-    coords = {n: (("observation",), at.coords[n]) for n in needed}
-    return Places(where, ("observation",), coords, (0,))
+    return Rows(at.coords, {n: (("observation",), at.coords[n]) for n in needed})
 
 
 def training_places(encoded: Encoded, domain: Domain) -> Places:
@@ -202,4 +254,6 @@ def training_places(encoded: Encoded, domain: Domain) -> Places:
         return Places(domain, ("observation",), coords, (0,))
     coords = {n: ((n,), c.labels) for n, c in encoded.coordinates.items()}
     names = tuple(encoded.coordinates)
-    return Places(domain, names, coords, tuple(range(len(names))), encoded.values.shape)
+    return Places(
+        domain, names, coords, tuple(range(len(names))), tuple(len(c.labels) for c in encoded.coordinates.values())
+    )

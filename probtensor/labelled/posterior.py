@@ -9,7 +9,6 @@ from typing import Any
 import jax
 import xarray as xr
 
-from probtensor import arrays
 from probtensor.engines.base import Fit
 from probtensor.engines.message_passing import MessagePassing
 from probtensor.errors import ModelError
@@ -17,15 +16,16 @@ from probtensor.evaluation.scores import score
 from probtensor.labelled import (
     aggregating,
     arguments,
+    batches,
     calibrating,
     predictions,
-    residuals,
     scoring,
     streaming,
 )
 from probtensor.labelled.checking import encode_for
 from probtensor.labelled.description import Description
 from probtensor.labelled.fitted import Fitted
+from probtensor.labelled.own_grid import filled, residual
 from probtensor.likelihoods.base import AbstractLikelihood
 
 
@@ -42,6 +42,7 @@ class Posterior(Description):
         quantiles: Sequence[float] | None = None,
         terms: int | Sequence[int] | None = None,
         scale: str = "response",
+        batch_size: int | None = None,
     ) -> xr.Dataset:
         """Predictions at any coordinates, on or off the grid, inside or outside the range of the data.
 
@@ -56,15 +57,25 @@ class Posterior(Description):
                 number of trials that the likelihood was given for all, or 1. ``"latent"``: of the signal itself (of
                 counts the logarithm of a rate, of trials log odds; of standardised values in units of their level's
                 scale), where terms add up.
+            batch_size: entries that are computed together, at most: the answer is then lazy, of dask arrays in chunks
+                of so many entries, and needs memory for those that are computed at the same time (one for each of
+                dask's threads), so that ``post.predict(at, batch_size=100_000).to_zarr("out.zarr")`` writes more than
+                fits. An ``at`` with dask arrays in it gives a lazy answer without it, in its own chunks. Needs dask.
 
         Returns:
             Dataset with ``mean``, ``sd``, ``signal_sd`` and, if asked for, ``quantiles`` (dim ``quantile``).
 
+            A lazy one has the same values, however often it is computed: the same but for rounding under any batch
+            size. Two things are drawn or shared batch by batch, so that they only agree within their own accuracy:
+            draws of a sampler or beside `Local` at coordinates that the data do not have, and the neighbours on which
+            `Local` conditions nearby places.
+
         Raises:
             DataError: a coordinate that the model reads is absent, or of another kind.
-            ModelError: there is no such term or scale, terms are asked for on a scale where they do not add up, or a
-                coordinate is outside the domain of a mode's prior.
+            ModelError: there is no such term or scale, terms are asked for on a scale where they do not add up, a
+                coordinate is outside the domain of a mode's prior, or ``batch_size`` is not a whole number from 1.
         """
+        size = None if batch_size is None else arguments.whole("batch_size", batch_size, 1)
         if scale not in ("response", "latent"):
             raise ModelError(f"scale={scale!r}: expected 'response' or 'latent'")
         chosen = arguments.positions(terms, len(self.model.terms))
@@ -73,13 +84,12 @@ class Posterior(Description):
                 f"terms={terms!r}: under {type(self.likelihood).__name__} terms do not add up on the scale of the "
                 'data; ask for scale="latent"'
             )
+        if size is not None or batches.has_chunks(at):
+            return batches.predicted(self._fitted, at, batches.Question(chosen, scale, quantiles), size)
         with jax.enable_x64(True):
             where = self._fitted.places(at, chosen)
-            signal = arrays.predict(self._fitted.state, where.domain, chosen)
-            if scale == "latent":
-                return predictions.dataset(predictions.of_signal(signal), where, quantiles, {})
-            found = self._fitted.law(where, signal, predictions.known_everywhere(self.likelihood))
-        return predictions.dataset(found, where, quantiles, self._fitted.units)
+            law = self._fitted.law_of(where, chosen, scale)
+        return predictions.dataset(law, where, quantiles, {} if scale == "latent" else self._fitted.units)
 
     def impute(
         self, where: Any = None, quantiles: Sequence[float] | None = None, samples: int | None = None
@@ -91,6 +101,9 @@ class Posterior(Description):
             quantiles: probabilities in (0, 1) to give predictive quantiles for.
             samples: number of joint draws: observed entries as given, gaps drawn with noise.
 
+        Data that are a dask array stay one: the answer is lazy, in the same chunks, each of which is read again when it
+        is computed. (With ``samples`` or a `Local` term it is computed at once. Integers are not packed again.)
+
         Returns:
             For data called ``sst``: ``sst`` (observed values untouched), ``sst_sd`` (0 where observed, NaN where still
             missing), ``sst_filled`` (bool) and, if asked for, ``sst_quantiles`` and ``sst_samples``. They say what the
@@ -101,11 +114,12 @@ class Posterior(Description):
             the command line, which does.
 
         Raises:
-            ModelError: the data are a table or points, or ``samples`` is no number of draws.
+            ModelError: the data are a table or points, ``samples`` is no number of draws or asked for after a fit out
+                of core, or the data were left out of a store.
             DataError: ``where`` or ``quantiles`` cannot be used, the data have a name that an output needs, or a gap to
-                fill has no exposure or trials.
+                fill has no exposure or trials (of a dask array: when it is computed).
         """
-        return self._fitted.filled(where, quantiles, samples, self.seed)
+        return filled(self._fitted, where, quantiles, samples, self.seed)
 
     def sample(self, n: int, at: Any = None, seed: int = 0, observation_noise: bool = False) -> xr.DataArray:
         """Joint draws of what is expected: every draw is one function, used at all coordinates.
@@ -170,7 +184,7 @@ class Posterior(Description):
         Raises:
             ModelError: the model has a local term, whose leave-one-out form is not available.
         """
-        found = residuals.residuals(self._fitted.state, self._fitted.encoded, self._fitted.observations)
+        found = residual(self._fitted)
         for name in ("residual", "loo_residual"):
             found[name].attrs.update(self._fitted.units)
         return xr.Dataset({name: self._fitted.in_order(own) for name, own in found.data_vars.items()})
@@ -267,6 +281,10 @@ class Posterior(Description):
 
         A store that is there is replaced once the new one is whole; on any failure it stays as it was.
 
+        Data that a fit left out of memory are left out of the store, too: a posterior loaded from it predicts, samples
+        and updates, and refuses what needs them (`impute`, `residuals`, a check of `score`). Other dask arrays are
+        loaded to be stored.
+
         Args:
             path: of the folder, such as ``"fit.zarr"``.
 
@@ -292,7 +310,7 @@ class Posterior(Description):
           ``term0_offset_sd``: an offset or climatology for each of its levels; ``term2_local_mean``,
           ``term2_local_sd``: what a local term adds to the signal at the data;
         - ``hyperparameter_value`` along ``hyperparameter``, with the coordinates ``hyperparameter_term``, ``_mode``,
-          ``_component``, ``_name``, ``_unit`` and ``_learned``;
+          ``_level``, ``_component``, ``_name``, ``_unit`` and ``_learned``;
         - ``objective`` along ``sweep``;
         - as attributes the summary (``comment``), which begins with the model, the versions of this package and of this
           list (``probtensor_export_version``, 1), and what the CF conventions ask for.

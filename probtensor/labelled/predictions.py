@@ -18,7 +18,7 @@ from probtensor.likelihoods.base import AbstractBoundLikelihood, AbstractLikelih
 from probtensor.likelihoods.predictive import AbstractPredictive, Normal
 
 #: Attributes of the coordinate of quantiles.
-_PROBABILITY = {"long_name": "probability", "units": "1"}
+PROBABILITY = {"long_name": "probability", "units": "1"}
 
 
 def predictive(
@@ -43,7 +43,7 @@ def dataset(
     if quantiles is not None:
         levels = arguments.probabilities(quantiles)
         each = np.stack([found.quantile(level) for level in levels])
-        out["quantiles"] = where.label(each, ("quantile",)).assign_coords(quantile=("quantile", levels, _PROBABILITY))
+        out["quantiles"] = where.label(each, ("quantile",)).assign_coords(quantile=("quantile", levels, PROBABILITY))
     for variable in out.data_vars.values():
         variable.attrs.update(units)
     return out

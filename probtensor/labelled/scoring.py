@@ -10,8 +10,9 @@ import xarray as xr
 
 from probtensor.errors import DataError
 from probtensor.labelled import stacking
-from probtensor.labelled.encode import Encoded
+from probtensor.labelled.encode import Encoded, grid_of
 from probtensor.labelled.tables import PointData, points
+from probtensor.observations.sources import WEIGHTS
 
 
 def truth_and_places(held_out: Any) -> tuple[np.ndarray, PointData]:
@@ -45,7 +46,9 @@ def refuse_training(encoded: Encoded, at: PointData, truth: np.ndarray) -> None:
     found = [coordinate.find(at.coords[name]) for name, coordinate in encoded.coordinates.items()]
     known = np.logical_and.reduce([same for _, same in found])
     levels = np.stack([level for level, _ in found], axis=1)
-    if encoded.index is None:
+    if not encoded.in_memory:
+        seen = _seen_apart(encoded, levels)
+    elif encoded.index is None:
         seen = encoded.seen[tuple(levels.T)]
     else:
         used = set(_rows(encoded.index[encoded.seen], encoded.values[encoded.seen]))
@@ -58,6 +61,25 @@ def refuse_training(encoded: Encoded, at: PointData, truth: np.ndarray) -> None:
             "flatter; hold them out before the fit, or pass allow_training=True if you mean it or they are new "
             "measurements that happen to be equal"
         )
+
+
+def _seen_apart(encoded: Encoded, levels: np.ndarray) -> np.ndarray:
+    """Which entries were observed of a dask array: the chunks that they are in are read again.
+
+    Raises ModelError if the data are not there any more.
+    """
+    if encoded.apart is None:
+        encoded.require_memory(
+            "score", "whether an entry was used in training cannot be told; pass allow_training=True"
+        )
+    template = encoded.template
+    assert isinstance(template, xr.DataArray)
+    raw = {name: np.argsort(own)[levels[:, k]] for k, (name, own) in enumerate(grid_of(template).positions.items())}
+    at = {name: xr.DataArray(own, dims="entry") for name, own in raw.items()}
+    seen = template.isel(at).notnull()
+    if WEIGHTS in (encoded.apart or {}):
+        seen &= (encoded.apart or {})[WEIGHTS].isel(at) > 0
+    return seen.to_numpy()
 
 
 def _rows(levels: np.ndarray, values: np.ndarray) -> Iterator[tuple[float, ...]]:

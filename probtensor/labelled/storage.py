@@ -69,6 +69,19 @@ def _with_one_mark(given: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in given.items() if k != "missing_value"}
 
 
+def unknown_values(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The encoding for values that are not computed yet: without packing, which they might not survive."""
+    stored = np.dtype(given.get("dtype", float))
+    if stored.kind not in "iu":
+        return _with_one_mark(given)
+    if "scale_factor" in given:
+        warn(
+            f"{name!r} came packed as {stored}; whether its filled values fit is not known before they are computed, "
+            "so it will be stored as plain floating-point numbers. To pack it, set its encoding before writing",
+        )
+    return {k: v for k, v in given.items() if k not in _PACKING}
+
+
 def _said(stored: np.dtype, given: Mapping[str, Any]) -> str:
     if is_packed(given):
         return f"packed as {stored} in steps of {float(given.get('scale_factor', 1.0)):.6g}"

@@ -167,6 +167,6 @@ def observations(
 ) -> Observations:
     """Observations with whatever stands at unobserved entries blanked."""
     seen = weights > 0
-    blanked, counted = on_device(np.where(seen, values, 0.0)), on_device(np.where(seen, weights, 0.0))
-    beside = {name: on_device(np.where(seen, own, 1.0)) for name, own in (known or {}).items()}
+    blanked, counted = (on_device(np.where(seen, own, 0.0), fresh=True) for own in (values, weights))
+    beside = {name: on_device(np.where(seen, own, 1.0), fresh=True) for name, own in (known or {}).items()}
     return Observations(where, blanked, counted, beside)

@@ -46,7 +46,7 @@ class Plots:
         A posterior that absorbed earlier data does not know where these were, nor does a table have other places.
         """
         encoded, out = self.fitted.encoded, dataset.copy()
-        if encoded.index is not None or encoded.absorbed is not None:
+        if encoded.index is not None or encoded.absorbed is not None or not encoded.in_memory:
             return out
         names = list(encoded.coordinates)
         for name, variable in dataset.data_vars.items():
@@ -79,8 +79,10 @@ class Plots:
 
         Raises:
             DataError: the data have no such dimension or label.
-            ModelError: there are more than 12 sites or 6 maps, or ``at`` leaves nothing to draw.
+            ModelError: there are more than 12 sites or 6 maps, ``at`` leaves nothing to draw, or the data are not in
+                memory.
         """
+        self.fitted.encoded.require_memory("plot.fit", "fit a part of them to look at, data.isel(...).load()")
         return fits.fit(self.fitted, at)
 
     def calibration(self, held_out: Any, allow_training: bool = False) -> Figure:

@@ -49,6 +49,7 @@ def export(fitted: Fitted, post: Posterior, path: str | os.PathLike[str]) -> Non
 
 def contents(fitted: Fitted, post: Posterior) -> xr.Dataset:
     """What `Posterior.export` writes."""
+    fitted.encoded.require_memory("export", "save the posterior, or write post.predict(at, batch_size=...) to zarr")
     sheet = Sheet(fitted.encoded)
     _put_predictions(sheet, fitted)
     for k in range(len(post.model.terms)):
@@ -135,7 +136,7 @@ def _table(fitted: Fitted, bound: BoundOffset, k: int) -> xr.Dataset:
 
 def _put_hyperparameters(sheet: Sheet, found: pd.DataFrame) -> None:
     """One entry a value, with what it is of as text."""
-    columns = {c: text(found[c]) for c in ("term", "mode", "name", "unit")}
+    columns = {c: text(found[c]) for c in ("term", "mode", "level", "name", "unit")}
     columns |= {c: found[c].to_numpy() for c in ("component", "value")} | {
         "learned": found["learned"].to_numpy(np.int8)
     }

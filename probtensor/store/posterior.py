@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import os
 
@@ -25,6 +26,8 @@ _LEFT_OUT = {
 
 def save(fitted: Fitted, made: Made, path: str | os.PathLike[str]) -> None:
     """Writes a posterior. See `Posterior.save`."""
+    # Of a fit out of core the data stay where they are.
+    fitted = dataclasses.replace(fitted, encoded=fitted.encoded.without_data())
     stored = described((fitted, made), _LEFT_OUT)
     try:
         with jax.enable_x64(True):

@@ -25,7 +25,7 @@ Json = Any
 
 #: Of the trees that are no plain JSON.
 _KINDS = frozenset(
-    "again array bytes categories cftime complex date datetime dict distribution dtype duration ellipsis float "
+    "again array blank bytes categories cftime complex date datetime dict distribution dtype duration ellipsis float "
     "intervals labelled labels list nat periods record set slice sparse timedelta timestamp tuple zoned".split()
 )
 
@@ -103,6 +103,9 @@ class _Writer:
     def _array(self, value: np.ndarray) -> dict[str, Json]:
         if value.dtype.kind not in _PLAIN + _TIMES + "OUST" or value.dtype in (np.longdouble, np.clongdouble):
             raise ModelError(f"save: an array of {value.dtype} is in the posterior and cannot be stored")
+        if value.dtype.kind in _PLAIN and value.size > 1 and not any(value.strides):
+            one = self.tree(np.array(value.flat[0], value.dtype))
+            return {"kind": "blank", "value": one, "shape": list(value.shape)}
         if value.dtype.kind in _PLAIN:
             return {"kind": "array", "at": self._kept_at(value)}
         if value.dtype.kind in _TIMES:
@@ -278,6 +281,10 @@ class _Reader:
         if tree.get("scalar"):
             return value[()]
         return jnp.asarray(value) if tree.get("device") else value
+
+    def _blank(self, tree: Json) -> np.ndarray:
+        """One number that stands everywhere, as in the outline of data that were left out."""
+        return np.broadcast_to(self.value(tree["value"]), tree["shape"])
 
     def _labels(self, tree: Json) -> Any:
         found = np.empty(len(tree["items"]), dtype=object)

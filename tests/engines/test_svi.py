@@ -9,12 +9,14 @@ import pytest
 import probtensor as pt
 from probtensor.engines.svi import schedule as schedules
 from probtensor.engines.svi.schedule import Plan, Schedule
-from probtensor.engines.svi.steps import Memory, fresh_start, steps, walk_from
+from probtensor.engines.svi.steps import Memory, counts, fresh_start, steps, walk_from
 from probtensor.engines.sweep import moments, start, sweeps
 from probtensor.hyperparameters import fixed
 from probtensor.likelihoods.counts import Poisson
 from probtensor.likelihoods.gaussian import Gaussian
 from probtensor.model import as_sum, bind
+from probtensor.observations.domain import domain, observations
+from probtensor.observations.sources import Gathered, InMemory
 from probtensor.priors.base import Sites
 from probtensor.terms.cp import CP
 from probtensor.terms.offset import Offset
@@ -38,8 +40,7 @@ def plan_of(rows, turns=(), learn=False, move=1.0):
     for k, own in enumerate(rows):
         padded[k, : len(own)] = own
     none, number = np.zeros(LENGTH, bool), np.arange(LENGTH)
-    return Plan(
-        padded,
+    return padded, Plan(
         np.ones(LENGTH, DTYPE),
         np.isin(number, turns),
         np.ones(LENGTH, DTYPE),
@@ -56,7 +57,12 @@ def seen_of(where):
 def begun(where, model=None, warm=True, seed=0):
     model = bound() if model is None else model
     state = start(model, jnp.ones((), DTYPE), where, jax.random.key(seed))._replace(pseudo=None)
-    return walk_from(state, where, OPTIMIZER, warm)
+    return walk_from(state, counts(model.terms, InMemory(where), 7, 3), OPTIMIZER, warm)
+
+
+def stepped(walk, where, rows, number, **options):
+    padded, plan = plan_of(rows, **options)
+    return steps(walk, Gathered(where, padded), jnp.asarray(where.count), plan, jnp.asarray(number), OPTIMIZER)
 
 
 @pytest.mark.parametrize("layout", ["grid", pytest.param("points", marks=pytest.mark.slow)])
@@ -66,7 +72,7 @@ def test_a_batch_of_everything_is_a_sweep(layout):
     model = bound(Gaussian())
     rows = np.random.default_rng(0).permutation(seen_of(where))
     state = start(model, jnp.ones((), DTYPE), where, jax.random.key(0))
-    walk, trace = steps(begun(where, model), where, plan_of([rows, rows], turns=(0, 1)), jnp.asarray(2), OPTIMIZER)
+    walk, trace = stepped(begun(where, model), where, [rows, rows], 2, turns=(0, 1))
     swept, info = sweeps(state, where, jnp.zeros(2, bool))
     for a, b in zip(jax.tree.leaves(walk.state.beliefs), jax.tree.leaves(swept.beliefs), strict=True):
         assert_close(a, b)
@@ -141,14 +147,16 @@ def test_a_pass_from_nothing_counts_every_observation_once():
 def test_schedule(steps_made):
     """Every pass has every entry once; the warm-up is a third of the steps at most, and memory fits the data."""
     seen = np.arange(3, 98).astype(np.int32)
-    plan = Schedule(seen, 10, steps_made, False, np.random.default_rng(0))
+    where = observations(domain({"x": np.arange(101.0)}, {}), np.ones(101), np.isin(np.arange(101), seen) * 1.0)
+    plan = Schedule(InMemory(where), 10, steps_made, False, np.random.default_rng(0))
     assert plan.batches == 10
     assert plan.warm_up == min(schedules.warm_up(10, 10**6), steps_made // 3)
-    made = plan.block(0, steps_made, steps_made + 5)
-    assert (made.rows[steps_made:] == -1).all() and not made.learn[steps_made - 1 :].any()
+    made, batches = plan.block(0, steps_made, steps_made + 5)
+    every = np.asarray(batches.rows)
+    assert (every[steps_made:] == -1).all() and not made.learn[steps_made - 1 :].any()
     first = plan.warm_up
     while first + 10 <= steps_made:
-        rows = made.rows[first : first + 10]
+        rows = every[first : first + 10]
         assert made.turn[first] and not made.turn[first + 1 : first + 10].any()
         np.testing.assert_array_equal(np.sort(rows[rows >= 0]), seen)
         first += 10
@@ -319,8 +327,7 @@ def test_weights_count_as_copies():
     found = []
     for weight in (1.0, 2.0):
         where = observed("points", values, weight * ones)
-        plan = plan_of([seen_of(where)], turns=(0,))
-        walk, _ = steps(begun(observed("points", values, ones)), where, plan, jnp.asarray(1), OPTIMIZER)
+        walk, _ = stepped(begun(observed("points", values, ones)), where, [seen_of(where)], 1, turns=(0,))
         found.append(walk.memories[0][0].recent)
     assert_close(found[1].precision, 2 * found[0].precision)
     assert_close(found[1].eta, 2 * found[0].eta)

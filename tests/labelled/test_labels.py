@@ -6,7 +6,6 @@ import decimal
 import numpy as np
 import pandas as pd
 import pytest
-import xarray as xr
 
 import probtensor as pt
 from probtensor.labelled import coordinates, labels
@@ -171,26 +170,6 @@ def test_rounded_labels_are_found():
     np.testing.assert_array_equal(same, [True, False, True])
     dense, _ = coordinates.read("x", 1e6 + np.array([0.0, 0.001, 0.002]))  # closer than 32 bits can tell apart
     np.testing.assert_array_equal(dense.find(1e6 + np.array([0.001, 0.0014]))[1], [True, False])
-
-
-def test_a_dask_array_is_read_once_and_stays_lazy():
-    dask = pytest.importorskip("dask")
-    data, truth = field()
-    reads = []
-
-    def load(block):
-        reads.append(1)
-        return block
-
-    lazy = data.chunk().copy(data=data.chunk().data.map_blocks(load, dtype=float, meta=np.zeros((0, 0, 0))))
-    with dask.config.set(scheduler="synchronous"):
-        weights = xr.ones_like(data).chunk(time=2)
-        post = fit(lazy, weights=weights)
-        filled = post.impute(where=xr.ones_like(data, dtype=bool).chunk(lat=2))
-        assert reads == [1]
-        assert post.score(truth.where(data.isnull()).chunk(time=3))["n"] == data.isnull().sum()
-    assert lazy.chunks is not None and weights.chunks is not None
-    xr.testing.assert_identical(filled, fit(data).impute())
 
 
 @pytest.mark.parametrize("attribute", coordinates.CALENDAR)

@@ -16,12 +16,13 @@ from probtensor.compilation import compiled, one_blas_thread
 from probtensor.engines.base import AbstractEngine, Fit, Progress, best_of, check_options, is_whole
 from probtensor.engines.collapsed import fit as collapsed
 from probtensor.engines.svi.schedule import Schedule
-from probtensor.engines.svi.steps import Walk, fresh_start, objective, steps, walk_from
+from probtensor.engines.svi.steps import Walk, counts, fresh_start, objective, steps, walk_from
 from probtensor.engines.sweep import State, moments
 from probtensor.errors import ModelError
 from probtensor.hyperparameters import parameters
 from probtensor.model import BoundModel
 from probtensor.observations.domain import Observations
+from probtensor.observations.sources import AbstractSource, InMemory
 from probtensor.typing import Array, Key
 
 if TYPE_CHECKING:
@@ -62,6 +63,9 @@ class SVI(AbstractEngine):
     after a pass each counts once. When passes gain nothing more, or a quarter of the steps is left, those that follow
     are averaged, which takes out sampling noise, and the fit ends where message passing would. There is no step size to
     choose.
+
+    A dask array is fitted from disk (see `pt.fit`), with the same batches as in memory, so that the answer is the same:
+    it may be larger than memory.
 
     Args:
         batch_size: observations of a batch. None: 65,536, or a tenth of the observations if that is less. Smaller ones
@@ -110,7 +114,7 @@ class SVI(AbstractEngine):
     def run(
         self,
         model: BoundModel,
-        observations: Observations,
+        observations: Observations | AbstractSource,
         key: Key,
         progress: Progress | None = None,
         init: State | None = None,
@@ -118,29 +122,34 @@ class SVI(AbstractEngine):
     ) -> Fit:
         """Fits the model, keeping the best of the restarts; ``init`` stands for the first start.
 
-        It has no warm-up where it knows what the observations say, and not only where functions were elsewhere.
+        It has no warm-up where it knows what the observations say, and not only where functions were elsewhere. The
+        observations may be a source, which need not hold them in memory.
         """
         engine = self.resolved_for(model)
-        seen = np.flatnonzero(np.asarray(observations.weights) > 0).astype(np.int32)
-        size, most = self._batch_of(len(seen)), self.steps
+        source = observations if isinstance(observations, AbstractSource) else InMemory(observations)
+        if source.observations is None and _learned_by_level(model):
+            raise ModelError(_BY_LEVEL)
+        size, most = self._batch_of(source.count), self.steps
         if most is None:
-            most = max(_STEPS, _PASSES * -(-len(seen) // size))
+            most = max(_STEPS, _PASSES * -(-source.count // size))
         fits: list[Fit] = []
         with one_blas_thread():
             for one in [key] if self.restarts == 1 else jax.random.split(key, self.restarts):
                 first, second = jax.random.split(one)
                 random = np.random.default_rng(np.asarray(jax.random.key_data(second)).astype(np.uint32))
                 begun, warm = time.perf_counter(), False
+                nothing = source.stacked([], size, 1).at(jnp.zeros((), int))
                 if init is not None and not fits:
                     warm = _has_sites(init)
-                    power = jnp.ones((), observations.values.dtype)
+                    power = jnp.ones((), nothing.values.dtype)
                     state = init._replace(power=power, pseudo=None, step=None, objective=None)
                 else:
-                    state = fresh_start(model, observations.at(np.full(size, -1, np.int32)), first)
+                    state = fresh_start(model, nothing, first)
                 assert engine.optimizer is not None
-                walk = jax.block_until_ready(walk_from(state, observations, engine.optimizer, warm))
+                total = counts(state.model.terms, source, size, BLOCK)
+                walk = jax.block_until_ready(walk_from(state, total, engine.optimizer, warm))
                 starting = time.perf_counter() - begun
-                fit = engine._go_on(walk, observations, Schedule(seen, size, most, warm, random), progress)
+                fit = engine._go_on(walk, source, Schedule(source, size, most, warm, random), progress)
                 fits.append(fit._replace(compile_seconds=fit.compile_seconds + starting))
         return best_of(fits)
 
@@ -154,16 +163,16 @@ class SVI(AbstractEngine):
             )
         return self.batch_size
 
-    def _go_on(self, walk: Walk, observations: Observations, schedule: Schedule, progress: Progress | None) -> Fit:
+    def _go_on(self, walk: Walk, source: AbstractSource, schedule: Schedule, progress: Progress | None) -> Fit:
         """Blocks of steps until a pass gains too little, or the objective breaks down."""
         assert self.optimizer is not None
-        watch = _Watch(schedule, self.tol * len(schedule.seen))
+        watch, count = _Watch(schedule, self.tol * source.count), jnp.asarray(source.count)
         laps: list[float] = []
-        exact = any(p.learned and p.raw.size > 1 for p in parameters(walk.state.model.likelihood))
+        exact = _learned_by_level(walk.state.model)
         while watch.made < schedule.steps:
             begun, number = time.perf_counter(), schedule.length(watch.made, BLOCK)
-            plan = schedule.block(watch.made, number, BLOCK)
-            after, trace = steps(walk, observations, plan, jnp.asarray(number), self.optimizer)
+            plan, batches = schedule.block(watch.made, number, BLOCK)
+            after, trace = steps(walk, batches, count, plan, jnp.asarray(number), self.optimizer)
             found = np.asarray(trace.elbo, dtype=float)[:number]
             laps.append(time.perf_counter() - begun)
             if not (np.isfinite(found).all() and bool(_finite(after))):
@@ -172,7 +181,8 @@ class SVI(AbstractEngine):
                 watch.reason = _DIVERGED.format(made=watch.made, more=number)
                 break
             if exact and watch.passing(number):
-                after = after._replace(state=_with_likelihood(after.state, observations))
+                assert source.observations is not None
+                after = after._replace(state=_with_likelihood(after.state, source.observations))
             walk = after
             watch.saw(found)
             if progress is not None:
@@ -180,7 +190,7 @@ class SVI(AbstractEngine):
         typical = float(np.median(laps[1:])) if len(laps) > 1 else laps[0]
         compiling = max(laps[0] - typical, 0.0)
         begun = time.perf_counter()
-        watch.objective[-1] = float(objective(walk.state, observations, jnp.asarray(schedule.whole())))
+        watch.objective[-1] = objective(walk.state, source, schedule.batch_size, BLOCK)
         laps.append(time.perf_counter() - begun)
         reason = watch.reason or watch.stopped()
         return Fit(walk.state, np.array(watch.objective), watch.converged, reason, compiling, sum(laps) - compiling)
@@ -235,6 +245,11 @@ def _has_sites(state: State) -> bool:
     return any(np.any(np.asarray(belief.sites.precision)) for own in state.beliefs for belief in own)
 
 
+def _learned_by_level(model: BoundModel) -> bool:
+    """Whether the likelihood learns more than one number of a kind, of which a batch sees too little."""
+    return any(p.learned and p.raw.size > 1 for p in parameters(model.likelihood))
+
+
 @compiled
 def _finite(walk: Walk) -> Array:
     leaves = [x for x in jax.tree.leaves(eqx.filter(walk.state, eqx.is_inexact_array))]
@@ -249,6 +264,10 @@ def _with_likelihood(state: State, observations: Observations) -> State:
     return state._replace(model=BoundModel(state.model.terms, likelihood.learn(observations, found)))
 
 
+_BY_LEVEL = (
+    "SVI: noise that differs between levels is learned from all observations at once, which are not in memory here; "
+    "hold it, sd=pt.fixed(...), give it as errors=, or load the data first, data.load(), if they fit"
+)
 _NOT_FINITE = (
     "the objective is not finite after the first block of steps. Likely causes: values of very different magnitude "
     "(rescale the data), or a held hyper-parameter far from the data's scale (check pt.fixed values and units)."

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from probtensor.observations.sources import AbstractBatches, AbstractSource, Columns
 from probtensor.typing import Array, Bool, Float, Int
 
 #: After t steps the warm-up remembers about t / _GROWTH batches.
@@ -39,7 +40,6 @@ class Plan(NamedTuple):
     """What steps do, an entry for each step.
 
     Attributes:
-        rows: places of the batch's entries among the flattened observations, -1 for none.
         keep: share of the sums so far that is kept; below 1 only in the warm-up.
         turn: whether a new pass begins.
         new: share of a batch's own messages in those that replace the pass before's.
@@ -48,7 +48,6 @@ class Plan(NamedTuple):
         learn: whether kernels' hyper-parameters step.
     """
 
-    rows: Int[Array, "n B"]
     keep: Float[Array, "n"]
     turn: Bool[Array, "n"]
     new: Float[Array, "n"]
@@ -61,7 +60,7 @@ class Schedule:
     """The steps of one fit, block after block.
 
     Args:
-        seen: places of the observed entries.
+        source: of the observations.
         batch_size: entries of a batch.
         steps: at most.
         warm: whether it goes on from a state, and needs no warm-up.
@@ -69,17 +68,17 @@ class Schedule:
     """
 
     def __init__(
-        self, seen: Int[np.ndarray, "N"], batch_size: int, steps: int, warm: bool, random: np.random.Generator
+        self, source: AbstractSource, batch_size: int, steps: int, warm: bool, random: np.random.Generator
     ) -> None:
-        self.seen, self.batch_size, self.warm, self._random = seen, batch_size, warm, random
-        self.batches = -(-len(seen) // batch_size)
+        self.source, self.batch_size, self.warm, self._random = source, batch_size, warm, random
+        self.batches = -(-source.count // batch_size)
         self.warm_up = 0 if warm else warm_up(self.batches, steps)
         # Within a pass beliefs lean towards the batches that were seen last, so that the last pass is a whole one.
         passes = (steps - self.warm_up) // self.batches
         self.steps = self.warm_up + passes * self.batches if passes > 0 else steps
         whole = passes - self._averaged(passes)
         self.averages_from = self.warm_up + max(whole, min(passes, 1)) * self.batches
-        self._rows = self._batches()
+        self._stream = self._passes()
 
     def length(self, made: int, most: int) -> int:
         """Steps of the next block after so many: to the end of the warm-up, of a pass or of some, if these are few."""
@@ -89,14 +88,8 @@ class Schedule:
             left += (most - left) // self.batches * self.batches if left <= most else 0
         return min(left, most, self.steps - made)
 
-    def whole(self) -> Int[np.ndarray, "n B"]:
-        """Every entry once, in batches."""
-        return np.concatenate([self.seen, np.full(-len(self.seen) % self.batch_size, -1, np.int32)]).reshape(
-            -1, self.batch_size
-        )
-
-    def block(self, first: int, number: int, length: int) -> Plan:
-        """The steps from ``first`` on, so many, padded to a length that a program is compiled for."""
+    def block(self, first: int, number: int, length: int) -> tuple[Plan, AbstractBatches]:
+        """So many steps from ``first`` on with their batches, padded to a length that a program is compiled for."""
         t = np.arange(first, first + length)
         passing = t - self.warm_up
         forget = np.where(passing < 0, _GROWTH / (t + _GROWTH), 0.0)
@@ -106,14 +99,12 @@ class Schedule:
         quiet = 0 if self.warm else _quiet(self.batches)
         # The last step of a block learns nothing, so that its beliefs belong to the hyper-parameters it ends with.
         learn = (t >= quiet) & (t % _EVERY == 1) & made & (np.arange(length) != number - 1)
-        rows = np.full((length, self.batch_size), -1, np.int32)
+        batches = []
         for k in range(number):
             if first + k == self.warm_up:
-                self._rows = self._batches()
-            own = next(self._rows)
-            rows[k, : len(own)] = own
-        return Plan(
-            jnp.asarray(rows),
+                self._stream = self._passes()
+            batches.append(next(self._stream))
+        plan = Plan(
             jnp.asarray(1.0 - forget),
             jnp.asarray((passing >= 0) & (passing % self.batches == 0)),
             jnp.asarray(new),
@@ -121,6 +112,7 @@ class Schedule:
             jnp.asarray((t < min(_FRESH, self.batches)) & (not self.warm)),
             jnp.asarray(learn),
         )
+        return plan, self.source.stacked(batches, self.batch_size, length)
 
     def settle(self, made: int) -> None:
         """Passes gain nothing any more after so many steps: what follows is averaged, and then it ends."""
@@ -136,12 +128,10 @@ class Schedule:
         averaged = (t - self.averages_from) // self.batches
         return 1.0 / (np.maximum(averaged, -1) + 2)
 
-    def _batches(self) -> Iterator[np.ndarray]:
+    def _passes(self) -> Iterator[Columns]:
         """Every entry once, in random order, again and again."""
         while True:
-            order = self._random.permutation(self.seen)
-            for k in range(self.batches):
-                yield order[k * self.batch_size : (k + 1) * self.batch_size]
+            yield from self.source.shuffled(self.batch_size, self._random)
 
 
 def _quiet(batches: int) -> int:

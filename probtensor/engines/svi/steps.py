@@ -21,26 +21,31 @@ by part); Li, Hernandez-Lobato and Turner 2015, Stochastic expectation propagati
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from probtensor.compilation import compiled
+from probtensor.compilation import compiled, on_device
 from probtensor.engines.svi.schedule import Plan
 from probtensor.engines.sweep import State, moments, start, term_mean
 from probtensor.hyperparameters import learned_mask, log_prior, resolutions
 from probtensor.likelihoods.base import AbstractBoundLikelihood, Moments, Pseudo
 from probtensor.model import BoundModel
 from probtensor.observations.domain import Observations
+from probtensor.observations.sources import AbstractBatches, AbstractSource
 from probtensor.priors.base import AbstractModePrior, Belief, Sites
-from probtensor.terms.base import Block
+from probtensor.terms.base import AbstractBoundTerm, Block
 from probtensor.typing import Array, Float, Int, Key
 
 if TYPE_CHECKING:
     import optax
 
+Terms: TypeAlias = tuple[AbstractBoundTerm, ...]
+#: Of the levels of each block.
+Counts: TypeAlias = tuple[tuple[Float[Array, "T"], ...], ...]
 #: A hyper-parameter's logarithm moves by this much at most in one step, in units of its resolution.
 _LARGEST = 0.5
 #: Share of a new message where the likelihood is not conjugate; the rest stays as it was, since whole steps along the
@@ -138,14 +143,36 @@ def fresh_start(model: BoundModel, batch: Observations, key: Key) -> State:
     return start(model, jnp.ones((), batch.values.dtype), batch, key)._replace(pseudo=None)
 
 
+def counts(terms: Terms, source: AbstractSource, size: int, length: int) -> Counts:
+    """The sum of the weights of all observations at each level, tuples of blocks in tuples of terms.
+
+    Read in so many batches of a size at a time.
+    """
+    total = None
+    for batches in source.in_order(size, length):
+        own = jax.tree.map(np.asarray, _counts(terms, batches, jnp.arange(length)))
+        total = own if total is None else jax.tree.map(np.add, total, own)
+    return jax.tree.map(on_device, total)
+
+
 @compiled
-def walk_from(state: State, observations: Observations, optimizer: optax.GradientTransformation, warm: bool) -> Walk:
+def _counts(terms: Terms, batches: AbstractBatches, numbers: Int[Array, "n"]) -> Counts:
+    def own(k: Array) -> Counts:
+        batch = batches.at(k)
+        return tuple(tuple(t.counts(b, batch) for b in range(len(t.blocks))) for t in terms)
+
+    nothing = jax.tree.map(lambda like: jnp.zeros(like.shape, like.dtype), jax.eval_shape(own, numbers[0]))
+    return jax.lax.scan(lambda total, k: (jax.tree.map(jnp.add, total, own(k)), None), nothing, numbers)[0]
+
+
+@compiled
+def walk_from(state: State, counts: Counts, optimizer: optax.GradientTransformation, warm: bool) -> Walk:
     """What steps from a state need; warm: whether its sites count, or it is a start."""
     memories, optimisers = [], []
-    for term, beliefs in zip(state.model.terms, state.beliefs, strict=True):
+    for term, beliefs, totals in zip(state.model.terms, state.beliefs, counts, strict=True):
         own, kept = [], []
-        for k, (block, belief) in enumerate(zip(term.blocks, beliefs, strict=True)):
-            own.append(Memory.of(belief.sites, term.counts(k, observations), warm))
+        for block, belief, total in zip(term.blocks, beliefs, totals, strict=True):
+            own.append(Memory.of(belief.sites, total, warm))
             kept.append(optimizer.init(eqx.filter(block.prior, learned_mask(block.prior))))
         memories.append(tuple(own))
         optimisers.append(tuple(kept))
@@ -198,11 +225,14 @@ def _pseudo(state: State, batch: Observations, means: list[Array], fresh: Array)
 
 
 def step(
-    walk: Walk, observations: Observations, plan: Plan, optimizer: optax.GradientTransformation
+    walk: Walk, batch: Observations, count: Int[Array, ""], plan: Plan, optimizer: optax.GradientTransformation
 ) -> tuple[Walk, Trace]:
-    """Updates every block given the others from one batch, then the likelihood's parameters; plan: of one step."""
-    state, batch = walk.state, observations.at(plan.rows)
-    likelihood, dtype = state.model.likelihood, observations.values.dtype
+    """Updates every block given the others from one batch, then the likelihood's parameters.
+
+    count: of all observations; plan: of one step.
+    """
+    state = walk.state
+    likelihood, dtype = state.model.likelihood, batch.values.dtype
     new = plan.new if likelihood.conjugate else _DAMPED * plan.new
     terms, beliefs = list(state.model.terms), list(state.beliefs)
     memories, optimisers = list(walk.memories), list(walk.optimisers)
@@ -223,7 +253,7 @@ def step(
     after = moments(terms, tuple(beliefs), batch, likelihood.by_entry(batch), means)
     likelihood = _moved(likelihood, likelihood.learn(batch, after), plan.move)
     state = state._replace(model=BoundModel(tuple(terms), likelihood), beliefs=tuple(beliefs))
-    copies = jnp.sum(observations.weights > 0).astype(dtype) / jnp.sum(plan.rows >= 0).astype(dtype)
+    copies = count.astype(dtype) / jnp.sum(batch.weights > 0).astype(dtype)
     elbo = _bound(state, copies * likelihood.expected_log_likelihood(batch, after))
     return Walk(state, tuple(memories), tuple(optimisers)), Trace(elbo)
 
@@ -236,24 +266,35 @@ def _bound(state: State, expected_log_likelihood: Array) -> Float[Array, ""]:
     return elbo
 
 
+def objective(state: State, source: AbstractSource, size: int, length: int) -> float:
+    """The evidence lower bound of a state on all observations, read in so many batches of a size at a time."""
+    numbers = jnp.arange(length)
+    total = sum(float(_expected(state, batches, numbers)) for batches in source.in_order(size, length))
+    return float(_whole_bound(state, jnp.asarray(total, state.power.dtype)))
+
+
 @compiled
-def objective(state: State, observations: Observations, rows: Int[Array, "n B"]) -> Float[Array, ""]:
-    """The evidence lower bound of a state on all observations, batch after batch; rows: as in a plan."""
+def _expected(state: State, batches: AbstractBatches, numbers: Int[Array, "n"]) -> Float[Array, ""]:
+    """The expected log likelihood of some batches."""
     arrays, static = eqx.partition(state, eqx.is_array)
     likelihood = state.model.likelihood
 
-    def own(rows: Array) -> Array:
-        state, batch = eqx.combine(arrays, static), observations.at(rows)
+    def own(k: Array) -> Array:
+        state, batch = eqx.combine(arrays, static), batches.at(k)
         found = moments(state.model.terms, state.beliefs, batch, likelihood.by_entry(batch))
         return likelihood.expected_log_likelihood(batch, found)
 
-    return _bound(state, jnp.sum(jax.lax.map(own, rows)))
+    return jnp.sum(jax.lax.map(own, numbers))
+
+
+_whole_bound = compiled(_bound)
 
 
 @compiled
 def steps(
     walk: Walk,
-    observations: Observations,
+    batches: AbstractBatches,
+    count: Int[Array, ""],
     plan: Plan,
     number: Int[Array, ""],
     optimizer: optax.GradientTransformation,
@@ -262,7 +303,8 @@ def steps(
 
     Args:
         walk: to start from.
-        observations: all of them; each step gathers its own.
+        batches: n of them.
+        count: of all observations.
         plan: of n steps.
         number: how many of the n are made. Traced, so that one program serves every number.
         optimizer: of the kernels' hyper-parameters.
@@ -275,10 +317,10 @@ def steps(
     def body(k: Array, carry: tuple[Walk, Trace]) -> tuple[Walk, Trace]:
         arrays, known = carry
         own = jax.tree.map(lambda whole: whole[k], plan)
-        after, trace = step(eqx.combine(arrays, static), observations, own, optimizer)
+        after, trace = step(eqx.combine(arrays, static), batches.at(k), count, own, optimizer)
         known = jax.tree.map(lambda whole, new: whole.at[k].set(new), known, trace)
         return eqx.filter(after, eqx.is_array), known
 
-    unmade = jnp.full(plan.keep.shape, jnp.nan, observations.values.dtype)
+    unmade = jnp.full(plan.keep.shape, jnp.nan, walk.state.power.dtype)
     arrays, trace = jax.lax.fori_loop(0, number, body, (arrays, Trace(unmade)))
     return eqx.combine(arrays, static), trace
