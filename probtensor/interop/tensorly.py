@@ -11,7 +11,7 @@ from probtensor.compilation import on_device
 from probtensor.engines.sweep import State
 from probtensor.engines.warm_start import initial_beliefs, started
 from probtensor.errors import ModelError
-from probtensor.labelled import coordinates, reading
+from probtensor.labelled import reading
 from probtensor.labelled.encode import Encoded
 from probtensor.labelled.fitted import Fitted
 from probtensor.model import BoundModel
@@ -48,9 +48,9 @@ def to_tensorly(fitted: Fitted, term: int | None) -> CPTensor | TuckerTensor:
 def _labels(encoded: Encoded) -> dict[str, Any]:
     """Of each dimension of the data, in the user's order of dimensions and of labels."""
     template = encoded.template
-    if isinstance(template, xr.DataArray):
+    if isinstance(template, xr.DataArray) and encoded.rows is None:
         return {str(dim): template.get_index(dim) for dim in template.dims}
-    return {name: encoded.levels[name].labels for name in template.coords}
+    return {name: coordinate.labels for name, coordinate in encoded.levels.items()}
 
 
 def _matrices(factors: xr.Dataset, labels: dict[str, Any], width: int) -> list[Float[np.ndarray, "T R"]]:
@@ -92,8 +92,8 @@ def start(decomposition: CPTensor | TuckerTensor, bound: BoundModel, encoded: En
         ModelError: the data are no grid, the model has not one such term over all dimensions, or ranks differ.
     """
     template = encoded.template
-    if not isinstance(template, xr.DataArray):
-        raise ModelError("init: a decomposition of tensorly's is of a grid, and the data are a table")
+    if not isinstance(template, xr.DataArray) or encoded.rows is not None:
+        raise ModelError("init: a decomposition of tensorly's is of a grid, and the data are points")
     core = np.asarray(decomposition.core) if hasattr(decomposition, "core") else None
     kind = BoundCP if core is None else BoundTucker
     matrices = [np.asarray(factor, float) for factor in decomposition.factors]
@@ -103,7 +103,8 @@ def start(decomposition: CPTensor | TuckerTensor, bound: BoundModel, encoded: En
     number = _only(bound, kind)
     term = bound.terms[number]
     assert isinstance(term, BoundCP | BoundTucker)
-    functions = {str(dim): _ascending(template, dim, own) for dim, own in zip(template.dims, matrices, strict=True)}
+    pairs = zip(map(str, template.dims), matrices, strict=True)
+    functions = {dim: own[np.argsort(encoded.positions[dim])] for dim, own in pairs}
     if isinstance(term, BoundCP):
         weights = getattr(decomposition, "weights", None)
         means = _cp_means(term, functions, np.ones(matrices[0].shape[1]) if weights is None else np.asarray(weights))
@@ -122,13 +123,6 @@ def _only(bound: BoundModel, kind: type) -> int:
     if len(found) != 1:
         raise ModelError(f"init: a decomposition of this kind starts a model with one {name}; there are {len(found)}")
     return found[0]
-
-
-def _ascending(template: xr.DataArray, dim: Any, matrix: Float[np.ndarray, "T R"]) -> Float[np.ndarray, "T R"]:
-    """A factor with its levels as the core has them."""
-    labels = template[dim].to_numpy() if dim in template.coords else np.arange(template.sizes[dim])
-    position = coordinates.read(str(dim), labels)[1]
-    return matrix[np.argsort(position)]
 
 
 def _known(empty: Belief, mean: Float[np.ndarray, "T R"]) -> Belief:

@@ -12,7 +12,7 @@ import xarray as xr
 from probtensor import arrays
 from probtensor.errors import DataError
 from probtensor.evaluation.calibration import central_coverage, gap_numbers, place_in
-from probtensor.labelled import coordinates, predictions, scoring
+from probtensor.labelled import coordinates, predictions, scoring, stacking
 from probtensor.labelled.fitted import Fitted
 from probtensor.labelled.places import Places
 
@@ -202,7 +202,7 @@ def judged(fitted: Fitted, held_out: Any, allow_training: bool) -> xr.Dataset:
     if not allow_training:
         scoring.refuse_training(fitted.encoded, at, truth)
     place = place_in(fitted.law_at(at, truth), truth)
-    if isinstance(held_out, xr.DataArray):
+    if isinstance(held_out, xr.DataArray) and not stacking.is_stacked(held_out):
         gaps = _gaps_of(held_out)
     else:
         codes = [coordinates.read(name, labels)[1] for name, labels in at.coords.items()]
@@ -214,10 +214,8 @@ def judged(fitted: Fitted, held_out: Any, allow_training: bool) -> xr.Dataset:
 def _gaps_of(held_out: xr.DataArray) -> np.ndarray:
     """The number of the gap of each value that is there; neighbours are so by their labels, not by their order."""
     here = np.isfinite(held_out.to_numpy().astype(float))
-    ranks = []
-    for dim in held_out.dims:
-        labels = held_out[dim].to_numpy()
-        ranks.append(coordinates.read(str(dim), labels)[1])
+    read = stacking.read_modes(held_out)
+    ranks = [read[str(dim)][1] for dim in held_out.dims]
     number = np.zeros(here.shape, dtype=int)
     box = np.ix_(*(np.argsort(rank, kind="stable") for rank in ranks))
     arranged = here[box]

@@ -80,6 +80,15 @@ class Encoded:
         return self.coordinates if self.absorbed is None else self.absorbed
 
     @property
+    def positions(self) -> dict[str, np.ndarray]:
+        """The level of each place along the dimensions of a grid: by the coordinates of the fit.
+
+        Those that are loaded may have been read otherwise than they would be now.
+        """
+        assert isinstance(self.template, xr.DataArray) and self.rows is None
+        return {n: self.coordinates[n].find(own.labels)[0] for n, own in stacking.modes_of(self.template).items()}
+
+    @property
     def name(self) -> str:
         """Name of the data, ``"value"`` if they have none."""
         return str(self.template.name or "value")

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from probtensor.errors import DataError, ModelError, warn
-from probtensor.labelled import alignment, arguments, chunks, conventions, stacking, storage
+from probtensor.labelled import alignment, arguments, chunks, conventions, storage
 from probtensor.labelled.encode import Encoded
 
 
@@ -57,10 +57,7 @@ def on_template(array: xr.DataArray, encoded: Encoded) -> xr.DataArray:
         values = array.transpose(*lead, *own).to_numpy()[..., places]
         values = values.reshape(*values.shape[:-1], *template.shape)
     else:
-        along = stacking.modes_of(template)
-        # By the coordinates of the fit: one that is loaded may have been read otherwise than it would be now.
-        positions = {name: encoded.coordinates[name].find(own.labels)[0] for name, own in along.items()}
-        values = array.transpose(*lead, *own).isel(positions).to_numpy()
+        values = array.transpose(*lead, *own).isel(encoded.positions).to_numpy()
     coords = template.coords.assign({d: array[d] for d in lead if d in array.coords})
     return xr.DataArray(values, coords, (*lead, *template.dims))
 

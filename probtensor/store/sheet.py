@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from probtensor.labelled import coordinates
 from probtensor.labelled.encode import Encoded
 
 
@@ -28,9 +27,8 @@ class Sheet:
         if isinstance(template, xr.DataArray):
             self.dataset = _writable(template.coords.to_dataset())
             self._taken = {_clean(str(name)) for name in (*self.dataset.variables, *template.dims)}
-            for dim in map(str, template.dims) if encoded.absorbed is None else ():
-                labels = template[dim].to_numpy() if dim in template.coords else np.arange(template.sizes[dim])
-                self._positions[dim] = coordinates.read(dim, labels)[1]
+            if encoded.absorbed is None and encoded.rows is None:
+                self._positions = encoded.positions
         else:
             assert encoded.index is not None
             rows = zip(encoded.coordinates.items(), encoded.index.T, strict=True)
@@ -75,8 +73,10 @@ class Sheet:
 
     def _along(self, array: xr.DataArray, dim: str, prefix: str) -> xr.DataArray:
         labels = array[dim].to_numpy() if dim in array.coords else None
-        if dim in self._positions:
-            return array.isel({dim: self._positions[dim]}).drop_vars(dim, errors="ignore").rename({dim: _clean(dim)})
+        if dim in self._positions and labels is not None:
+            levels = self._encoded.coordinates[dim].find(labels)[0]
+            array = array.isel({dim: np.argsort(levels)[self._positions[dim]]})
+            return array.drop_vars(dim, errors="ignore").rename({dim: _clean(dim)})
         parent = dim.rpartition(".")[0]
         if dim in self._encoded.coordinates:
             new = self.name(f"{dim}_level")
