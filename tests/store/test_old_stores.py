@@ -1,8 +1,8 @@
 """Stores that earlier versions wrote are read for ever, and answer as they did.
 
 Of each version: ``written_by/{version}-{name}.zip``, a store, and ``{version}.json``, what it predicted then. 0.1.0
-stands for the first state of format version 1: a grid with a climatology, a CP and a Tucker, its longitude a line; a table
-of counts with names; a grid with a local term.
+stands for the first state of format version 1: a grid with a climatology, a CP and a Tucker, its longitude a line; a
+table of counts with names; a grid with a local term.
 """
 
 import json
