@@ -57,9 +57,9 @@ class Coordinate:
     closed: bool = False
 
     @property
-    def described(self) -> str:
-        """Its kind, and whether it closes on itself, for a summary."""
-        return f"{self.kind}, closes on itself after {earth.TURN:g}" if self.closed else self.kind
+    def closes(self) -> float | None:
+        """After which it closes on itself; None: it does not."""
+        return earth.TURN if self.closed else None
 
     @property
     def is_time(self) -> bool:

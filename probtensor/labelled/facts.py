@@ -22,7 +22,10 @@ from probtensor.terms.local import BoundLocal
 
 
 class Mode(NamedTuple):
-    """A mode of the data: how many levels, of what kind, the lowest and the highest label, and the labels' unit."""
+    """A mode of the data: how many levels, of what kind, the lowest and the highest label, and the labels' unit.
+
+    closes: after which it closes on itself, as a longitude around the globe; None: it does not.
+    """
 
     name: str
     size: int
@@ -30,6 +33,7 @@ class Mode(NamedTuple):
     first: Any
     last: Any
     unit: str
+    closes: float | None = None
 
 
 class Number(NamedTuple):
@@ -116,7 +120,7 @@ def facts(fitted: Fitted, made: Made, table: pd.DataFrame, seconds: tuple[float,
         name=encoded.name,
         units=str(fitted.attrs.get("units", "")),
         modes=tuple(
-            Mode(n, len(c.labels), c.described, *c.extent, c.unit if c.kind == "numeric" else "")
+            Mode(n, len(c.labels), c.kind, *c.extent, c.unit if c.kind == "numeric" else "", c.closes)
             for n, c in encoded.levels.items()
         ),
         observed=fitted.observations.count,

@@ -15,6 +15,7 @@ from probtensor.labelled.facts import Facts, Functions, Mode, Number
 from probtensor.labelled.labels import said
 from probtensor.likelihoods.gaussian import Gaussian
 from probtensor.priors.features.base import AbstractFeatures
+from probtensor.priors.markov import Markov
 from probtensor.terms import base
 from probtensor.terms.cp import CP
 from probtensor.terms.local import Local
@@ -70,8 +71,10 @@ def prior(own: Any) -> str:
     """A mode's prior with its kernel: Markov(Matern(3/2)). Bases say how many functions they have."""
     name, kernel = type(own).__name__, getattr(own, "kernel", None)
     features = getattr(own, "features", None)
-    number = f", {features.number} functions" if isinstance(features, AbstractFeatures) else ""
-    return f"{name}({_kernel(kernel)}{number})" if kernel is not None else f"{name}()"
+    more = f", {features.number} functions" if isinstance(features, AbstractFeatures) else ""
+    if isinstance(own, Markov) and own.period is not None:
+        more = f", period={own.period}" if isinstance(own.period, str) else f", period={float(own.period):g}"
+    return f"{name}({_kernel(kernel)}{more})" if kernel is not None else f"{name}()"
 
 
 def _name(mode: Any) -> str:
@@ -90,7 +93,8 @@ def extent(mode: Mode) -> str:
     unit = f" {mode.unit}" if mode.unit else ""
     if mode.size == 1:
         return f"{said(mode.first)}{unit}; a single level: Constant"
-    return f"{said(mode.first)} to {said(mode.last)}{unit}"
+    closing = "" if mode.closes is None else f", closes on itself after {mode.closes:g}"
+    return f"{said(mode.first)} to {said(mode.last)}{unit}{closing}"
 
 
 def likelihood(facts: Facts) -> str:
