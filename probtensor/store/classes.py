@@ -82,7 +82,8 @@ def made(kind: type, given: dict[str, Any]) -> Any:
         if field.name in given:
             value = given[field.name]
         elif field.default is not dataclasses.MISSING:
-            value = field.default
+            # As the constructor makes of it: what a module keeps of a default may be another object.
+            value = field.metadata.get("converter", lambda given: given)(field.default)
         elif field.default_factory is not dataclasses.MISSING:
             value = field.default_factory()
         else:

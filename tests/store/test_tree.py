@@ -197,3 +197,9 @@ def test_trees_that_are_none(tree, text):
 def test_defaults_of_fields_that_older_stores_do_not_have():
     found = classes.made(pt.Matern, {"nu": 1.5})
     assert found == pt.Matern(1.5)
+
+
+def test_such_defaults_are_what_the_constructor_makes_of_them():
+    found = classes.made(pt.Gaussian, {"sd": None, "transform": None})
+    assert found == pt.Gaussian()
+    assert found.mode_names() == () and found.additive
