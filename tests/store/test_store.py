@@ -66,6 +66,7 @@ def test_a_grid(tmp_path):
     ("model", "arguments"),
     [
         (pt.Offset() + pt.Local(pt.Matern(1 / 2).on("time")), {}),
+        (pt.CP(1, modes={"time": pt.Basis("hilbert", 3), ...: None}), {"engine": pt.MessagePassing(max_sweeps=3)}),
         pytest.param(pt.CP("auto"), {}, marks=pytest.mark.slow),
         pytest.param("auto", {}, marks=pytest.mark.slow),
         pytest.param(pt.Tucker(2), {"likelihood": pt.StudentT()}, marks=pytest.mark.slow),
