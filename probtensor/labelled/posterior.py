@@ -102,7 +102,8 @@ class Posterior(Description):
             samples: number of joint draws: observed entries as given, gaps drawn with noise.
 
         Data that are a dask array stay one: the answer is lazy, in the same chunks, each of which is read again when it
-        is computed. (With ``samples`` or a `Local` term it is computed at once. Integers are not packed again.)
+        is computed. (With ``samples`` or a `Local` term it is computed at once, and where a dimension has a multi-index
+        it is no dask array. Integers are not packed again.)
 
         Returns:
             For data called ``sst``: ``sst`` (observed values untouched), ``sst_sd`` (0 where observed, NaN where still
