@@ -136,7 +136,8 @@ def tell(result: Result, output_dir: Path, console: Console) -> None:
         "tensorly: the rank that is best on the hidden values themselves, which no one could know. Seconds: CPU time "
         "of one fill; for probtensor wall clock with the choice of its model, compilation apart.\n",
     )
-    _say(console, result.summary)
+    # It has lines of its own, which narrower places may fold.
+    console.print(result.summary, highlight=False, markup=False, soft_wrap=True)
     names = [name for name in OUTPUTS if (output_dir / name).exists()]
     _say(console, f"\nWritten to {output_dir}: {', '.join(names)}")
     if "picture.png" not in names:

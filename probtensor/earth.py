@@ -32,6 +32,8 @@ _YES, _NO = ("", "true", "yes", "1", "t", "y", ".true.", "circular"), ("false", 
 _WIDE = 1.5
 #: Decimals of a degree that count.
 _DIGITS = 9
+#: Where, of several places that are as good, a circle of longitudes is cut.
+_BORDER = 20.0
 #: Degrees by which 32 bits can be off.
 _ROUNDING = 1e-4
 
@@ -101,14 +103,16 @@ def opened(longitudes: Float[np.ndarray, "T"]) -> Opened:
 
     They go around if no half of the circle is empty, and the widest gap is at most 1.5 times the next: so does a grid
     whose seam is about one step, and so do scattered places all around the globe. Among gaps of one width the cut is
-    the first from -180 degrees on.
+    the nearest to 20 degrees east, the border of the Atlantic and the Indian Ocean: most of that meridian is land, so
+    that data of the sea that are on a line nevertheless have no seam in the water.
     """
     wrapped = (longitudes + TURN / 2) % TURN - TURN / 2
     distinct = np.unique(np.round(np.where(wrapped > TURN / 2 - _ROUNDING, wrapped - TURN, wrapped), _DIGITS))
     gaps = np.diff(distinct, append=distinct[0] + TURN)
     widest = float(gaps.max())
     first = (np.flatnonzero(gaps >= widest - _ROUNDING) + 1) % len(distinct)
-    behind = int(first[np.argmin(distinct[first])])
+    middles = distinct[first] - gaps[first - 1] / 2
+    behind = int(first[np.argmin(np.abs((middles - _BORDER + TURN / 2) % TURN - TURN / 2))])
     gap = float(gaps[behind - 1])
     closed = len(distinct) > 2 and widest < TURN / 2 and widest <= _WIDE * float(np.partition(gaps, -2)[-2])
     return Opened(float(distinct[behind]) - gap / 2, gap, closed)
