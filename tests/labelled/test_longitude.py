@@ -161,7 +161,7 @@ def test_one_place_twice_is_one_level_in_a_table():
     frame["v"] = np.cos(np.deg2rad(frame["lon"])) * np.sin(frame["day"] / 2)
     post = fit(pt.table(frame, "v", ["lon", "day"]), MODEL)
     assert post.factors().sizes["lon"] == 4
-    assert "lon: 4 levels" in post.summary()
+    assert "lon 4 levels" in " ".join(post.summary().split())
 
 
 def test_updates_keep_the_circle():

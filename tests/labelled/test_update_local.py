@@ -79,7 +79,7 @@ def test_parts_with_other_terms_are_the_whole(whole, first):
     np.testing.assert_allclose(filled["v"][gaps], whole.impute()["v"][30:][::-1][gaps], atol=0.05)
     with pytest.raises(pt.DataError, match="used in training"):
         post.score(DATA[35:])
-    assert "32 observations that the local term keeps" in post.summary()
+    assert "32 observations that the local term keeps" in " ".join(post.summary().split())
 
 
 def test_a_lag_drops_old_observations_but_not_what_they_said(whole, first):

@@ -325,7 +325,7 @@ def test_units_are_told():
     table = post.hyperparameters()
     assert set(table.query("term == 'scale'")["unit"]) == {"K"}
     assert not table.query("term == 'noise' or name == 'variance'")["unit"].any()
-    assert "of the scale of its level" in post.summary()
+    assert "of the scale of its level" in " ".join(post.summary().split())
     assert post.predict(data)["sd"].attrs["units"] == "K"
     log = pt.fit(data, MODEL, likelihood=pt.Gaussian(transform="log"), engine=QUICK)
     assert not log.hyperparameters().query("term == 'noise'")["unit"].any()
