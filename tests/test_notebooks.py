@@ -45,7 +45,12 @@ def check(notebook):
     assert sum("image/png" in output.get("data", {}) for output in outputs(notebook)) >= FIGURES[notebook.metadata.name]
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    # The first takes the way of all others; those compile for a minute or two each.
+    [NOTEBOOKS[0], *(pytest.param(path, marks=pytest.mark.slow) for path in NOTEBOOKS[1:])],
+    ids=lambda path: path.stem,
+)
 def test_notebook_on_small_data(path, monkeypatch):
     monkeypatch.setenv("PROBTENSOR_NOTEBOOK_QUICK", "1")
     check(run(path))

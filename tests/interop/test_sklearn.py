@@ -86,12 +86,10 @@ def test_draws_have_the_moments_of_the_prediction():
     np.testing.assert_allclose(draws.var(axis=0), variance, rtol=0.15)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model",
-    [
-        pt.Offset("row") + pt.CP(2),
-        pytest.param(pt.Offset() + pt.CP(1, modes=["row"]) + pt.CP(2, modes=["column"]), marks=pytest.mark.slow),
-    ],
+    [pt.Offset("row") + pt.CP(2), pt.Offset() + pt.CP(1, modes=["row"]) + pt.CP(2, modes=["column"])],
     ids=["with a row offset", "functions of one mode"],
 )
 def test_it_is_what_the_terms_themselves_say(model):

@@ -164,6 +164,7 @@ def test_a_field_without_low_rank_gets_a_local_term(rough):
     assert "local" in post.summary().split("chosen")[1]
 
 
+@pytest.mark.slow
 def test_values_of_gaps_are_never_seen_by_local_terms(rough):
     data, _, post = rough
     junk = pt.fit(data.fillna(1e6), engine=ROUGH, weights=data.notnull().astype(float))
