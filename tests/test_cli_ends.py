@@ -39,6 +39,8 @@ def on_a_full_disk(*arguments, write=outputs.write):
     resource.setrlimit(resource.RLIMIT_FSIZE, (FULL, resource.RLIM_INFINITY))
     write(*arguments)
 
+# A shell's background processes ignore interrupts, and what they start does, too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 REPLACED
 cli.main()
 """

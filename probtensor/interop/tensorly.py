@@ -14,6 +14,7 @@ from probtensor.errors import ModelError
 from probtensor.labelled import reading
 from probtensor.labelled.encode import Encoded
 from probtensor.labelled.fitted import Fitted
+from probtensor.labelled.tables import PointData
 from probtensor.model import BoundModel
 from probtensor.observations.domain import Domain
 from probtensor.priors.base import Belief
@@ -48,7 +49,9 @@ def to_tensorly(fitted: Fitted, term: int | None) -> CPTensor | TuckerTensor:
 def _labels(encoded: Encoded) -> dict[str, Any]:
     """Of each dimension of the data, in the user's order of dimensions and of labels."""
     template = encoded.template
-    if isinstance(template, xr.DataArray) and encoded.rows is None:
+    if isinstance(template, PointData):
+        return {name: encoded.levels[name].labels for name in template.coords}
+    if encoded.rows is None:
         return {str(dim): template.get_index(dim) for dim in template.dims}
     return {name: coordinate.labels for name, coordinate in encoded.levels.items()}
 

@@ -20,7 +20,7 @@ LONG = ("surface", "local", "auto")
 MOST = ("western and shuffled", "stacked", "table without gaps")
 CLOSED = {"components": (True, False), "surface": (False,), "local": (True,), "auto": (True,)}
 CASES = [
-    pytest.param(name, closed, marks=pytest.mark.slow if name in LONG else ())
+    pytest.param(name, closed, marks=pytest.mark.slow if name in LONG or not closed else ())
     for name in MODELS
     for closed in CLOSED[name]
 ]

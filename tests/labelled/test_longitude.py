@@ -110,6 +110,7 @@ def test_attributes_decide(case):
     assert found.axis().period == period
 
 
+@pytest.mark.slow
 def test_a_bare_kernel_goes_around_and_one_that_cannot_stays_a_line():
     data = field(GLOBE)
     for kernel, period in ((pt.Matern(5 / 2), 360.0), (pt.Periodic(360.0, order=2), None)):
@@ -164,6 +165,7 @@ def test_one_place_twice_is_one_level_in_a_table():
     assert "lon 4 levels" in " ".join(post.summary().split())
 
 
+@pytest.mark.slow
 def test_updates_keep_the_circle():
     """New data in the other convention, at old places and at new ones."""
     data = field(GLOBE)

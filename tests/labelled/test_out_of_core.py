@@ -72,6 +72,7 @@ def test_chunks_do_not_matter(fits):
     same(fits[1], pt.fit(field().chunk(time=1, lat=5, lon=4), MODEL, engine=ENGINE))
 
 
+@pytest.mark.slow
 def test_weights_and_errors_in_other_chunks():
     data = field()
     weights = xr.full_like(data, 1.0).where(data.lat > 31, 2.0).where(data.time != 3, 0.0)
