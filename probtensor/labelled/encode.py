@@ -314,7 +314,7 @@ def _encode_array(data: xr.DataArray, weights: Any, known: Mapping[str, Any]) ->
 
 def _plain(data: xr.DataArray) -> np.ndarray:
     """Values in 64 bits, NaN where missing."""
-    return np.ma.filled(np.ma.asarray(data.to_masked_array(), dtype=float), np.nan)
+    return chunks.as_floats(data.to_masked_array())
 
 
 def _encode_grid(data: xr.DataArray, weights: Any, known: Mapping[str, Any]) -> Encoded:

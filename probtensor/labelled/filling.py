@@ -109,8 +109,7 @@ def assemble(
     """
     template = encoded.template
     assert isinstance(template, xr.DataArray)
-    given: np.ndarray = np.ma.filled(np.ma.asarray(template.to_masked_array(), dtype=float), np.nan)
-    given = np.where(observed, given, np.nan)
+    given = np.where(observed, chunks.as_floats(template.to_masked_array()), np.nan)
     filled = np.where(mask, predicted["mean"].to_numpy(), given)
     sd = np.where(mask, predicted["sd"].to_numpy(), np.where(observed, 0.0, np.nan))
     quantiles = predicted.get("quantiles")

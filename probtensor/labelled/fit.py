@@ -32,7 +32,7 @@ from probtensor.observations.domain import Observations
 from probtensor.observations.sources import Elsewhere, sampled
 from probtensor.selection import automatic, rank
 from probtensor.selection.hold_out import hold_out
-from probtensor.terms.base import DataScale
+from probtensor.terms.base import DataScale, Sum
 from probtensor.terms.local import Local
 from probtensor.terms.scale import scale_of
 
@@ -75,9 +75,8 @@ def fit(
         seed: of every random draw.
         init: where to start: the posterior of an earlier fit with the same terms, whose functions and learned numbers
             are read off at these data's coordinates (with ``model="auto"`` its model, likelihood and power are taken,
-            and none searched for);
-            or a ``CPTensor`` or ``TuckerTensor`` of tensorly's, for a grid and a model with one such term over all
-            dimensions. It stands for the first of the engine's ``restarts``.
+            and none searched for); or a ``CPTensor`` or ``TuckerTensor`` of tensorly's, for a grid and a model with one
+            such term over all dimensions. It stands for the first of the engine's ``restarts``.
         progress: True shows a bar on the terminal; a function is called with (sweeps done, sweeps at most, objective).
 
     Returns:
@@ -168,8 +167,7 @@ def _fit(
         if passing is engine:
             engine = choice.engine
     declared = as_sum(model)
-    modes = declared.mode_names(tuple(encoded.coordinates))
-    modes = tuple(dict.fromkeys((*modes, *likelihood.mode_names())))
+    modes = _modes_read(declared, likelihood, encoded)
     if choice is None:
         _warn_of_unread(modes, encoded)
     axes = encoded.axes(modes)
@@ -213,14 +211,13 @@ def _fit_out_of_core(
     progress: Any,
 ) -> Posterior:
     """From a copy of the observations on disk; what can be refused without reading them is refused first."""
-    if isinstance(model, str | automatic.Automatic):
+    if _is_open(model):
         out_of_core.refuse_choice(f"model={model!r}")
     declared = as_sum(model)
     if rank.is_open(declared):
         out_of_core.refuse_choice('rank="auto"')
     out_of_core.refuse_scale(likelihood)
-    modes = declared.mode_names(tuple(encoded.coordinates))
-    modes = tuple(dict.fromkeys((*modes, *likelihood.mode_names())))
+    modes = _modes_read(declared, likelihood, encoded)
     _warn_of_unread(modes, encoded)
     axes = encoded.axes(modes)
     engine.resolved_for(bind(declared, axes, likelihood, DataScale(0.0, 1.0)))
@@ -251,6 +248,11 @@ def _gaps(bound: BoundModel, encoded: Encoded, observations: Observations, seed:
     if not collapsed.positions(bound) or encoded.seen.sum() < _FEW:
         return None
     return hold_out(tuple(encoded.coordinates), observations, seed).mask
+
+
+def _modes_read(declared: Sum, likelihood: AbstractLikelihood, encoded: Encoded) -> tuple[str, ...]:
+    """Those of the terms and of the likelihood, each once."""
+    return tuple(dict.fromkeys((*declared.mode_names(tuple(encoded.coordinates)), *likelihood.mode_names())))
 
 
 def _is_open(model: Any) -> bool:

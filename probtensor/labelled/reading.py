@@ -30,8 +30,6 @@ from probtensor.terms.local import BoundLocal
 from probtensor.terms.tensor_train import BoundTensorTrain
 from probtensor.terms.tucker import BoundTucker
 
-_WITH_FACTORS = (BoundCP, BoundTucker, BoundTensorTrain)
-
 
 def factors(state: State, encoded: Encoded, term: int | None, gauge: str, unit: str = "") -> xr.Dataset:
     """The functions of a term, see `Posterior.factors`; unit: of the signal."""
