@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,6 +9,7 @@ import numpy as np
 
 from probtensor.errors import DataError
 from probtensor.evaluation import gaps
+from probtensor.evaluation.entries import domain, key, laid_out, places
 from probtensor.observations.domain import Observations
 from probtensor.observations.layout import Points
 
@@ -19,10 +18,6 @@ from probtensor.observations.layout import Points
 _HELD_OUT, _AT_MOST = 0.15, 0.4
 #: Gaps are single entries along a mode unless missing neighbours are correlated by more than this.
 _RANDOM = 0.2
-#: Modes tell the entries of a table apart if at least this share of its places has levels of its own in them.
-_TOLD_APART = 0.9
-#: A table's grid of levels with more cells than this is not laid out.
-_MOST_CELLS = 10_000_000
 
 
 class HoldOut(NamedTuple):
@@ -53,14 +48,14 @@ def hold_out(names: Sequence[str], observations: Observations, seed: int) -> Hol
         extent = dict(zip(names, gap_extent(weights), strict=True))
         return HoldOut(*_boxes(weights, extent, seed))
     index = np.asarray(layout.index)
-    key = _key(index[weights], [len(observations.domain.points[name]) for name in names])
-    if key is None:
-        rows, extent = _places(index)[:, None], {"place": 1}
-        seen = _laid_out(rows[weights], (int(rows.max()) + 1,))
+    telling = key(index[weights], [len(observations.domain.points[name]) for name in names])
+    if telling is None:
+        rows, extent = places(index)[:, None], {"place": 1}
+        seen = laid_out(rows[weights], (int(rows.max()) + 1,))
     else:
-        rows = index[:, key]
-        seen = _laid_out(rows[weights], tuple(len(observations.domain.points[names[k]]) for k in key))
-        extent = dict(zip([names[k] for k in key], gap_extent(seen), strict=True))
+        rows = index[:, telling]
+        seen = laid_out(rows[weights], tuple(len(observations.domain.points[names[k]]) for k in telling))
+        extent = dict(zip([names[k] for k in telling], gap_extent(seen), strict=True))
     protocol, held = _boxes(seen, extent, seed)
     if max(extent.values()) == 1:
         protocol = f"places ({', '.join(names)}) covering {_HELD_OUT:.0%}, rows at the same place together"
@@ -72,39 +67,6 @@ def number_of_places(observations: Observations) -> int:
     seen = np.asarray(observations.weights) > 0
     layout = observations.domain.layout
     return int(seen.sum()) if not isinstance(layout, Points) else len(np.unique(np.asarray(layout.index)[seen], axis=0))
-
-
-def _laid_out(rows: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:
-    """The grid of these sizes, True where there is a row."""
-    seen = np.zeros(sizes, dtype=bool)
-    seen[tuple(rows.T)] = True
-    return seen
-
-
-def _places(index: np.ndarray) -> np.ndarray:
-    """A number for each row, the same for rows with the same levels."""
-    order = np.lexsort(index.T)
-    new = np.any(np.diff(index[order], axis=0) != 0, axis=1)
-    place = np.empty(len(index), dtype=int)
-    place[order] = np.concatenate([[0], np.cumsum(new)])
-    return place
-
-
-def _key(index: np.ndarray, sizes: list[int]) -> list[int] | None:
-    """The fewest modes, at least two, that tell the places of a table apart; of several such sets the fullest grid.
-
-    None where there is no such grid, or where all are so large that nearly every cell would be empty.
-    """
-    varying = [k for k, size in enumerate(sizes) if size > 1]
-    enough = _TOLD_APART * (_places(index).max() + 1)
-    for number in range(2, len(varying) + 1):
-        sets = itertools.combinations(varying, number)
-        found = [(math.prod(sizes[k] for k in modes), modes) for modes in sets]
-        for cells, modes in sorted(found):
-            shape = tuple(sizes[k] for k in modes)
-            if enough <= cells <= _MOST_CELLS and _laid_out(index[:, modes], shape).sum() >= enough:
-                return list(modes)
-    return None
 
 
 def _boxes(seen: np.ndarray, extent: dict[str, int], seed: int) -> tuple[str, np.ndarray]:
@@ -129,9 +91,7 @@ def gap_extent(seen: np.ndarray) -> tuple[int, ...]:
     Places never observed along any one dimension (land, dead stations) are not gaps but the shape of the domain. Data
     without gaps are judged by boxes of a tenth of each dimension.
     """
-    inside = np.ones(seen.shape, dtype=bool)
-    for axis in range(seen.ndim):
-        inside &= seen.any(axis=axis, keepdims=True)
+    inside = domain(seen, range(seen.ndim))
     missing = inside & ~seen
     if missing.mean() < 0.01:
         return tuple(max(1, round(n / 10)) for n in seen.shape)

@@ -21,6 +21,7 @@ def digest(mask):
         (gaps.random(0.5), "dae3a72596a20516", 46182),
         (gaps.blocks(0.3, size={"time": 3, "lat": 10, "lon": 16}), "594216bba0db601d", 27895),
         (gaps.sites(0.3, ["lat", "lon"]), "a2de2f65547ebcfd", 27690),
+        (gaps.tail(0.2, "time"), "3267d83ccbe28da9", 18473),
     ],
 )
 def test_masks_of_the_published_protocols(protocol, expected, count):
@@ -93,7 +94,9 @@ def test_sites_along_any_axis():
     assert mask[:, 0].sum() == 3
 
 
-@pytest.mark.parametrize("protocol", [gaps.random(0.4), gaps.blocks(0.4, {"a": 3, "b": 2}), gaps.sites(0.4, "b")])
+@pytest.mark.parametrize(
+    "protocol", [gaps.random(0.4), gaps.blocks(0.4, {"a": 3, "b": 2}), gaps.sites(0.4, "b"), gaps.by("a")]
+)
 def test_seeds(protocol):
     sizes = {"a": 12, "b": 13}
     first = protocol.mask(sizes, seed=3)
@@ -127,6 +130,12 @@ def test_arguments_are_left_alone():
         (lambda: gaps.blocks(0.3, {"z": 2}).mask({"a": 4}), r"no dimension 'z'; they have \['a'\]"),
         (lambda: gaps.sites(0.3, "z").mask({"a": 4}), "no dimension 'z'"),
         (lambda: gaps.sites(0.3, ["a", "b"]).mask({"a": 4, "b": 2}), "all dimensions of the data"),
+        (lambda: gaps.random("0.3"), "fraction='0.3' must lie"),
+        (lambda: gaps.tail(0, "a"), "tail: fraction=0 must lie"),
+        (lambda: gaps.tail(0.2, "z").mask({"a": 4}), "tail: the data have no dimension 'z'"),
+        (lambda: gaps.by([]), "by: dims=.* must name at least one"),
+        (lambda: gaps.by("z").mask({"a": 4}), "by: the data have no dimension 'z'"),
+        (lambda: gaps.blocks(0.3, {"a": 2}).rows({"a": np.arange(3), "b": np.arange(3)}), "size says nothing of 'b'"),
         (lambda: gaps.random(0.3).mask({"a": 4}, seed=-1), "seed=-1 must be a whole number"),
         (lambda: gaps.random(0.3).mask({"a": 4}, seed=0.5), "seed=0.5"),
     ],
@@ -143,7 +152,10 @@ def test_bad_protocol(make, text):
         (np.zeros((4, 2), bool), "no observed entry to hold out"),
     ],
 )
-@pytest.mark.parametrize("protocol", [gaps.random(0.3), gaps.blocks(0.3, {"a": 1}), gaps.sites(0.3, "a")])
+@pytest.mark.parametrize(
+    "protocol",
+    [gaps.random(0.3), gaps.blocks(0.3, {"a": 1}), gaps.sites(0.3, "a"), gaps.tail(0.3, "a"), gaps.by("a")],
+)
 def test_bad_observed(protocol, valid, text):
     with pytest.raises(DataError, match=text):
         protocol.mask({"a": 4, "b": 2}, 0, valid)
