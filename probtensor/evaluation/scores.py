@@ -1,4 +1,4 @@
-"""Scores of Gaussian predictions, averaged over entries.
+"""Scores of predictions, averaged over entries.
 
 All take the entries that are scored only (any common shape), and `sd` is that of a new observation, noise included.
 Lower is better, except coverage, which should be near its level. Errors and scores are in the data's unit,
@@ -6,7 +6,7 @@ Lower is better, except coverage, which should be near its level. Errors and sco
 score, a value is not finite, or an sd is not above zero; ModelError for a level outside 0 to 1.
 
 Source: Gneiting and Raftery, Strictly proper scoring rules, prediction, and estimation, JASA 102 (2007), section 4.2
-(CRPS) and section 6.2 (interval score). Oracle: tests/oracles/scores.py.
+(CRPS), section 4.3 (energy score) and section 6.2 (interval score). Oracle: tests/oracles/scores.py.
 """
 
 from __future__ import annotations
@@ -16,11 +16,22 @@ from scipy.special import ndtr, ndtri
 
 from probtensor.errors import DataError, ModelError
 from probtensor.likelihoods.predictive import AbstractPredictive, Normal
+from probtensor.typing import Float, Int
 
 #: Draws of a distribution that stand for it.
 _DRAWS = 256
 
-__all__ = ["coverage", "crps_gaussian", "interval_score", "mae", "nlpd_gaussian", "rmse", "score", "score_gaussian"]
+__all__ = [
+    "coverage",
+    "crps_gaussian",
+    "energy",
+    "interval_score",
+    "mae",
+    "nlpd_gaussian",
+    "rmse",
+    "score",
+    "score_gaussian",
+]
 
 
 def rmse(mean: np.ndarray, y: np.ndarray) -> float:
@@ -119,6 +130,46 @@ def _crps_of_draws(draws: np.ndarray, y: np.ndarray) -> float:
     ranks = (2 * np.arange(1, n + 1) - n - 1).reshape(-1, *[1] * y.ndim)
     apart = np.sum(ranks * ordered, axis=0) / (n * (n - 1))
     return float(np.mean(np.mean(np.abs(draws - y), axis=0) - apart))
+
+
+def energy(draws: Float[np.ndarray, "m n"], y: Float[np.ndarray, "n"], groups: Int[np.ndarray, "n"]) -> float:
+    """Energy score of joint draws, E|X - y| - E|X - X'| / 2, in the unit of the data: CRPS of vectors.
+
+    The values of each group are one vector, and |.| is the root of the mean square over its entries, so that groups of
+    all sizes are on one scale. Groups are averaged with their numbers of entries as weights: where each value is a
+    group of its own it is their mean CRPS. Pairs of draws are different ones, which makes it unbiased.
+
+    Cost: m^2 n.
+
+    Args:
+        draws: of new observations, noise included.
+        y: what was observed.
+        groups: the number of each value's group, such as its gap.
+
+    Raises:
+        DataError: shapes differ, there is nothing to score, or a value is not finite.
+        ModelError: there is only one draw, so no pair.
+
+    Source: Gneiting and Raftery 2007, equation 22 with exponent 1.
+    """
+    from scipy.spatial.distance import pdist
+
+    draws, y = _checked("draws", draws), _checked("y", y)
+    if draws.ndim != 2 or draws.shape[1:] != y.shape or np.shape(groups) != y.shape:
+        raise DataError(
+            f"draws have shape {draws.shape}, y {y.shape} and groups {np.shape(groups)}; expected (m, n), (n,) and (n,)"
+        )
+    if len(draws) < 2:
+        raise ModelError("an energy score needs two draws at least, since it compares them with each other")
+    order = np.argsort(groups, kind="stable")
+    parts = np.split(order, np.flatnonzero(np.diff(np.asarray(groups)[order])) + 1)
+    alone = np.concatenate([np.zeros(0, int), *(part for part in parts if len(part) == 1)])
+    total = _crps_of_draws(draws[:, alone], y[alone]) * len(alone) if len(alone) else 0.0
+    for part in (part for part in parts if len(part) > 1):
+        own = draws[:, part]
+        away = np.sqrt(np.sum((own - y[part]) ** 2, axis=1)).mean() - 0.5 * pdist(own).mean()
+        total += away * np.sqrt(len(part))  # divided by the root of the size, times the size
+    return float(total / len(y))
 
 
 def _density(z: np.ndarray) -> np.ndarray:

@@ -11,8 +11,8 @@ import xarray as xr
 
 from probtensor import arrays
 from probtensor.errors import DataError
-from probtensor.evaluation.calibration import central_coverage, gap_numbers, place_in
-from probtensor.labelled import coordinates, predictions, scoring, stacking
+from probtensor.evaluation.calibration import central_coverage, place_in
+from probtensor.labelled import coordinates, predictions, scoring
 from probtensor.labelled.fitted import Fitted
 from probtensor.labelled.places import Places
 
@@ -202,24 +202,6 @@ def judged(fitted: Fitted, held_out: Any, allow_training: bool) -> xr.Dataset:
     if not allow_training:
         scoring.refuse_training(fitted.encoded, at, truth)
     place = place_in(fitted.law_at(at, truth), truth)
-    if isinstance(held_out, xr.DataArray) and not stacking.is_stacked(held_out):
-        gaps = _gaps_of(held_out)
-    else:
-        codes = [coordinates.read(name, labels)[1] for name, labels in at.coords.items()]
-        gaps = np.unique(np.stack(codes, axis=1), axis=0, return_inverse=True)[1].ravel()
+    gaps = scoring.gaps_of(held_out, at)
     found = {"place": place, "coverage": central_coverage(place), "gap": gaps}
     return xr.Dataset({name: ("observation", values) for name, values in found.items()})
-
-
-def _gaps_of(held_out: xr.DataArray) -> np.ndarray:
-    """The number of the gap of each value that is there; neighbours are so by their labels, not by their order."""
-    here = np.isfinite(held_out.to_numpy().astype(float))
-    read = stacking.read_modes(held_out)
-    ranks = [read[str(dim)][1] for dim in held_out.dims]
-    number = np.zeros(here.shape, dtype=int)
-    box = np.ix_(*(np.argsort(rank, kind="stable") for rank in ranks))
-    arranged = here[box]
-    numbers = np.zeros(here.shape, dtype=int)
-    numbers[arranged] = gap_numbers(arranged)
-    number[box] = numbers
-    return number[here]

@@ -12,7 +12,7 @@ import xarray as xr
 from probtensor.engines.base import Fit
 from probtensor.engines.message_passing import MessagePassing
 from probtensor.errors import ModelError
-from probtensor.evaluation.scores import score
+from probtensor.evaluation.scores import energy, score
 from probtensor.labelled import (
     aggregating,
     arguments,
@@ -257,25 +257,48 @@ class Posterior(Description):
         new = encode_for(likelihood, new_data, weights, errors)
         return self._with(*streaming.updated(self._fitted, new, likelihood, engine, forget, lag))
 
-    def score(self, held_out: Any, allow_training: bool = False) -> dict[str, float]:
+    def score(
+        self,
+        held_out: Any,
+        allow_training: bool = False,
+        *,
+        joint: int | None = None,
+        by: str | Sequence[str] | None = None,
+    ) -> dict[str, float]:
         """Scores of the predictions at held-out values.
 
         Args:
             held_out: a DataArray (NaN = not scored), ``pt.table`` or ``pt.points`` with values.
             allow_training: score entries that were used in training, too.
+            joint: number of joint draws of new observations to judge errors of neighbours together by, at least 2 and
+                better 100: adds ``energy``. None: only each value by itself.
+            by: dimensions or columns: values at the same levels of these are judged together. None: those in the same
+                gap of a grid, connected entries, and all rows of a table.
 
         Returns:
             rmse, mae, crps, nlpd, coverage50/90/95, interval_score90, n. Values of several variables are averaged as
             they stand, each in its own unit; score one at a time, ``held_out.sel(variable=["rain"])``.
 
+            With ``joint`` also energy, the energy score: CRPS of all values of a gap as one vector, whose length is the
+            root of the mean square of its entries; gaps count by their numbers of entries. It rewards whoever knows
+            that neighbours go astray together, and equals the CRPS where each value is by itself. Draws of a calibrated
+            posterior are as they were.
+
         Raises:
-            DataError: an entry was used in training, none is left to score, or the likelihood cannot give a value.
-            ModelError: what comes with the values, an exposure or trials, is not known there.
+            DataError: an entry was used in training, none is left to score, the likelihood cannot give a value, or
+                there is no such coordinate as ``by`` says.
+            ModelError: what comes with the values, an exposure or trials, is not known there; or ``joint`` is no number
+                of draws.
         """
         truth, at = scoring.truth_and_places(held_out)
+        draws = None if joint is None else arguments.whole("joint", joint, 2)
         if not allow_training:
             scoring.refuse_training(self._fitted.encoded, at, truth)
-        return score(self._fitted.law_at(at, truth), truth)
+        found = score(self._fitted.law_at(at, truth), truth)
+        if draws is not None:
+            groups = scoring.joint_groups(held_out, at, by)
+            found["energy"] = energy(self.sample(draws, at, observation_noise=True).to_numpy(), truth, groups)
+        return found
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes everything to a folder, a zarr store with digests, which `probtensor.load` reads bit for bit.

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from probtensor.errors import DataError
-from probtensor.labelled import stacking
+from probtensor.evaluation.calibration import gap_numbers
+from probtensor.labelled import coordinates, stacking
 from probtensor.labelled.encode import Encoded, grid_of
 from probtensor.labelled.tables import PointData, points
 from probtensor.observations.sources import WEIGHTS
@@ -31,6 +32,44 @@ def truth_and_places(held_out: Any) -> tuple[np.ndarray, PointData]:
     raise DataError(
         f"held_out is a {type(held_out).__name__}; expected a DataArray, or pt.table or pt.points with values"
     )
+
+
+def gaps_of(held_out: Any, at: PointData) -> np.ndarray:
+    """The number of the gap of each value to score: connected entries of a grid, equal coordinates of a table.
+
+    Neighbours in a grid are so by their labels, not by their order.
+
+    Args:
+        held_out: as given.
+        at: where its values are, from `truth_and_places`.
+    """
+    if not isinstance(held_out, xr.DataArray) or stacking.is_stacked(held_out):
+        return groups_of(at, list(at.coords))
+    here = np.isfinite(held_out.to_numpy().astype(float))
+    read = stacking.read_modes(held_out)
+    box = np.ix_(*(np.argsort(read[str(dim)][1], kind="stable") for dim in held_out.dims))
+    ordered, arranged, numbers = here[box], np.zeros(here.shape, dtype=int), np.zeros(here.shape, dtype=int)
+    arranged[ordered] = gap_numbers(ordered)
+    numbers[box] = arranged
+    return numbers[here]
+
+
+def groups_of(at: PointData, names: Sequence[str]) -> np.ndarray:
+    """(n,) numbers, the same where some coordinates are. Raises DataError if there is no such coordinate."""
+    absent = [name for name in names if name not in at.coords]
+    if absent:
+        raise DataError(f"by={list(names)}: held_out has no coordinate {absent[0]!r}; it has {list(at.coords)}")
+    codes = [coordinates.read(name, at.coords[name])[1] for name in names]
+    return np.unique(np.stack(codes, axis=1), axis=0, return_inverse=True)[1].ravel()
+
+
+def joint_groups(held_out: Any, at: PointData, by: str | Sequence[str] | None) -> np.ndarray:
+    """Which values are one vector in an energy score: see `Posterior.score`."""
+    if by is not None:
+        return groups_of(at, [by] if isinstance(by, str) else list(by))
+    if isinstance(held_out, xr.DataArray) and not stacking.is_stacked(held_out):
+        return gaps_of(held_out, at)
+    return np.zeros(at.size, dtype=int)
 
 
 def refuse_training(encoded: Encoded, at: PointData, truth: np.ndarray) -> None:

@@ -94,3 +94,53 @@ def test_bad_input(mean, sd, y, text):
 def test_bad_level(score, level):
     with pytest.raises(ModelError, match="strictly between 0 and 1"):
         score(MEAN, SD, Y, level)
+
+
+def test_energy_by_hand():
+    generator = np.random.default_rng(0)
+    draws, y = 3.0 + generator.normal(size=(5, 7)), generator.normal(size=7)
+    groups = np.array([4, 1, 4, 2, 4, 1, 9])
+    np.testing.assert_allclose(scores.energy(draws, y, groups), oracle.energy(draws, y, groups), rtol=1e-12)
+
+
+def test_energy_of_single_values_is_their_crps():
+    """With the error of 4000 draws: the score of N(0, 1) at 0 has a standard error of 0.01 from them."""
+    draws = np.random.default_rng(1).normal(size=(4000, len(Y))) * SD + MEAN
+    found = scores.energy(draws, Y, np.arange(len(Y)))
+    np.testing.assert_allclose(found, np.mean(np.abs(draws - Y)) - _half_distance(draws), rtol=1e-12)
+    np.testing.assert_allclose(found, scores.crps_gaussian(MEAN, SD, Y), rtol=0.02)
+
+
+def _half_distance(draws):
+    apart = [np.abs(one[:, None] - one[None, :]).sum() / (len(one) * (len(one) - 1)) for one in draws.T]
+    return 0.5 * np.mean(apart)
+
+
+def test_energy_tells_who_knows_that_errors_go_together():
+    """Entries of a gap that all deviate by nearly the same: every entry's own distribution is equally right."""
+    generator = np.random.default_rng(2)
+
+    def together(n):
+        return generator.normal(size=(n, 200, 1)) + 0.1 * generator.normal(size=(n, 200, 8))
+
+    y = together(1).reshape(-1)
+    groups = np.repeat(np.arange(200), 8)
+    joint = together(60).reshape(60, -1)
+    apart = np.sqrt(1.01) * generator.normal(size=(60, 1600))
+    assert scores.energy(joint, y, groups) < 0.95 * scores.energy(apart, y, groups)
+    alone = np.arange(1600)
+    np.testing.assert_allclose(scores.energy(joint, y, alone), scores.energy(apart, y, alone), rtol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("draws", "groups", "error", "text"),
+    [
+        (np.zeros((3, 2)), np.zeros(3), DataError, r"draws have shape \(3, 2\), y \(3,\)"),
+        (np.zeros((3, 3)), np.zeros(2), DataError, r"groups \(2,\)"),
+        (np.zeros((1, 3)), np.zeros(3), ModelError, "two draws at least"),
+        (np.full((2, 3), np.nan), np.zeros(3), DataError, "draws: 6 of 6 values cannot be scored"),
+    ],
+)
+def test_bad_draws(draws, groups, error, text):
+    with pytest.raises(error, match=text):
+        scores.energy(draws, np.zeros(3), groups)

@@ -3,8 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.ndimage
+import xarray as xr
 
 import probtensor as pt
+from probtensor.evaluation.scores import energy
 from tests.labelled.fields import field, fit
 
 COORDS = ["time", "lat", "station"]
@@ -66,3 +69,38 @@ def test_a_table_with_more_cells_than_an_integer_can_number():
     post = pt.fit(pt.points(places, places["a"]), pt.Offset(), engine=pt.MessagePassing(max_sweeps=2))
     with pytest.raises(pt.DataError, match="60 of 60"):
         post.score(pt.points(places, places["a"]))
+
+
+def test_energy_is_that_of_joint_draws_in_each_gap():
+    data, truth = field(gaps=0.4)
+    post = fit(data)
+    held = truth.where(data.isnull())
+    scores = post.score(held, joint=20)
+    assert {k: v for k, v in scores.items() if k != "energy"} == post.score(held)
+    # Order of the data's dimensions and labels is irrelevant; by hand with the gaps of the grid as it is.
+    numbers = scipy.ndimage.label(held.notnull().transpose("time", "lat", "station").sortby("station").to_numpy())[0]
+    gap = xr.DataArray(numbers, dims=["time", "lat", "station"]).assign_coords(station=["a", "b", "c"])
+    gap = gap.sel(station=["b", "a", "c"]).to_numpy().ravel()
+    seen = np.flatnonzero(held.notnull().to_numpy().ravel())
+    at = {name: held[name].to_numpy()[k] for name, k in zip(held.dims, np.unravel_index(seen, held.shape), strict=True)}
+    draws = post.sample(20, pt.points(at), observation_noise=True).to_numpy()
+    expected = energy(draws, held.to_numpy().ravel()[seen], gap[seen])
+    np.testing.assert_allclose(scores["energy"], expected, rtol=1e-12)
+    np.testing.assert_allclose(post.score(held[::-1, ::-1], joint=20)["energy"], expected, rtol=0.3)
+
+
+def test_energy_of_a_table_is_of_all_rows_or_of_groups():
+    data, truth = field(gaps=0.4)
+    frame = truth.where(data.isnull()).to_dataframe("tas").dropna().reset_index()
+    post = fit(data)
+    held = pt.table(frame, "tas", COORDS)
+    draws = post.sample(20, held, observation_noise=True).to_numpy()
+    whole = post.score(held, joint=20)["energy"]
+    np.testing.assert_allclose(whole, energy(draws, held.values, np.zeros(held.size)), rtol=1e-12)
+    by = post.score(held, joint=20, by=["time", "station"])["energy"]
+    groups = frame.groupby(["time", "station"]).ngroup().to_numpy()
+    np.testing.assert_allclose(by, energy(draws, held.values, groups), rtol=1e-12)
+    with pytest.raises(pt.DataError, match=r"by=\['depth'\]: held_out has no coordinate 'depth'"):
+        post.score(held, joint=20, by="depth")
+    with pytest.raises(pt.ModelError, match="joint=1: expected a whole number, 2 or more"):
+        post.score(held, joint=1)

@@ -47,3 +47,19 @@ def interval_score(mean: float, sd: float, y: float, level: float) -> float:
         return (share - (1.0 if y < quantile else 0.0)) * (y - quantile)
 
     return (loss(lower, tail) + loss(upper, 1.0 - tail)) / tail
+
+
+def energy(draws, y, groups) -> float:
+    """Every draw, every pair of different draws and every group, one after another."""
+    total = 0.0
+    for group in sorted(set(groups.tolist())):
+        at = np.flatnonzero(groups == group)
+        m = len(draws)
+
+        def length(v, n=len(at)):
+            return math.sqrt(sum(x * x for x in v) / n)
+
+        away = sum(length(draw[at] - y[at]) for draw in draws) / m
+        pairs = [length(draws[i][at] - draws[j][at]) for i in range(m) for j in range(m) if i != j]
+        total += len(at) * (away - 0.5 * sum(pairs) / len(pairs))
+    return total / len(y)
