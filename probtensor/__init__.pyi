@@ -16,6 +16,7 @@ from .kernels.mixture import SpectralMixture
 from .kernels.periodic import Cosine, Periodic
 from .kernels.rbf import RBF
 from .kernels.walks import IntegratedRandomWalk, Linear, RandomWalk
+from .labelled.cross_validation import cross_validate
 from .labelled.fit import fit, impute
 from .labelled.posterior import Posterior
 from .labelled.tables import points, table
@@ -80,6 +81,7 @@ __all__ = [
     "TensorTrain",
     "Tucker",
     "approximate",
+    "cross_validate",
     "datasets",
     "fit",
     "fixed",

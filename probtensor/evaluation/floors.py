@@ -4,7 +4,8 @@ All fill a field (time, latitude, longitude) with NaN at gaps and land, and look
 They give a number everywhere; what they say about land means nothing.
 
 `compare` scores them side by side. Their predictive sd is one number, the root mean squared error on an inner split of
-the observed entries (see `inner_sd`), so it is as honest as the inner gaps are like the outer ones.
+the observed entries, so it is as honest as the inner gaps are like the outer ones. `probtensor.evaluation.fills` has
+plain fills of any grid or table.
 """
 
 from __future__ import annotations
@@ -12,17 +13,16 @@ from __future__ import annotations
 import dataclasses
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt
 
 from probtensor.errors import DataError
+from probtensor.evaluation.fills import Fill, along_axes, group_means, inner_sd
 from probtensor.evaluation.scores import rmse, score_gaussian
 
 __all__ = [
     "TENSORLY_RANKS",
-    "Floor",
     "Row",
     "anomaly_interpolation",
     "climatology",
@@ -34,11 +34,6 @@ __all__ = [
 
 #: Ranks tried for the masked CP of tensorly; the row reports the best on the test set, which favours it.
 TENSORLY_RANKS = (5, 10, 20, 40)
-
-#: The least sd, as a share of the spread of the observed values: a field that a floor fits exactly still has a score.
-_LEAST_SD = 1e-6
-
-Floor = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,11 +65,9 @@ def climatology(y: np.ndarray, months: np.ndarray) -> np.ndarray:
         DataError: no observed entry, or shapes that do not fit.
     """
     y = _field(y, months)
-    cell = _mean_or(y, np.nanmean(y))
-    mean = np.empty_like(y)
-    for month in np.unique(months):
-        mean[months == month] = _mean_or(y[months == month], cell)
-    return mean
+    cells = np.broadcast_to(np.arange(y[0].size).reshape(y[0].shape), y.shape)
+    month = np.unique(months, return_inverse=True)[1].reshape(-1, 1, 1)
+    return group_means(y, month * y[0].size + cells, group_means(y, cells, float(np.nanmean(y))))
 
 
 def interpolation(y: np.ndarray, times: np.ndarray, longitudes: np.ndarray) -> np.ndarray:
@@ -96,7 +89,7 @@ def interpolation(y: np.ndarray, times: np.ndarray, longitudes: np.ndarray) -> n
     y = _field(y, times)
     if np.shape(longitudes) != y.shape[2:]:
         raise DataError(f"longitudes has shape {np.shape(longitudes)}; the field has {y.shape[2]} columns")
-    return _nearest(_linear(_linear(y, times, axis=0), longitudes, axis=2))
+    return along_axes(y, [(0, times), (2, longitudes)])
 
 
 def anomaly_interpolation(y: np.ndarray, months: np.ndarray, times: np.ndarray, longitudes: np.ndarray) -> np.ndarray:
@@ -139,26 +132,6 @@ def masked_cp(y: np.ndarray, rank: int, iterations: int = 100, seed: int = 0) ->
         return centre + tensorly.cp_to_tensor((weights, factors))
 
 
-def inner_sd(floor: Floor, y: np.ndarray, inner: np.ndarray) -> float:
-    """Root mean squared error of a floor on observed entries that it is not shown.
-
-    Args:
-        floor: fills a field.
-        y: NaN where nothing was observed.
-        inner: bool, shaped as ``y``, True at the entries to hide; those without an observation do not count. Draw it
-            with the protocol that made the outer gaps, so that the error is of the right kind.
-
-    Returns:
-        The error, in the data's unit, and never quite 0.
-
-    Raises:
-        DataError: ``inner`` hides no observation, or all of them.
-    """
-    hidden = inner & np.isfinite(y)
-    mean = floor(np.where(hidden, np.nan, y))
-    return max(rmse(mean[hidden], y[hidden]), _LEAST_SD * (float(np.nanstd(y)) or 1.0))
-
-
 def compare(
     truth: np.ndarray,
     held: np.ndarray,
@@ -175,7 +148,8 @@ def compare(
     Args:
         truth: (T, latitude, longitude), NaN over land.
         held: bool, shaped as ``truth``, True at the entries to predict; the floors do not see them.
-        inner: bool, the same shape, entries hidden a second time to learn each floor's sd (see `inner_sd`).
+        inner: bool, the same shape, entries hidden a second time to learn each floor's sd (see
+            `probtensor.evaluation.fills.inner_sd`).
         months: (T,) month of each time.
         times: (T,) times as numbers.
         longitudes: longitudes as numbers.
@@ -189,7 +163,7 @@ def compare(
         DataError: nothing held out or nothing left, or shapes that do not fit.
     """
     train, scored = np.where(held, np.nan, truth), held & np.isfinite(truth)
-    floors: dict[str, Floor] = {
+    floors: dict[str, Fill] = {
         "climatology by month": lambda y: climatology(y, months),
         "linear interpolation": lambda y: interpolation(y, times, longitudes),
         "climatology + interpolated anomaly": lambda y: anomaly_interpolation(y, months, times, longitudes),
@@ -208,37 +182,13 @@ def compare(
     return rows
 
 
-def _cp(rank: int, iterations: int) -> Floor:
+def _cp(rank: int, iterations: int) -> Fill:
     return lambda y: masked_cp(y, rank, iterations)
 
 
-def _timed(floor: Floor, y: np.ndarray) -> tuple[np.ndarray, float]:
+def _timed(floor: Fill, y: np.ndarray) -> tuple[np.ndarray, float]:
     start = time.process_time()
     return floor(y), time.process_time() - start
-
-
-def _mean_or(y: np.ndarray, otherwise: np.ndarray | float) -> np.ndarray:
-    """Mean over the first axis of what is there, and ``otherwise`` where nothing is."""
-    count = np.isfinite(y).sum(axis=0)
-    return np.where(count > 0, np.nansum(y, axis=0) / np.maximum(count, 1), otherwise)
-
-
-def _linear(y: np.ndarray, points: np.ndarray, axis: int) -> np.ndarray:
-    """Fills each line along an axis that has an observation; others stay as they are."""
-    filled = np.moveaxis(y.copy(), axis, -1)
-    order = np.argsort(points)
-    points = np.asarray(points, dtype=float)[order]
-    observed = np.isfinite(filled)
-    for line in np.argwhere(observed.any(axis=-1) & ~observed.all(axis=-1)):
-        values, seen = filled[tuple(line)][order], observed[tuple(line)][order]
-        filled[tuple(line)][order] = np.interp(points, points[seen], values[seen])
-    return np.moveaxis(filled, -1, axis)
-
-
-def _nearest(y: np.ndarray) -> np.ndarray:
-    """Fills what is left from the entry fewest steps away."""
-    indices = distance_transform_edt(~np.isfinite(y), return_distances=False, return_indices=True)
-    return y[tuple(indices)]
 
 
 def _field(y: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
