@@ -201,7 +201,7 @@ def test_the_installed_command_without_a_terminal(folder):
     assert {"demo", "impute"} <= set(shown.stdout.split())
 
 
-@pytest.mark.parametrize("command", [[], ["impute"], ["info"], ["demo"]])
+@pytest.mark.parametrize("command", [[], ["impute"], ["evaluate"], ["info"], ["demo"]])
 def test_help_teaches(command, monkeypatch):
     """The short and the long option say the same: what it does, an example, and what the exit status means."""
     monkeypatch.setenv("COLUMNS", "120")

@@ -1,4 +1,4 @@
-"""The command line: ``probtensor impute in.nc --var sst -o out.nc``, ``probtensor info``, ``probtensor demo``."""
+"""The command line: ``probtensor impute in.nc --var sst -o out.nc``, ``evaluate``, ``info`` and ``demo``."""
 
 from probtensor.cli.app import app, main
 

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 from probtensor import files
-from probtensor.cli import inputs, outputs, telling
+from probtensor.cli import evaluating, inputs, outputs, telling
 
 if TYPE_CHECKING:
     from probtensor.likelihoods.base import AbstractLikelihood
@@ -27,6 +27,10 @@ First look at what there is, then fill one variable of it:
     probtensor info in.nc
 
     probtensor impute in.nc --var sst -o out.nc --quantiles 0.05,0.95
+
+and see how well that is done where the truth is known:
+
+    probtensor evaluate in.nc --var sst --protocol blocks
 
 Bad input is one line on the standard error. An output appears whole or not at all, and no input is changed.
 
@@ -201,6 +205,68 @@ def _likelihood(likelihood: Likelihood) -> AbstractLikelihood:
         Likelihood.bernoulli: Bernoulli,
     }
     return known[likelihood]()
+
+
+@app.command()
+def evaluate(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="A NetCDF file, or the folder of a zarr store.")],
+    var: Annotated[str, typer.Option("--var", help="The variable; gaps are made in what it has.")],
+    protocol: Annotated[
+        evaluating.Protocol,
+        typer.Option(
+            help="What gaps look like: single values (random), boxes (blocks), all of some places (sites), the end of "
+            "the time axis (tail), the shapes of the data's own (like), every level of a dimension once (by)."
+        ),
+    ] = evaluating.Protocol.random,
+    size: Annotated[
+        str | None, typer.Option(help="Levels that blocks span, such as time=4,lat=8; as the data's own gaps.")
+    ] = None,
+    dims: Annotated[str | None, typer.Option(help="Dimensions of sites, tail or by, such as lat,lon.")] = None,
+    fraction: Annotated[
+        float | None, typer.Option(help="Share of the values that is held out; a fifth, or what like finds missing.")
+    ] = None,
+    folds: Annotated[int, typer.Option(help="How many times.", min=1)] = 3,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="auto; cp, tucker or train, also with a rank as in cp:8; or none. May be given repeatedly."),
+    ] = None,
+    likelihood: Annotated[Likelihood, typer.Option(help="What values are like, see impute.")] = Likelihood.gaussian,
+    joint: Annotated[int | None, typer.Option(help="Joint draws, such as 100, to add the energy score.", min=2)] = None,
+    jobs: Annotated[int, typer.Option(help="Fits at once, each in a process of its own.", min=1)] = 1,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="SCORES.CSV", help="Keep all scores, a row a fold.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the gaps and of the fits.", min=0)] = 0,
+) -> None:
+    """Judges models on gaps that are made in one variable, beside what one does by hand.
+
+    Prints means over the folds: errors, CRPS (the error of a whole distribution), the score and the coverage of 90%
+    intervals. Plain fills (means, the nearest value, interpolation) are always among the rows. A model that fails is
+    one, too, and a warning says why; if all do, the exit status is 2. For example
+
+        probtensor evaluate in.nc --var sst --protocol blocks --size time=4,lat=8,lon=8
+
+        probtensor evaluate in.nc --var sst --protocol tail --model auto --model cp:8 --jobs 2 -o scores.csv
+    """
+    with telling.exits():
+        chosen = evaluating.models(["auto"] if model is None else model)
+        data = inputs.variable(source, var)
+        if output is not None:
+            evaluating.check(output, source)
+        how = evaluating.protocol(protocol, data, size, dims, fraction)
+
+        from probtensor.labelled.cross_validation import cross_validate
+
+        with _progress():
+            fitting: dict[str, Any] = {"likelihood": _likelihood(likelihood)} if chosen else {}
+            scores = cross_validate(data, chosen, how, folds, seed, joint=joint, jobs=jobs, **fitting)
+        if output is not None:
+            evaluating.write(scores, output)
+        console = Console()
+        console.print(evaluating.heading(data, how, scores), highlight=False, markup=False)
+        console.print(evaluating.shown(scores))
+        if evaluating.all_failed(scores, chosen):  # warnings have said why
+            raise typer.Exit(telling.BAD_INPUT)
 
 
 @app.command()

@@ -139,7 +139,7 @@ def _part(split: Splitter, fold: Fold, number: int, protocol: AbstractProtocol) 
     for what, mask in (("holds out", fold.held), ("leaves to train on", shown)):
         if not mask.any():
             raise DataError(
-                f"cross_validate: fold {number} of {protocol} {what} none of {int(observed.sum())} observations; "
+                f"cross_validate: fold {number} ({protocol}) {what} none of {int(observed.sum())} observations; "
                 "choose another fraction, fewer folds or other gaps"
             )
     return Part(fold.held, shown, split.twins(fold.held, shown))

@@ -66,7 +66,7 @@ class AbstractProtocol(abc.ABC):
 
     @abc.abstractmethod
     def folds(self, entries: Entries, folds: int, seed: int) -> list[Fold]:
-        """Draws all folds of a cross-validation; the first is what `mask` or `rows` give.
+        """Draws all folds of a cross-validation; of one fold that is what `mask` and `rows` give.
 
         Args:
             entries: where there are observations.

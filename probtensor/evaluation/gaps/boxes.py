@@ -36,6 +36,10 @@ class Blocks(AbstractProtocol):
                 )
         object.__setattr__(self, "size", {d: None if edge is None else int(edge) for d, edge in self.size.items()})
 
+    def __str__(self) -> str:
+        size = " x ".join(f"{'all' if edge is None else edge} {name}" for name, edge in self.size.items())
+        return f"boxes of {size}, {self.fraction:.3g} of all values"
+
     def folds(self, entries: Entries, folds: int, seed: int) -> list[Fold]:
         """See `AbstractProtocol.folds`; the last box can overshoot the fraction by less than its own content."""
         check_dims("blocks", self.size, entries.sizes)

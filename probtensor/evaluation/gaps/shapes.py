@@ -39,6 +39,9 @@ class Like(AbstractProtocol):
     def __post_init__(self) -> None:
         check_fraction("like", self.fraction)
 
+    def __str__(self) -> str:
+        return f"gaps with the shapes of {len(self.shapes)} given ones, {self.fraction:.3g} of all values"
+
     def folds(self, entries: Entries, folds: int, seed: int) -> list[Fold]:
         """See `AbstractProtocol.folds`; the last gap is cut where it would overshoot the fraction."""
         check_dims("like", self.dims, entries.sizes)

@@ -23,6 +23,9 @@ class Tail(AbstractProtocol):
     def __post_init__(self) -> None:
         check_fraction("tail", self.fraction)
 
+    def __str__(self) -> str:
+        return f"the last {self.fraction:.3g} of {self.dim}"
+
     def folds(self, entries: Entries, folds: int, seed: int) -> list[Fold]:
         """See `AbstractProtocol.folds`; rolling origins, the latest first, without any randomness."""
         check_dims("tail", [self.dim], entries.sizes)

@@ -26,6 +26,9 @@ class Random(AbstractProtocol):
     def __post_init__(self) -> None:
         check_fraction("random", self.fraction)
 
+    def __str__(self) -> str:
+        return f"single values at random, {self.fraction:.3g} of all"
+
     def folds(self, entries: Entries, folds: int, seed: int) -> list[Fold]:
         """See `AbstractProtocol.folds`; the number held out is exact."""
         each = np.arange(entries.observed.size).reshape(entries.observed.shape)
@@ -43,6 +46,9 @@ class Sites(AbstractProtocol):
     def __post_init__(self) -> None:
         check_fraction("sites", self.fraction)
         object.__setattr__(self, "dims", named("sites", self.dims))
+
+    def __str__(self) -> str:
+        return f"all values at {self.fraction:.3g} of all {' x '.join(self.dims)}"
 
     def folds(self, entries: Entries, folds: int, seed: int) -> list[Fold]:
         """See `AbstractProtocol.folds`; a site counts if it has at least one observation."""
@@ -64,6 +70,9 @@ class By(AbstractProtocol):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "dims", named("by", self.dims))
+
+    def __str__(self) -> str:
+        return f"every {' x '.join(self.dims)} once"
 
     def folds(self, entries: Entries, folds: int, seed: int) -> list[Fold]:
         """See `AbstractProtocol.folds`; a level counts if it has at least one observation."""
