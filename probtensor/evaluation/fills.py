@@ -30,6 +30,8 @@ KINDS = ("mean", "level means", "nearest", "linear interpolation", "level means 
 _LEAST_SD = 1e-6
 #: Steps along one axis are so much shorter than along others where neighbours along it are asked first.
 _FIRST = 1e-4
+#: Of level means so many are tried as what departures are interpolated from.
+_FEW = 4
 #: Of a table with more rows, or more coordinates, no triangulation is made.
 _TRIANGULATED, _CORNERS = 5000, 3
 
@@ -57,14 +59,14 @@ class Filled(NamedTuple):
     sd: float
 
 
-def fills(kind: str, where: Places, y: np.ndarray, inner: np.ndarray) -> dict[str, Fill]:
+def fills(kind: str, where: Places, y: np.ndarray, inner: Sequence[np.ndarray]) -> dict[str, Fill]:
     """The variants of one of the `KINDS` of fills, by what they look at; none where there is no coordinate to go along.
 
     Args:
         kind: its name.
         where: the values are.
         y: NaN where nothing was observed.
-        inner: as in `best`; level means are chosen by it before what departs from them is interpolated.
+        inner: as in `best`; by it the dimension is chosen along which departures from level means are interpolated.
     """
     if kind == "mean":
         return {"": lambda y: np.full(y.shape, np.nanmean(y))}
@@ -75,25 +77,37 @@ def fills(kind: str, where: Places, y: np.ndarray, inner: np.ndarray) -> dict[st
     lines = dict(_lines(where))
     if kind == "linear interpolation" or not lines:
         return lines
+    # Not every level with every line: the line first, for the level that is best by itself, then the level.
     means = dict(_level_means(where))
-    level = best(means, y, inner).variant
-    return {f"{level}; {line}": functools.partial(_departures, means[level], along) for line, along in lines.items()}
+    errors = inner_errors(means, y, inner)
+    few = sorted(means, key=errors.__getitem__)[:_FEW]
+    line = best({line: functools.partial(_departures, means[few[0]], own) for line, own in lines.items()}, y, inner)
+    along = lines[line.variant]
+    return {f"{name}; {line.variant}": functools.partial(_departures, means[name], along) for name in few}
 
 
-def best(variants: Mapping[str, Fill], y: np.ndarray, inner: np.ndarray) -> Filled:
+def best(variants: Mapping[str, Fill], y: np.ndarray, inner: Sequence[np.ndarray]) -> Filled:
     """The variant with the least error on observations that it is not shown.
 
     Args:
         variants: by what they look at.
         y: NaN where nothing was observed.
-        inner: bool, shaped as ``y``, True at the entries to hide; see `inner_sd`.
+        inner: for each of several draws bool, shaped as ``y``, True at the entries to hide; see `inner_sd`.
 
     Raises:
         DataError: ``inner`` hides no observation, or all of them.
     """
-    errors = {name: inner_sd(fill, y, inner) for name, fill in variants.items()}
+    errors = inner_errors(variants, y, inner)
     chosen = min(errors, key=errors.__getitem__)
     return Filled(chosen, variants[chosen](y), errors[chosen])
+
+
+def inner_errors(variants: Mapping[str, Fill], y: np.ndarray, inner: Sequence[np.ndarray]) -> dict[str, float]:
+    """The root mean square of `inner_sd` over several draws, of each variant."""
+    return {
+        name: float(np.sqrt(np.mean([inner_sd(fill, y, mask) ** 2 for mask in inner])))
+        for name, fill in variants.items()
+    }
 
 
 def inner_sd(fill: Fill, y: np.ndarray, inner: np.ndarray) -> float:

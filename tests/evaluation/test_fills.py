@@ -33,7 +33,7 @@ def where(field):
 def variants(kind, where, y):
     inner = np.zeros(y.shape, bool)
     inner[tuple(np.argwhere(np.isfinite(y))[:3].T)] = True
-    return fills.fills(kind, where, y, inner)
+    return fills.fills(kind, where, y, [inner])
 
 
 def test_means_of_levels_by_hand(field, where):
@@ -58,10 +58,12 @@ def test_lines_first_along_one_dimension(field, where):
 
 def test_departures_from_means(field, where):
     found = variants("level means + interpolation", where, field)
-    level = next(iter(found)).split(";")[0]
-    mean = variants("level means", where, field)[level](field)
-    line = variants("linear interpolation", where, field)["along lon"]
-    np.testing.assert_allclose(found[f"{level}; along lon"](field), mean + line(field - mean), rtol=1e-13)
+    means, lines = variants("level means", where, field), variants("linear interpolation", where, field)
+    assert len(found) == 4 and len({name.split("; ")[1] for name in found}) == 1
+    for name, fill in found.items():
+        level, line = name.split("; ")
+        mean = means[level](field)
+        np.testing.assert_allclose(fill(field), mean + lines[line](field - mean), rtol=1e-13)
 
 
 def test_the_nearest_in_a_grid(field, where):
@@ -80,7 +82,7 @@ def test_names_have_no_neighbours(field):
     where = Places(
         Entries({"time": 16, "lat": 3, "station": 5}, np.isfinite(field)), {"time": TIMES, "lat": np.arange(3.0)}
     )
-    found = fills.fills("nearest", where, field, np.zeros(field.shape, bool))
+    found = fills.fills("nearest", where, field, [np.zeros(field.shape, bool)])
     filled, seen = found[""](field), np.isfinite(field)
     for at in np.argwhere(~seen):
         assert filled[tuple(at)] in field[:, :, at[2]]  # of the same station, which each was observed
@@ -101,7 +103,7 @@ def rows(n=60, seed=0):
 
 def test_rows_along_a_coordinate_within_the_same_names():
     where, day, station, y = rows()
-    found = fills.fills("linear interpolation", where, y, np.zeros(len(y), bool))
+    found = fills.fills("linear interpolation", where, y, [np.zeros(len(y), bool)])
     assert list(found) == ["along day"]
     for k in range(len(y)):
         own = np.flatnonzero((station == station[k]) & np.isfinite(y))
@@ -112,7 +114,7 @@ def test_rows_along_a_coordinate_within_the_same_names():
 
 def test_the_nearest_row_with_the_same_names():
     where, day, station, y = rows()
-    filled = fills.fills("nearest", where, y, np.zeros(len(y), bool))[""](y)
+    filled = fills.fills("nearest", where, y, [np.zeros(len(y), bool)])[""](y)
     for k in np.flatnonzero(np.isnan(y)):
         own = np.flatnonzero((station == station[k]) & np.isfinite(y))
         away = np.abs(day[own] - day[k])
@@ -121,7 +123,7 @@ def test_the_nearest_row_with_the_same_names():
 
 def test_level_means_of_rows():
     where, day, station, y = rows()
-    found = fills.fills("level means", where, y, np.zeros(len(y), bool))
+    found = fills.fills("level means", where, y, [np.zeros(len(y), bool)])
     assert list(found) == ["day", "station", "day, station"]
     for k in range(len(y)):
         own = (station == station[k]) & np.isfinite(y)
@@ -135,9 +137,9 @@ def test_a_plane_is_hit_exactly_inside_its_corners():
     entries = table({"u": x[:, 0], "v": x[:, 1]})
     where = Places(entries, {"u": np.unique(x[:, 0]), "v": np.unique(x[:, 1])})
     hidden = np.arange(44) >= 30
-    found = fills.fills("linear interpolation", where, y, hidden)
+    found = fills.fills("linear interpolation", where, y, [hidden])
     assert list(found) == ["along u", "along v", "over u, v"]
-    filled = fills.best(found, np.where(hidden, np.nan, y), (np.arange(44) >= 20) & ~hidden)
+    filled = fills.best(found, np.where(hidden, np.nan, y), [(np.arange(44) >= 20) & ~hidden])
     assert filled.variant == "over u, v"
     np.testing.assert_allclose(filled.mean, y, atol=1e-9)
 
@@ -146,22 +148,22 @@ def test_places_on_one_line_make_no_triangles():
     u = np.arange(10.0)
     where = Places(table({"u": u, "v": 2 * u}), {"u": u, "v": 2 * u})
     y = np.where(u == 4, np.nan, u)
-    filled = fills.fills("linear interpolation", where, y, np.zeros(10, bool))["over u, v"](y)
+    filled = fills.fills("linear interpolation", where, y, [np.zeros(10, bool)])["over u, v"](y)
     assert np.isfinite(filled).all()
 
 
 def test_only_names_leave_nothing_to_go_along():
     where = Places(table({"a": np.array(list("xyxy")), "b": np.array(list("ppqq"))}), {})
     y = np.array([1.0, 2.0, 3.0, np.nan])
-    assert fills.fills("linear interpolation", where, y, np.zeros(4, bool)) == {}
-    assert fills.fills("level means + interpolation", where, y, np.zeros(4, bool)) == {}
-    assert fills.fills("nearest", where, y, np.zeros(4, bool))[""](y)[3] == 2.0
+    assert fills.fills("linear interpolation", where, y, [np.zeros(4, bool)]) == {}
+    assert fills.fills("level means + interpolation", where, y, [np.zeros(4, bool)]) == {}
+    assert fills.fills("nearest", where, y, [np.zeros(4, bool)])[""](y)[3] == 2.0
 
 
 def test_the_variant_with_the_least_error_is_taken_and_that_is_its_sd():
     y = np.array([0.0, 0.0, 0.0, 4.0])
     inner = np.array([False, False, True, True])
-    found = fills.best({"none": lambda z: np.zeros(4), "three": lambda z: np.full(4, 3.0)}, y, inner)
+    found = fills.best({"none": lambda z: np.zeros(4), "three": lambda z: np.full(4, 3.0)}, y, [inner])
     assert found.variant == "three"
     np.testing.assert_allclose(found.sd, np.sqrt(5.0))
     np.testing.assert_array_equal(found.mean, np.full(4, 3.0))
@@ -172,4 +174,4 @@ def test_the_variant_with_the_least_error_is_taken_and_that_is_its_sd():
 )
 def test_bad_inner(inner, text):
     with pytest.raises(DataError, match=text):
-        fills.best({"": lambda y: y}, np.arange(3.0), inner)
+        fills.best({"": lambda y: y}, np.arange(3.0), [inner])
