@@ -76,6 +76,8 @@ class Entries:
 
         Of a grid they count the combinations of positions in the order of its axes.
         """
+        if not names:
+            return np.zeros(self.observed.shape, dtype=int), 1
         if self.levels is not None:
             number = places(self.levels[:, [self.names.index(name) for name in self.names if name in names]])
             return number, int(number.max()) + 1

@@ -76,7 +76,7 @@ def cross_validate(
         the held-out that have others shown at the same coordinates), ``rank`` of the model's terms, ``seconds`` of the
         fit by the clock and ``compile_seconds`` of these, ``detail`` (the model in words, of ``"auto"`` what was
         chosen; of a floor what it looked at), ``error``. A model that fails has NaN scores and says why. ``attrs`` have
-        the protocol, the folds and the seed.
+        the protocol, the folds and the seed. ``probtensor.plotting.coverages(table)`` draws a reliability diagram.
 
     Raises:
         DataError: the data cannot be used, or a fold holds out nothing or everything.

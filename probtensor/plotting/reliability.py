@@ -8,9 +8,11 @@ import numpy as np
 import xarray as xr
 
 from probtensor import figures
+from probtensor.errors import DataError
 from probtensor.typing import Float, Int
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
 
 #: Nominal coverages, and the share of them that the band has where all is well.
@@ -62,6 +64,43 @@ def calibration(judged: xr.Dataset) -> Figure:
     for axes in (left, right):
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.25)
+    return figure
+
+
+def coverages(scores: pd.DataFrame) -> Figure:
+    """The reliability diagram of models that were judged side by side: coverage asked and observed of 50, 90 and 95%.
+
+    Points are means over the folds, bars reach from the least to the most of them. Points below the dashed line are of
+    intervals that are too narrow.
+
+    Args:
+        scores: what `probtensor.cross_validate` gives, or a part of its rows.
+
+    Raises:
+        DataError: it has no row with scores.
+        ModelError: matplotlib is not installed.
+    """
+    columns = {0.5: "coverage50", 0.9: "coverage90", 0.95: "coverage95"}
+    if not set(columns.values()) <= set(scores) or scores["coverage90"].isna().all():
+        raise DataError("coverages: expected the table of pt.cross_validate, with a model that has scores")
+    figure = figures.empty(5.5, 5.0)
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="0.3", linewidth=0.9, linestyle="--", label="asked = observed")
+    by_model = scores.dropna(subset=["coverage90"]).groupby("model", sort=False)[list(columns.values())]
+    means, least, most = by_model.mean(), by_model.min(), by_model.max()
+    for k, name in enumerate(means.index):
+        # Beside each other, so that bars can be told apart.
+        at = np.array(list(columns)) + 0.006 * (k - (len(means) - 1) / 2)
+        middle = means.loc[name].to_numpy()
+        reach = np.stack([middle - least.loc[name].to_numpy(), most.loc[name].to_numpy() - middle])
+        axes.errorbar(at, middle, reach, marker="o", markersize=3.5, linewidth=1.0, elinewidth=0.8, label=str(name))
+    axes.set(xlim=(0.4, 1.0), ylim=(min(0.4, float(least.min().min()) - 0.02), 1.0))
+    axes.set_xlabel("coverage asked", fontsize=9)
+    axes.set_ylabel("coverage observed", fontsize=9)
+    axes.set_title(f"{scores['fold'].nunique()} folds", loc="left", fontsize=10)
+    axes.legend(fontsize=7.5, frameon=False, loc="upper left")
+    axes.tick_params(labelsize=8)
+    axes.grid(alpha=0.25)
     return figure
 
 

@@ -130,6 +130,17 @@ def test_level_means_of_rows():
         np.testing.assert_allclose(found["station"](y)[k], y[own].mean(), rtol=1e-13)
 
 
+def test_months_of_rows():
+    where, day, station, y = rows()
+    month = np.unique(day) % 3 + 1
+    where = Places(where.entries, where.numbers, {"day": month})
+    found = fills.fills("level means", where, y, [np.zeros(len(y), bool)])
+    assert list(found)[3:] == ["day.month", "station, day.month"]
+    for k in range(len(y)):
+        own = (day % 3 == day[k] % 3) & np.isfinite(y)
+        np.testing.assert_allclose(found["day.month"](y)[k], y[own].mean(), rtol=1e-13)
+
+
 def test_a_plane_is_hit_exactly_inside_its_corners():
     generator = np.random.default_rng(0)
     x = np.concatenate([[[0, 0], [0, 1], [1, 0], [1, 1]], generator.uniform(size=(40, 2))])

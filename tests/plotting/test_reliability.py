@@ -1,6 +1,7 @@
 """Reliability diagrams: honest posteriors are in the band, narrow ones are not, and places are those of `predict`."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from scipy.special import ndtr
@@ -8,6 +9,7 @@ from scipy.stats import binom
 
 import probtensor as pt
 from probtensor.labelled import comparing
+from probtensor.plotting import coverages
 from probtensor.plotting.reliability import LEVELS, band, calibration
 from tests.plotting.fits import HIDDEN, TRUTH, counts, frame, globe, table
 from tests.plotting.fits import band as drawn_band
@@ -135,3 +137,24 @@ def test_what_was_used_in_training_is_refused():
         globe().plot.calibration([1.0])
     with pytest.raises(pt.DataError, match="no value to score"):
         globe().plot.calibration(TRUTH.where(False))
+
+
+def test_models_side_by_side():
+    """Means over the folds with their extremes; a model that failed is left out."""
+    rows = [
+        ("a", 0, 0.4, 0.8, 0.9),
+        ("a", 1, 0.6, 0.9, 1.0),
+        ("b", 0, 0.5, 0.9, 0.95),
+        ("b", 1, np.nan, np.nan, np.nan),
+    ]
+    rows += [("c", 0, np.nan, np.nan, np.nan)]
+    scores = pd.DataFrame(rows, columns=["model", "fold", "coverage50", "coverage90", "coverage95"])
+    axes = coverages(scores).axes[0]
+    shown = {one.get_label(): one for one in axes.containers}
+    assert list(shown) == ["a", "b"]
+    np.testing.assert_allclose(shown["a"].lines[0].get_ydata(), [0.5, 0.85, 0.95])
+    bars = np.array([segment[:, 1] for segment in shown["a"].lines[2][0].get_segments()])
+    np.testing.assert_allclose(bars, [[0.4, 0.6], [0.8, 0.9], [0.9, 1.0]])
+    for bad in (scores.query("model == 'c'"), pd.DataFrame({"model": ["a"]})):
+        with pytest.raises(pt.DataError, match="expected the table of pt.cross_validate"):
+            coverages(bad)
