@@ -84,7 +84,7 @@ def _first(data: xr.DataArray) -> str:
     from probtensor.labelled.stacking import read_modes
 
     times = [name for name, (coordinate, _) in read_modes(data).items() if coordinate.is_time]
-    return times[0] if times else str(data.dims[0])
+    return times[0] if times else str(data.dims[0] if data.dims else "")
 
 
 def _own_size(data: xr.DataArray) -> dict[str, int]:

@@ -78,7 +78,7 @@ def named(models: Any, common: Mapping[str, Any]) -> dict[str, Any]:
     """
     _check_arguments("", common, ("model",))
     if not isinstance(models, Mapping):
-        models = {"auto" if isinstance(models, str | Automatic) else "model": models}
+        models = {"auto" if isinstance(models, Automatic) or models == "auto" else "model": models}
     return {str(name): _how(str(name), own, common) for name, own in models.items()}
 
 
@@ -152,7 +152,7 @@ def run_all(tasks: Sequence[Task], jobs: int, done: Callable[[Task, Outcome], No
             found[k] = run(task)
             done(task, found[k])
         return [found[k] for k in range(len(tasks))]
-    context = multiprocessing.get_context("spawn")
+    context, others = multiprocessing.get_context("spawn"), multiprocessing.active_children()
     with (
         _environment(_ONE_THREAD),
         concurrent.futures.ProcessPoolExecutor(min(jobs, len(tasks)), mp_context=context) as pool,
@@ -165,6 +165,9 @@ def run_all(tasks: Sequence[Task], jobs: int, done: Callable[[Task, Outcome], No
                 done(tasks[k], found[k])
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            for child in multiprocessing.active_children():  # an interrupt may not wait for minutes
+                if child not in others:
+                    child.terminate()
             raise
     return [found[k] for k in range(len(tasks))]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +27,8 @@ _INNER_SEED = 1000
 _INNER_DRAWS, _INNER_SHARE = 3, 0.15
 #: What they are not shown where the protocol leaves nothing to show or to hide.
 _INNER = gaps.random(_INNER_SHARE)
+#: Of `Posterior.score`.
+_SCORES = ("rmse", "mae", "crps", "nlpd", "coverage50", "coverage90", "coverage95", "interval_score90")
 _LOG = logging.getLogger("probtensor")
 
 
@@ -68,7 +71,8 @@ def cross_validate(
             the same site or level of the protocol are judged together, else all of a fold.
         jobs: how many fits at once, each in a process of its own with one thread; the answer is the same. A script must
             then ask for them below ``if __name__ == "__main__":``. Each process compiles for itself.
-        **fit_arguments: of ``pt.fit``, for all models that do not say otherwise: ``likelihood=``, ``weights=``...
+        **fit_arguments: of ``pt.fit``, ``likelihood=``, ``weights=`` and others, for all models that do not say
+            otherwise and are no functions. What has weight 0 is neither shown nor held out.
 
     Returns:
         One row a model and fold: ``model``, ``fold``, the scores of `Posterior.score` (in ``unit``, nlpd in nats,
@@ -122,13 +126,18 @@ def cross_validate(
         for name, how in known.items()
         for k, part in enumerate(parts)
     ]
+    floors = {
+        (kind, k): own
+        for kind in fills.KINDS
+        for k, part in enumerate(parts)
+        if (own := _floor(kind, split, part, protocol, seed + k, given)) is not None
+    }
     outcomes = contenders.run_all(tasks, jobs, _tell)
-    rows = [_row(task.name, task.fold, parts[task.fold], own) for task, own in zip(tasks, outcomes, strict=True)]
-    for kind in fills.KINDS:
-        found = [_floor(kind, split, part, protocol, seed + k, given) for k, part in enumerate(parts)]
-        rows += [_row(kind, k, parts[k], own) for k, own in enumerate(found) if own is not None]
+    every = dict(zip([(task.name, task.fold) for task in tasks], outcomes, strict=True)) | floors
     _warn_again(tasks, outcomes)
-    table = pd.DataFrame(rows).assign(unit=split.unit)
+    scores = [*_SCORES, *(["energy"] if given else [])]
+    table = pd.DataFrame([_row(name, k, parts[k], own, scores) for (name, k), own in every.items()])
+    table["unit"] = split.unit
     table.attrs = {"protocol": repr(protocol), "folds": folds, "seed": seed}
     return table
 
@@ -206,17 +215,12 @@ def _inner(split: Splitter, part: Part, protocol: AbstractProtocol, seed: int) -
     return list(drawn.values())
 
 
-def _row(name: str, fold: int, part: Part, own: Outcome) -> dict[str, Any]:
+def _row(name: str, fold: int, part: Part, own: Outcome, scores: Sequence[str]) -> dict[str, Any]:
     """A row of the table."""
-    blank = dict.fromkeys(
-        ("rmse", "mae", "crps", "nlpd", "coverage50", "coverage90", "coverage95", "interval_score90"), np.nan
-    )
-    scores = {key: value for key, value in own.scores.items() if key != "n"}
     return {
         "model": name,
         "fold": fold,
-        **blank,
-        **scores,
+        **{score: own.scores.get(score, np.nan) for score in scores},
         "n": int(part.held.sum()),
         "n_train": int(part.shown.sum()),
         "twins": part.twins,
@@ -229,14 +233,12 @@ def _row(name: str, fold: int, part: Part, own: Outcome) -> dict[str, Any]:
 
 
 def _tell(task: Task, own: Outcome) -> None:
-    said = own.error or f"CRPS {own.scores['crps']:.4g}"
+    said = own.error or f"CRPS {own.scores.get('crps', np.nan):.4g}"
     _LOG.info("%s, fold %d: %s, %.1f s", task.name, task.fold, said, own.seconds)
 
 
 def _warn_again(tasks: list[Task], outcomes: list[Outcome]) -> None:
     """Issues each warning of the fits once, and one for each model that failed."""
-    import warnings
-
     said = dict.fromkeys(one for own in outcomes for one in own.warned)
     for category, text in said:
         warnings.warn(text, category, stacklevel=3)

@@ -11,7 +11,7 @@ import xarray as xr
 from probtensor.errors import DataError
 from probtensor.evaluation.entries import Entries
 from probtensor.evaluation.fills import Places
-from probtensor.labelled import alignment, chunks, stacking
+from probtensor.labelled import alignment, chunks, coordinates, stacking
 from probtensor.labelled.coordinates import Coordinate
 from probtensor.labelled.encode import encode
 from probtensor.labelled.tables import PointData
@@ -92,7 +92,7 @@ def splitter(data: Any, weights: Any = None) -> Splitter:
     if isinstance(data, PointData):
         assert data.values is not None
         rows = xr.DataArray(data.values, dims="row")
-        read = {name: _read(name, labels) for name, labels in sorted(data.coords.items())}
+        read = {name: coordinates.read(name, labels) for name, labels in sorted(data.coords.items())}
         levels = np.stack([level for _, level in read.values()], axis=1)
         values = _weighted(data.values, weights, rows)
         return _of_rows(data, values, {name: own for name, (own, _) in read.items()}, levels)
@@ -110,12 +110,6 @@ def _weighted(values: np.ndarray, weights: Any, like: xr.DataArray) -> np.ndarra
         return np.array(values, dtype=float)
     given = weights if isinstance(weights, xr.DataArray) else np.asarray(weights)
     return np.where(alignment.like(WEIGHTS, given, like).to_numpy().ravel() > 0, values, np.nan)
-
-
-def _read(name: str, labels: np.ndarray) -> tuple[Coordinate, np.ndarray]:
-    from probtensor.labelled import coordinates
-
-    return coordinates.read(name, labels)
 
 
 def _of_rows(data: Any, values: np.ndarray, read: dict[str, Coordinate], levels: np.ndarray) -> Splitter:

@@ -305,6 +305,7 @@ def _lazy():
         (lambda d: pt.cross_validate(d, joint=1), pt.ModelError, "joint=1"),
         (lambda d: pt.cross_validate(d, seed=-1), pt.ModelError, "seed=-1"),
         (lambda d: pt.cross_validate(d, 3), pt.ModelError, "'model' is 3; expected 'auto', terms"),
+        (lambda d: pt.cross_validate(d, "best"), pt.ModelError, "'model' is 'best'; expected 'auto', terms"),
         (lambda d: pt.cross_validate(d, {"a": "best"}), pt.ModelError, "'a' is 'best'"),
         (lambda d: pt.cross_validate(d, {"mean": MODEL}), pt.ModelError, "'mean' is the name of a floor"),
         (
