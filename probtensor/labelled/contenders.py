@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import copy
 import inspect
 import multiprocessing
 import os
@@ -111,7 +112,9 @@ def run(task: Task) -> Outcome:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            post = task.how(task.shown) if callable(task.how) else fit(task.shown, **task.how)
+            # A user's function gets data of its own, since others are shown the same.
+            own = copy.deepcopy(task.shown) if callable(task.how) else task.shown
+            post = task.how(own) if callable(task.how) else fit(own, **task.how)
             seconds = time.perf_counter() - start
             scores = post.score(task.held, **task.scoring)
             compiling = float(getattr(post, "compile_seconds", 0.0))

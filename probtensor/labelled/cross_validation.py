@@ -121,11 +121,8 @@ def cross_validate(
     parts = [_part(split, fold, k, protocol) for k, fold in enumerate(protocol.folds(split.where.entries, folds, seed))]
     _warn_of_twins(split, parts)
     given: dict[str, Any] = {} if draws is None else {"joint": draws, "by": _together(split, protocol)}
-    tasks = [
-        Task(name, k, how, split.only(part.shown), split.only(part.held), given)
-        for name, how in known.items()
-        for k, part in enumerate(parts)
-    ]
+    pieces = [(split.only(part.shown), split.only(part.held)) for part in parts]  # shared by all models
+    tasks = [Task(name, k, how, *own, given) for name, how in known.items() for k, own in enumerate(pieces)]
     floors = {
         (kind, k): own
         for kind in fills.KINDS

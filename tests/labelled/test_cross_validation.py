@@ -169,6 +169,19 @@ def _fails(data):
     return 1 / 0
 
 
+def test_a_function_cannot_change_what_others_are_shown():
+    data, _ = field()
+
+    def spoils(shown):
+        values(shown)[...] = 0.0
+        return first(shown)
+
+    first, second = Recorder(), Recorder()
+    for given in (data, as_table(data)):
+        pt.cross_validate(given, {"first": spoils, "second": second}, BOXES if given is data else pt.gaps.by("time"), 2)
+        assert np.nanmin(values(second.shown[-1])) > 200.0
+
+
 def test_warnings_of_fits_are_said_once():
     data, _ = field()
     with pytest.warns(pt.ProbtensorWarning, match="no term reads mode 'lat'") as caught:

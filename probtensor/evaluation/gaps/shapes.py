@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, final
 
 import numpy as np
@@ -62,9 +63,27 @@ class Like(AbstractProtocol):
 
 def copied(data: Any, fraction: float | None) -> Like:
     """The gaps of a DataArray, or of a table of which some coordinates make a grid. See `like` for what is a gap."""
+    return of_pattern(
+        *(_rows_on_grid(data) if isinstance(getattr(data, "coords", None), dict) else _grid(data)), fraction
+    )
+
+
+def of_pattern(
+    dims: tuple[str, ...], seen: Bool[np.ndarray, "..."], times: Sequence[int], fraction: float | None = None
+) -> Like:
+    """The gaps of a grid.
+
+    Args:
+        dims: names of its dimensions.
+        seen: where it is observed, levels in ascending order.
+        times: its axes of times, along which a site that was never observed is no gap; empty: along any.
+        fraction: as in `like`.
+
+    Raises:
+        DataError: there are no gaps.
+    """
     from probtensor.evaluation.calibration import gap_numbers
 
-    dims, seen, times = _rows_on_grid(data) if isinstance(getattr(data, "coords", None), dict) else _grid(data)
     inside = places.domain(seen, times or range(seen.ndim))
     missing = inside & ~seen
     if not missing.any():
