@@ -82,6 +82,15 @@ class AbstractFieldKernel(eqx.Module):
     def products(self) -> tuple[tuple[On, ...], ...]:
         """Its expansion as a sum of products."""
 
+    def adapted(self, degree: int = 4) -> AbstractFieldKernel:
+        """This kernel with a covariance that differs from place to place as the data say, for `Local`.
+
+        See `probtensor.kernels.adapted.Adapted`.
+        """
+        from probtensor.kernels.adapted import Adapted
+
+        return Adapted(self, degree)
+
     def __add__(self, other: AbstractFieldKernel) -> FieldSum:
         """The kernel of a sum of independent functions."""
         return FieldSum((*_parts(self, FieldSum), *_parts(other, FieldSum)))

@@ -15,6 +15,7 @@ from probtensor.axes import JOIN
 from probtensor.engines.sweep import State
 from probtensor.errors import ModelError
 from probtensor.hyperparameters import is_parameter
+from probtensor.kernels.adapted import adapted_part
 from probtensor.kernels.combinations import Product, Sum
 from probtensor.kernels.field import AbstractFieldKernel, FieldSum, On
 from probtensor.kernels.periodic import Periodic
@@ -240,7 +241,8 @@ def _rows_of_field(
     """Of a local term's kernel: each part's own, its summand as the component."""
     rows = []
     for k, summand in enumerate(kernel.parts if isinstance(kernel, FieldSum) else (kernel,)):
-        for part in jax.tree.leaves(summand, is_leaf=lambda node: isinstance(node, On)):
+        leaves = jax.tree.leaves(summand, is_leaf=lambda node: isinstance(node, On))
+        for part in (leaf for leaf in leaves if isinstance(leaf, On)):
             mode, first = " x ".join(part.dims), units.get(part.dims[0], "")
             own = _rows(part.kernel, term, mode, "km" if part.metric == "sphere" else first, variance_unit)
             rows += [row | {"component": k + 1} for row in own]
@@ -250,6 +252,13 @@ def _rows_of_field(
                     unit = "" if unit == first else f"{unit or '1'}/{first or '1'}"
                     label = f"relative lengthscale of {name}"
                     rows.append(_row(term, mode, k + 1, label, float(value), unit, part.ratios.learned))
+        adapted = adapted_part(summand)
+        if adapted is not None and adapted.size is not None:
+            relative = adapted.size.coefficients
+            rows += [
+                _row(term, " x ".join(adapted.dims), k + 1, f"log size {powers}", float(value), "", relative.learned)
+                for powers, value in zip(adapted.size.powers, np.asarray(relative.raw), strict=True)
+            ]
     return rows
 
 

@@ -50,14 +50,15 @@ class Neighbourhood(NamedTuple):
 
 
 class Covariances(NamedTuple):
-    """Of the function at a batch: among pairs i > j of neighbours, of the target with them, and its variance.
+    """Of the function at a batch: among pairs i > j of neighbours, of the target with them, and the variances.
 
-    size: variance of the function, which is stationary.
+    size: of the target; near_size: of the neighbours.
     """
 
     pairs: Float[Array, "n P"]
     cross: Float[Array, "n k"]
     size: Float[Array, "n"]
+    near_size: Float[Array, "n k"]
 
 
 class Solved(NamedTuple):
@@ -82,7 +83,7 @@ def covariances(kernel: AbstractFieldKernel, hood: Neighbourhood) -> Covariances
     first, second = (jax.tree.map(lambda place, of=of: place[:, of], near) for of in (i, j))
     pairs = kernel.between(first, second) * hood.live[:, i] * hood.live[:, j]
     cross = kernel.covariance(hood.target[:, None], hood.near) * hood.live
-    return Covariances(pairs, cross, kernel.covariance(hood.target, hood.target))
+    return Covariances(pairs, cross, kernel.covariance(hood.target, hood.target), kernel.between(near, near))
 
 
 compiled_covariances = compiled(covariances)
@@ -95,7 +96,7 @@ def solve(found: Covariances, noise: float, hood: Neighbourhood, residuals: Floa
     among = np.empty((n, k, k))
     among[:, i, j] = among[:, j, i] = found.pairs
     # A missing neighbour is an independent value of some variance.
-    among[:, np.arange(k), np.arange(k)] = (1 + JITTER) * np.asarray(found.size)[:, None] + _noise(noise, hood)
+    among[:, np.arange(k), np.arange(k)] = (1 + JITTER) * np.asarray(found.near_size) + _noise(noise, hood)
     right = np.concatenate([np.asarray(found.cross)[:, :, None], np.moveaxis(residuals, 0, -1)], axis=-1)
     solved = np.linalg.solve(among, right)
     return Solved(solved[..., 0], np.moveaxis(solved[..., 1:], -1, 0))
@@ -136,6 +137,7 @@ class Slopes(NamedTuple):
     pairs: Float[np.ndarray, "n P"]
     cross: Float[np.ndarray, "n k"]
     size: Float[np.ndarray, "n"]
+    near_size: Float[np.ndarray, "n k"]
     noise: Float[np.ndarray, ""]
 
 
@@ -166,5 +168,5 @@ def log_density(
     diagonal = w * toward
     own_noise = float(np.sum(by_variance * unit))
     noise_slope = own_noise + float(np.sum(diagonal * _noise(1.0, hood)))
-    by_size = by_variance + (1 + JITTER) * np.sum(diagonal, axis=1)
-    return value, Slopes(pairs, -by_variance[:, None] * w - toward, by_size, np.asarray(noise_slope))
+    by_near_size = (1 + JITTER) * diagonal
+    return value, Slopes(pairs, -by_variance[:, None] * w - toward, by_variance, by_near_size, np.asarray(noise_slope))

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.linalg import blas, lapack
 
-from probtensor.compilation import compiled, padded
+from probtensor.compilation import compiled, padded, shared_size
 from probtensor.errors import ModelError
 from probtensor.kernels.field import AbstractFieldKernel
 from probtensor.nearest.conditionals import JITTER, Entries
@@ -62,7 +62,7 @@ def krige(
     """
     part = kernel if part is None else part
     mean, variance = np.zeros((len(values), len(targets))), np.zeros(len(targets))
-    size, own = _variance(kernel, entries.points), _variance(part, entries.points)
+    size, own = _largest(kernel, entries.points), _variances(part, targets)
     for rows, index in groups(kernel, entries.points, targets, neighbours):
         near = entries.points[index]
         factor = _factor(_covariance(kernel, near, near), noise * entries.unit_noise[index], size)
@@ -70,7 +70,7 @@ def krige(
         for some in _pieces(rows):
             toward = _solved(factor, _covariance(part, near, _padded(targets[some]))[:, : len(some)])
             mean[:, some] = white.T @ toward
-            variance[some] = np.maximum(own - np.sum(toward**2, axis=0), JITTER * own)
+            variance[some] = np.maximum(own[some] - np.sum(toward**2, axis=0), JITTER * own[some])
     return Kriged(mean, variance)
 
 
@@ -98,7 +98,7 @@ def draw(
 
     Cost O(B K^3 + M K^2 + M m^2) for B blocks of m places with K neighbours each.
     """
-    out, size = np.zeros(white.shape), _variance(kernel, entries.points)
+    out, size = np.zeros(white.shape), _largest(kernel, entries.points)
     shared = groups(kernel, entries.points, targets, neighbours)
     blocks = [(some, index) for rows, index in shared for some in _pieces(rows)]
     joint = Embedding.of(kernel, entries.points).joint(targets)
@@ -151,9 +151,19 @@ def _covariance(
     return np.asarray(_between(kernel, jnp.asarray(a), jnp.asarray(b)))
 
 
-def _variance(kernel: AbstractFieldKernel, points: Float[np.ndarray, "N D"]) -> float:
-    """Of the function, which is the same everywhere."""
-    return float(_covariance(kernel, points[:1], points[:1])[0, 0])
+@compiled
+def _own(kernel: AbstractFieldKernel, points: Float[Array, "n D"]) -> Float[Array, "n"]:
+    return kernel.covariance(points, points)
+
+
+def _variances(kernel: AbstractFieldKernel, points: Float[np.ndarray, "M D"]) -> Float[np.ndarray, "M"]:
+    """Of the function at each of some places, whose number is filled up so that few programs are compiled."""
+    return np.asarray(_own(kernel, jnp.asarray(padded(points, shared_size(len(points))))))[: len(points)]
+
+
+def _largest(kernel: AbstractFieldKernel, points: Float[np.ndarray, "N D"]) -> float:
+    """The function's largest variance at some places."""
+    return float(_variances(kernel, points).max())
 
 
 def _factor(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from probtensor.kernels.adapted import Adapted
 from probtensor.kernels.combinations import Product, Sum
 from probtensor.kernels.field import FieldProduct, FieldSum, On
 from probtensor.kernels.matern import Matern
@@ -54,6 +55,8 @@ def _kernel(kernel: Any, inside: bool = False) -> str:
     if isinstance(kernel, On):
         dims = [*kernel.dims, *([] if kernel.metric is None else [f"metric={kernel.metric}"])]
         return f"{_kernel(kernel.kernel, inside=True)}.on({', '.join(dims)})"
+    if isinstance(kernel, Adapted):
+        return f"{_kernel(kernel.base, inside=True)}.adapted()"
     if isinstance(kernel, FieldSum | FieldProduct | Sum | Product):
         text = _JOINED[type(kernel)].join(_kernel(part, inside=True) for part in kernel.parts)
         return f"({text})" if inside else text

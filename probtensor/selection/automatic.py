@@ -22,6 +22,7 @@ from probtensor.compilation import one_blas_thread
 from probtensor.engines.message_passing import MessagePassing
 from probtensor.engines.sweep import State
 from probtensor.errors import DataError, ModelError
+from probtensor.kernels.field import AbstractFieldKernel
 from probtensor.kernels.matern import Matern
 from probtensor.kernels.metric import latitude_longitude
 from probtensor.likelihoods.gaussian import BoundGaussian, Gaussian
@@ -208,7 +209,13 @@ class _Judge:
         self._forms = [] if self._gaps is None else self._kernels(base, self._gaps)
         if not self._forms:
             return low_rank if mains is None else _better(low_rank, self._plain("main effects", base))
-        best = self._either_form("local" if mains is None else "main effects + local", base, low_rank)
+        name = "local" if mains is None else "main effects + local"
+        best = self._either_form(name, base, low_rank)
+        kernel = local.adapted(self._axes, self._forms)
+        if kernel is not None:
+            best = _better(best, self._beside(f"{name}, adapted", base, low_rank, kernel=kernel))
+        if best.has_adapted:
+            return _better(low_rank, best)
         if low_rank.crps > _HOPELESS * best.crps:
             return best
         orders, beside = dict(self._form.form.orders), best.name
@@ -249,11 +256,14 @@ class _Judge:
         with one_blas_thread():
             return local.propose(self._axes, inner, residual, noise, gaps.ravel()[rows], self._note)
 
-    def _beside(self, name: str, model: Sum, low_rank: Candidate, rank: int = 0) -> Candidate:
+    def _beside(
+        self, name: str, model: Sum, low_rank: Candidate, rank: int = 0, kernel: AbstractFieldKernel | None = None
+    ) -> Candidate:
         """A model with the local term beside it; it starts with the power that suits a CP."""
         draws = min(self._engine.draws, _DRAWS)
         short = dataclasses.replace(self._engine, restarts=1, draws=draws, power=low_rank.power)
-        return self._judged(name, model + Local(self._form.kernel, _NEIGHBOURS), rank, short)
+        term = Local(self._form.kernel if kernel is None else kernel, _NEIGHBOURS)
+        return self._judged(name, model + term, rank, short)
 
     def _judged(self, name: str, model: Sum, rank: int, engine: MessagePassing, init: State | None = None) -> Candidate:
         self._note(f"trying {name}")

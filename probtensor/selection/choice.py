@@ -6,9 +6,11 @@ import dataclasses
 
 from probtensor.engines.message_passing import MessagePassing
 from probtensor.engines.sweep import State
+from probtensor.kernels.adapted import adapted_part
 from probtensor.selection.local import Evidence
 from probtensor.selection.tried import AbstractChoice
 from probtensor.terms.base import Sum
+from probtensor.terms.local import Local
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +37,11 @@ class Candidate:
     compile_seconds: float
     run_seconds: float
     state: State = dataclasses.field(repr=False)
+
+    @property
+    def has_adapted(self) -> bool:
+        """Whether its local term's kernel follows the data."""
+        return any(isinstance(t, Local) and adapted_part(t.kernel) is not None for t in self.model.terms)  # type: ignore[arg-type]
 
     def __str__(self) -> str:
         """One line of the evidence."""

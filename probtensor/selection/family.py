@@ -187,13 +187,22 @@ def member(
 
 def declared(form: Form, numbers: Numbers) -> AbstractFieldKernel:
     """The kernel as a user would write it, with these numbers as the start."""
-    orders = dict(form.orders)
-    products: list[AbstractFieldKernel] = []
-    for product in form.products:
-        variance, scales = numbers[frozenset(product)]
-        factors: list[AbstractFieldKernel] = [
-            Matern(orders[unit], lengthscale=scales[unit], variance=variance if unit == product[0] else None).on(*unit)
-            for unit in product
-        ]
-        products.append(functools.reduce(operator.mul, factors))
+    products = [functools.reduce(operator.mul, _factors(form, numbers, product)) for product in form.products]
     return functools.reduce(operator.add, products)
+
+
+def declared_adapted(form: Form, numbers: Numbers, fields: Unit) -> AbstractFieldKernel:
+    """The same for a single product, with what it has beside one unit adapted: the fields at that unit's levels."""
+    (product,) = form.products
+    own = dict(zip(product, _factors(form, numbers, product), strict=True))
+    along = own.pop(fields)
+    return along * functools.reduce(operator.mul, own.values()).adapted()
+
+
+def _factors(form: Form, numbers: Numbers, product: tuple[Unit, ...]) -> list[AbstractFieldKernel]:
+    """Of one product; the first carries the variance."""
+    orders, (variance, scales) = dict(form.orders), numbers[frozenset(product)]
+    return [
+        Matern(orders[unit], lengthscale=scales[unit], variance=variance if unit == product[0] else None).on(*unit)
+        for unit in product
+    ]

@@ -18,6 +18,9 @@ from probtensor.observations.layout import Points
 _HELD_OUT, _AT_MOST = 0.15, 0.4
 #: Gaps are single entries along a mode unless missing neighbours are correlated by more than this.
 _RANDOM = 0.2
+#: Levels without data at a dimension's end, as a share of all, that ask for a forecast; of those with data a forecast
+#: that is tried is at most so long.
+_BEHIND, _FORECAST = 0.02, 0.25
 
 
 class HoldOut(NamedTuple):
@@ -45,6 +48,10 @@ def hold_out(names: Sequence[str], observations: Observations, seed: int) -> Hol
     weights = np.asarray(observations.weights) > 0
     layout = observations.domain.layout
     if not isinstance(layout, Points):
+        future = _future(names, weights)
+        if future is not None:
+            sizes = dict(zip(names, weights.shape, strict=True))
+            return HoldOut(f"a forecast, {future}", future.mask(sizes, seed, weights))
         extent = dict(zip(names, gap_extent(weights), strict=True))
         return HoldOut(*_boxes(weights, extent, seed))
     index = np.asarray(layout.index)
@@ -60,6 +67,23 @@ def hold_out(names: Sequence[str], observations: Observations, seed: int) -> Hol
     if max(extent.values()) == 1:
         protocol = f"places ({', '.join(names)}) covering {_HELD_OUT:.0%}, rows at the same place together"
     return HoldOut(protocol, held[tuple(rows.T)] & weights)
+
+
+def _future(names: Sequence[str], seen: np.ndarray) -> gaps.AbstractProtocol | None:
+    """The last levels of a dimension, where most of what is missing lies behind the last observation along it.
+
+    As long as what is asked for there, but not more than a part of what there is. None where gaps are of other kinds.
+    """
+    missing = domain(seen, range(seen.ndim)) & ~seen
+    best, most = None, float(missing.sum())
+    for axis, name in enumerate(names):
+        level = np.flatnonzero(np.moveaxis(seen, axis, 0).reshape(seen.shape[axis], -1).any(axis=1))
+        behind = seen.shape[axis] - 1 - int(level[-1])
+        lost = behind * seen.sum() / len(level)
+        if behind >= max(1, _BEHIND * seen.shape[axis]) and level[-1] > 1 and lost > most:
+            share = min(behind, _FORECAST * (level[-1] + 1)) / seen.shape[axis]
+            best, most = gaps.tail(max(share, 0.5 / seen.shape[axis]), name), lost
+    return best
 
 
 def number_of_places(observations: Observations) -> int:

@@ -15,12 +15,14 @@ from probtensor.kernels.field import AbstractFieldKernel, FieldStart
 from probtensor.kernels.metric import latitude_longitude
 from probtensor.likelihoods.gaussian import BoundGaussian
 from probtensor.observations.domain import Observations
-from probtensor.selection.family import Family, Form, Numbers, Unit, declared, member
+from probtensor.selection.family import Family, Form, Numbers, Unit, declared, declared_adapted, member
 
 #: Smoothnesses that are tried along each unit, the rough ones first.
 _ORDERS = (1 / 2, 3 / 2, 5 / 2)
 #: Nats a place that a kernel must gain to be preferred to a simpler one, and within which another is its rival.
 _GAIN, _CLOSE = 0.01, 0.03
+#: Times from which what their fields have in common is learned.
+_FEWEST_FIELDS = 16
 #: Neighbours while kernels are compared, and units at most.
 _NEIGHBOURS, _MOST_UNITS = 15, 4
 #: Lengthscales as shares of the range that the first unit starts from, and those of a product that is added.
@@ -77,6 +79,22 @@ def propose(
     search = _Search.over(units, axes, observations, residual, likelihood, gaps, note)
     best = search.smoothed(search.nested())
     return [*(e for e in search.tried.values() if e is not best), best]
+
+
+def adapted(axes: Mapping[str, Axis], forms: Sequence[Evidence]) -> AbstractFieldKernel | None:
+    """The best product of time with all else, this adapted to the fields of all times; None where there is none.
+
+    Beside latitude and longitude the longest of the other coordinates is taken for the time if none is one by its kind.
+    """
+    for evidence in sorted(forms, key=lambda e: -e.score):
+        form = evidence.form
+        alone = [unit for unit in form.units if len(unit) == 1 and axes[unit[0]].size >= _FEWEST_FIELDS]
+        times = [unit for unit in alone if axes[unit[0]].kind == "time"]
+        if not times and any(len(unit) > 1 for unit in form.units):
+            times = sorted(alone, key=lambda unit: -axes[unit[0]].size)
+        if len(form.products) == 1 and len(form.units) > 1 and times:
+            return declared_adapted(form, evidence.numbers, times[0])
+    return None
 
 
 def rival(forms: Sequence[Evidence]) -> Evidence | None:

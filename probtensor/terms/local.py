@@ -10,6 +10,7 @@ import numpy as np
 
 from probtensor.axes import Axis, axis_of
 from probtensor.errors import ModelError
+from probtensor.kernels.adapted import adapted_part
 from probtensor.kernels.base import AbstractKernel
 from probtensor.kernels.field import AbstractFieldKernel, FieldStart
 from probtensor.observations.domain import Domain, Observations
@@ -84,6 +85,7 @@ class Local(AbstractTerm):
         names = self.mode_names(available)
         varying = [n for n in names if axis_of("Local", n, axes).size > 1]
         kernel = _on_each(self.kernel, varying or list(names[:1]))
+        adapted_part(kernel)  # refuses what cannot be learned
         start = _SHARE * scale.variance
         first, *others = (kernel.bind(axes, available, FieldStart(f, start, scale.periods), True) for f in _FRACTIONS)
         neighbours = _NEIGHBOURS if self.neighbours is None else int(self.neighbours)

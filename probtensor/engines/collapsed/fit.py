@@ -9,7 +9,7 @@ from typing import NamedTuple
 import equinox as eqx
 import numpy as np
 
-from probtensor.engines.collapsed import local_learning, term_learning
+from probtensor.engines.collapsed import adapting, local_learning, term_learning
 from probtensor.engines.collapsed.conditional import Chain
 from probtensor.engines.collapsed.contrasts import contrasts
 from probtensor.engines.collapsed.entries import Training, training
@@ -18,6 +18,7 @@ from probtensor.engines.collapsed.signal import Signal, Terms, Values
 from probtensor.engines.drawn import Draws, summaries
 from probtensor.engines.sweep import Beliefs
 from probtensor.hyperparameters import Parameter
+from probtensor.kernels.adapted import adapted_part
 from probtensor.kernels.field import AbstractFieldKernel, FieldSum
 from probtensor.likelihoods.gaussian import BoundGaussian
 from probtensor.model import BoundModel
@@ -27,6 +28,8 @@ from probtensor.typing import Bool, Float
 
 #: Rounds of learning all hyper-parameters, sweeps of the chain in each, and draws that it learns from.
 _ROUNDS, _SWEEPS, _DRAWS = 5, 2, 4
+#: Rounds of learning an adapted kernel's covariances after all hyper-parameters.
+_ADAPTATIONS = 2
 #: Sweeps that settle the chain under the final hyper-parameters.
 _SETTLE = 2
 #: Iterations at most: of the optimiser towards the start, and of the solver in a step of the chain. Most draws take 30
@@ -163,6 +166,11 @@ def fit(
         noise = contrasts(numbers.kernel, numbers.noise, data.pooled, neighbours)
         if watch is not None:
             watch(k + 1, _ROUNDS + 1, trace[-1])
+    for k in range(_ADAPTATIONS if adapted_part(numbers.kernel) is not None else 0):
+        means = data.pooled.means(np.stack([data.values - signal(one) for one in swept(_SWEEPS)[-_DRAWS:]]))
+        kernel = adapting.adapt(numbers.kernel, numbers.noise, data.pooled.entries, means, seed + k)
+        numbers = numbers._replace(kernel=kernel)
+        noise = contrasts(numbers.kernel, numbers.noise, data.pooled, neighbours)
     swept(_SETTLE)
     kept = swept(max(draws // 2, 1)) if signal.size else [chain.white]
     values = tuple(signal.values(one) for one in kept)

@@ -167,7 +167,8 @@ def _pull(learned: Any, held: Any, hood: Neighbourhood, slopes: Slopes, share: F
         found = covariances(kernel, hood)
         prior = share * log_prior(kernel)
         along = jnp.sum(slopes.pairs * found.pairs) + jnp.sum(slopes.cross * found.cross)
-        along = along + jnp.sum(slopes.size * found.size) + slopes.noise * sd.value[0] ** 2
+        along = along + jnp.sum(slopes.size * found.size) + jnp.sum(slopes.near_size * found.near_size)
+        along = along + slopes.noise * sd.value[0] ** 2
         return along + prior, jnp.asarray(prior)
 
     gradient, prior = jax.grad(density, has_aux=True)(learned)

@@ -11,12 +11,16 @@ from probtensor.engines import drawn
 from probtensor.engines.collapsed.entries import coordinates
 from probtensor.engines.collapsed.fit import Local, summed
 from probtensor.engines.drawn import Draws, Moments
+from probtensor.kernels.adapted import adapted_part, extended
 from probtensor.kernels.field import AbstractFieldKernel
 from probtensor.model import BoundModel
 from probtensor.nearest.conditionals import Entries
 from probtensor.nearest.kriging import Kriged, draw, krige
 from probtensor.observations.domain import Domain
 from probtensor.typing import Float, Key
+
+#: Cells of an adapted kernel that are predicted at a time.
+_CELLS = 2500
 
 
 def moments(model: BoundModel, local: Local, domain: Domain, terms: Sequence[int], known: bool, key: Key) -> Moments:
@@ -33,7 +37,7 @@ def moments(model: BoundModel, local: Local, domain: Domain, terms: Sequence[int
     size = int(np.prod(domain.shape))
     chosen = [kernel for place, kernel in local.kernels if place in terms]
     if chosen:
-        found = krige(*_given(local), _places(local, domain), local.neighbours, summed(chosen))
+        found = _kriged(local, _places(local, domain), summed(chosen))
     else:
         found = Kriged(np.zeros((len(local.residuals), size)), np.zeros(size))
     apart = _signals(model, local, domain, terms, known, key)
@@ -50,8 +54,25 @@ def draws(model: BoundModel, local: Local, domain: Domain, key: Key, n: int) -> 
     places, back = np.unique(_places(local, domain), axis=0, return_inverse=True)
     white = np.asarray(jax.random.normal(second, (n, len(places))))
     kernel, noise, entries, residuals = _given(local)
+    kernel = extended(kernel, places)
     values = draw(kernel, noise, entries, residuals[pick], places, local.neighbours, white)
     return np.stack([signals[k] for k in pick]) + values[:, back.ravel()]
+
+
+def _kriged(local: Local, places: Float[np.ndarray, "E D"], part: AbstractFieldKernel) -> Kriged:
+    """At some places; of an adapted kernel with so many new cells at a time as its table can grow by."""
+    kernel, noise, entries, residuals = _given(local)
+    own = adapted_part(kernel)
+    if own is None or own.table is None:
+        return krige(kernel, noise, entries, residuals, places, local.neighbours, part)
+    cells, cell = np.unique(places[:, list(own.columns)], axis=0, return_inverse=True)
+    mean, variance = np.zeros((len(residuals), len(places))), np.zeros(len(places))
+    for at in range(0, len(cells), _CELLS):
+        rows = np.flatnonzero((cell.ravel() >= at) & (cell.ravel() < at + _CELLS))
+        wider = extended(kernel, places[rows])
+        found = krige(wider, noise, entries, residuals, places[rows], local.neighbours)
+        mean[:, rows], variance[rows] = found.mean, found.variance
+    return Kriged(mean, variance)
 
 
 def _given(local: Local) -> tuple[AbstractFieldKernel, float, Entries, Float[np.ndarray, "S M"]]:

@@ -1,0 +1,106 @@
+"""Learning from place to place the covariance of fields that are alike, from what the other terms leave over.
+
+The fields are those of an adapted kernel's own coordinates, one for each combination of the others. They count as
+independent while their covariance is learned, which is so by composite likelihood where they are correlated.
+
+Source: Dempster et al. 1977; Kidd and Katzfuss 2022, section 2; Chen 1979 (empirical Bayes for normal covariances).
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+from scipy.linalg import lapack
+
+from probtensor.compilation import compiled
+from probtensor.kernels.adapted import Table, adapted_part, with_table
+from probtensor.kernels.field import AbstractFieldKernel
+from probtensor.nearest.conditionals import Entries
+from probtensor.typing import Array, Float
+
+#: Fields, and cells, that a covariance is learned from.
+FEWEST_FIELDS, MOST_CELLS = 16, 2500
+#: The prior's weight, in fields, for each field that there is.
+_PRIOR = 1.0
+#: Steps of expectation and maximisation at a time, and fields looked at in each of them.
+_STEPS, _FIELDS = 2, 96
+#: Added to variances before they are inverted, relative to them.
+_JITTER = 1e-9
+
+
+def adapt(
+    kernel: AbstractFieldKernel, noise: float, entries: Entries, residuals: Float[np.ndarray, "S M"], seed: int
+) -> AbstractFieldKernel:
+    """The kernel with a table, a few steps further than the one that it has; as it is for few fields or many cells.
+
+    Args:
+        kernel: with an adapted part.
+        noise: variance of an entry with unit noise 1.
+        entries: places.
+        residuals: draws of their values minus the other terms.
+        seed: of the choice among many fields.
+
+    Cost O(T n^3) for T fields of n cells.
+    """
+    own = adapted_part(kernel)
+    if own is None:
+        return kernel
+    columns = list(own.columns)
+    others = [k for k in range(entries.points.shape[1]) if k not in columns]
+    cells, cell = np.unique(entries.points[:, columns], axis=0, return_inverse=True)
+    field = np.unique(entries.points[:, others], axis=0, return_inverse=True)[1].ravel()
+    T, n = int(field.max()) + 1, len(cells)
+    if T < FEWEST_FIELDS or not 1 < n <= MOST_CELLS:
+        return kernel
+    points = np.repeat(entries.points[:1], n, axis=0)
+    points[:, columns] = cells
+    plain = with_table(kernel, None)
+    prior = np.array(_covariance(plain, jnp.asarray(points)))
+    # What the other factors have at one and the same place: the table is that of the adapted factor alone.
+    others_variance = float(prior[0, 0] / np.asarray(_covariance(own.parametric(), jnp.asarray(points[:1])))[0, 0])
+    K = prior if own.table is None else others_variance * np.asarray(own.table.covariance)
+    rows = np.split(np.argsort(field, kind="stable"), np.cumsum(np.bincount(field))[:-1])
+    rng = np.random.default_rng(seed)
+    for _ in range(_STEPS):
+        some = rng.permutation(T)[:_FIELDS]
+        moment = sum(_second_moment(K, noise, entries, residuals, cell.ravel(), rows[t]) for t in some)
+        K = (_PRIOR * prior + moment / len(some)) / (_PRIOR + 1)
+    return with_table(kernel, Table.of(cells, K / others_variance))
+
+
+def _second_moment(
+    K: Float[np.ndarray, "n n"],
+    noise: float,
+    entries: Entries,
+    residuals: Float[np.ndarray, "S M"],
+    cell: np.ndarray,
+    rows: np.ndarray,
+) -> Float[np.ndarray, "n n"]:
+    """Expectation of f f' for one field given its values, over draws of these.
+
+    With A the covariance N + K_oo of the values, the field's covariance given them is N - N A^-1 N between observed
+    cells, N A^-1 K_om between these and the others, and K_mm - K_mo A^-1 K_om between the others.
+    """
+    at, unit = cell[rows], noise * entries.unit_noise[rows] + _JITTER * float(K[0, 0])
+    rest = np.setdiff1d(np.arange(len(K)), at)
+    among = K[np.ix_(at, at)]
+    among[np.diag_indices_from(among)] += unit
+    factor, failed = lapack.dpotrf(among, lower=1)
+    assert not failed
+    inverse = np.tril(lapack.dpotri(factor, lower=1)[0])
+    inverse += np.tril(inverse, -1).T
+    weights = inverse @ K[np.ix_(at, rest)]
+    own = residuals[:, rows]
+    found = np.empty_like(K)
+    found[np.ix_(at, at)] = np.diag(unit) - unit[:, None] * inverse * unit
+    found[np.ix_(at, rest)] = unit[:, None] * weights
+    found[np.ix_(rest, at)] = found[np.ix_(at, rest)].T
+    found[np.ix_(rest, rest)] = K[np.ix_(rest, rest)] - K[np.ix_(rest, at)] @ weights
+    mean = np.empty((len(residuals), len(K)))
+    mean[:, at], mean[:, rest] = own - (own @ inverse) * unit, own @ weights
+    return found + mean.T @ mean / len(residuals)
+
+
+@compiled
+def _covariance(kernel: AbstractFieldKernel, points: Float[Array, "n D"]) -> Float[Array, "n n"]:
+    return kernel.covariance(points[:, None], points[None])

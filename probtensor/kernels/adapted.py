@@ -1,0 +1,259 @@
+"""Kernels whose covariance differs from place to place, as the data say: by a smooth size, and by a table."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve
+
+from probtensor.axes import Axis
+from probtensor.errors import ModelError
+from probtensor.hyperparameters import Parameter
+from probtensor.kernels.field import AbstractFieldKernel, FieldProduct, FieldStart, On, Places
+from probtensor.typing import Array, Float, Int
+
+#: Added to the variances of the unadapted kernel before it is inverted, relative to them.
+_JITTER = 1e-8
+
+
+class Size(eqx.Module):
+    """log of a standard deviation relative to the kernel's, a polynomial of the coordinates.
+
+    Attributes:
+        coefficients: one for each product; the constant is the kernel's variance.
+        columns: where the coordinates stand.
+        middle, half: of their ranges; beyond these the size stays as it is at the edge.
+        turns: after which a coordinate closes on itself, where waves take the place of polynomials; 0: it does not.
+        powers: (J, d) degrees of each product, or of waves their number: odd ones cosines, even ones sines.
+    """
+
+    coefficients: Parameter
+    columns: tuple[int, ...] = eqx.field(static=True)
+    middle: Float[Array, "d"]
+    half: Float[Array, "d"]
+    turns: tuple[float, ...] = eqx.field(static=True)
+    powers: tuple[tuple[int, ...], ...] = eqx.field(static=True)
+
+    @staticmethod
+    def start(axes: Sequence[Axis], columns: tuple[int, ...], degree: int) -> Size:
+        """The same everywhere, to be learned."""
+        turns = tuple(axis.period or 0.0 for axis in axes)
+        numbers = [range(1) if a.size < 2 else range(2 * degree + 1 if a.period else degree + 1) for a in axes]
+        degrees = [lambda k, turn=turn: -(-k // 2) if turn else k for turn in turns]
+        powers = tuple(
+            power
+            for power in itertools.product(*numbers)
+            if 0 < sum(d(k) for d, k in zip(degrees, power, strict=True)) <= degree
+        )
+        nothing = jnp.zeros(len(powers))
+        edges = np.array([[np.min(a.points), np.max(a.points)] for a in axes], dtype=float)
+        half = np.maximum(0.5 * np.ptp(edges, axis=1), np.finfo(float).tiny)
+        coefficients = Parameter(nothing, nothing)
+        return Size(coefficients, columns, jnp.asarray(edges.mean(axis=1)), jnp.asarray(half), turns, powers)
+
+    def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "..."]:
+        """At coordinates."""
+        functions = []
+        for k, (column, turn) in enumerate(zip(self.columns, self.turns, strict=True)):
+            most = max((power[k] for power in self.powers), default=0)
+            if turn:
+                angle = 2 * jnp.pi * (x[..., column] - self.middle[k]) / turn
+                waves = [jnp.cos(-(-j // 2) * angle) if j % 2 else jnp.sin(j // 2 * angle) for j in range(1, most + 1)]
+                functions.append([jnp.ones_like(angle), *waves])
+            else:
+                functions.append(_legendre(jnp.clip((x[..., column] - self.middle[k]) / self.half[k], -1, 1), most))
+        total = jnp.zeros(x.shape[:-1], x.dtype)
+        for j, power in enumerate(self.powers):
+            product = jnp.ones(x.shape[:-1], x.dtype)
+            for k, number in enumerate(power):
+                product = product * functions[k][number]
+            total = total + self.coefficients.raw[j] * product
+        return jnp.exp(total)
+
+
+def _legendre(x: Float[Array, "..."], degree: int) -> list[Float[Array, "..."]]:
+    """Legendre polynomials up to a degree."""
+    out = [jnp.ones_like(x), x]
+    for k in range(1, degree):
+        out.append(((2 * k + 1) * x * out[k] - k * out[k - 1]) / (k + 1))
+    return out[: degree + 1]
+
+
+class Table(eqx.Module):
+    """Covariances between cells.
+
+    Attributes:
+        levels: of each coordinate, ascending.
+        cell: the number of the cell at each combination of levels, -1 where there is none.
+        places: (n, d) coordinates of the cells.
+        covariance: (n, n) between them.
+    """
+
+    levels: tuple[Float[Array, "L"], ...]
+    cell: Int[Array, "..."]
+    places: Float[Array, "n d"]
+    covariance: Float[Array, "n n"]
+
+    @staticmethod
+    def of(places: Float[np.ndarray, "n d"], covariance: Float[np.ndarray, "n n"]) -> Table:
+        """places: distinct."""
+        levels = [np.unique(column) for column in places.T]
+        cell = np.full([len(own) for own in levels], -1)
+        cell[tuple(np.searchsorted(own, x) for own, x in zip(levels, places.T, strict=True))] = np.arange(len(places))
+        return Table(
+            tuple(jnp.asarray(own) for own in levels),
+            jnp.asarray(cell),
+            jnp.asarray(places),
+            jnp.asarray(covariance),
+        )
+
+    def at(self, x: Float[Array, "... d"]) -> Int[Array, "..."]:
+        """The cell whose levels are nearest in each coordinate."""
+        index = []
+        for k, own in enumerate(self.levels):
+            between = 0.5 * (own[1:] + own[:-1])
+            index.append(jnp.searchsorted(between, x[..., k]))
+        return self.cell[tuple(index)]
+
+
+class Adapted(AbstractFieldKernel):
+    """A kernel that follows the data, made by ``kernel.adapted()``.
+
+    Functions of these coordinates are taken to be alike wherever the other coordinates stand: fields of many times,
+    say. First their size is learned with the other hyper-parameters, a smooth function of the coordinates. Then, if
+    there are enough such fields, their covariance from place to place: it is the kernel's where the fields say little,
+    and theirs where they say much, the posterior mode under an inverse Wishart prior around the kernel's.
+
+    Args:
+        base: the kernel.
+        degree: of the polynomial that the logarithm of the size is.
+        size: once bound.
+        columns: where the coordinates stand, once bound.
+        table: covariances once they are learned; None before, or where there are too few fields.
+
+    Source: Kidd and Katzfuss 2022 (inverse Wishart shrinkage of spatial covariances); Paciorek and Schervish 2006
+    (nonstationary covariances).
+    """
+
+    base: AbstractFieldKernel
+    degree: int = eqx.field(static=True, default=4)
+    size: Size | None = None
+    columns: tuple[int, ...] = eqx.field(static=True, default=())
+    table: Table | None = None
+
+    def __check_init__(self) -> None:
+        """Raises ModelError for what cannot be adapted."""
+        if not isinstance(self.degree, int) or isinstance(self.degree, bool) or not 0 <= self.degree <= 8:
+            raise ModelError(f"adapted(degree={self.degree!r}): expected a whole number from 0 to 8")
+        if self.base is not None and not isinstance(self.base, AbstractFieldKernel):
+            raise ModelError(f"adapted: {self.base!r} does not say which coordinates it reads; write kernel.on('lat')")
+
+    @property
+    def dims(self) -> tuple[str, ...]:
+        """The kernel's."""
+        return self.base.dims
+
+    def bind(self, axes: Mapping[str, Axis], names: Sequence[str], start: FieldStart, carries: bool) -> Adapted:
+        """With the same size everywhere."""
+        columns = tuple(names.index(n) for n in self.dims)
+        size = Size.start([axes[n] for n in self.dims], columns, self.degree)
+        return Adapted(self.base.bind(axes, names, start, carries), self.degree, size, columns, None)
+
+    def places(self, x: Float[Array, "... D"]) -> Places:
+        """The kernel's and the size; or the number of the cell."""
+        if self.table is not None:
+            return self.table.at(x[..., jnp.asarray(self.columns)])
+        assert self.size is not None
+        return self.base.places(x), self.size(x)
+
+    def between(self, a: Places, b: Places) -> Float[Array, "..."]:
+        """The kernel with both sizes; or the table's."""
+        if self.table is not None:
+            return self.table.covariance[a, b]
+        return a[1] * b[1] * self.base.between(a[0], b[0])
+
+    def products(self) -> tuple[tuple[On, ...], ...]:
+        """The kernel's: they say what is near."""
+        return self.base.products()
+
+    def adapted(self, degree: int = 4) -> AbstractFieldKernel:
+        """Raises ModelError: once is enough."""
+        raise ModelError("adapted: the kernel is adapted already")
+
+    def parametric(self) -> Adapted:
+        """Without the table."""
+        return Adapted(self.base, self.degree, self.size, self.columns, None)
+
+
+def adapted_part(kernel: AbstractFieldKernel) -> Adapted | None:
+    """The adapted factor of a product; None: there is none.
+
+    Raises ModelError where there are several, or one is a summand among others.
+    """
+    if isinstance(kernel, Adapted):
+        return kernel
+    found = _all(kernel)
+    factors = kernel.parts if isinstance(kernel, FieldProduct) else ()
+    if not found:
+        return None
+    if len(found) > 1 or not any(part is found[0] for part in factors):
+        raise ModelError(
+            "Local: kernel.adapted() goes with one product of kernels, in which one factor is adapted, and not with "
+            "sums: the data could not tell the summands' covariances apart"
+        )
+    return found[0]
+
+
+def _all(kernel: Any) -> list[Adapted]:
+    if isinstance(kernel, Adapted):
+        return [kernel, *_all(kernel.base)]
+    return [found for part in getattr(kernel, "parts", ()) for found in _all(part)]
+
+
+def with_table(kernel: AbstractFieldKernel, table: Table | None) -> AbstractFieldKernel:
+    """The same kernel with another table in its adapted part."""
+    own = adapted_part(kernel)
+    assert own is not None
+    other = Adapted(own.base, own.degree, own.size, own.columns, table)
+    if kernel is own:
+        return other
+    return FieldProduct(tuple(other if part is own else part for part in kernel.parts))  # type: ignore[attr-defined]
+
+
+def extended(kernel: AbstractFieldKernel, points: Float[np.ndarray, "M D"]) -> AbstractFieldKernel:
+    """A kernel that knows the cells of these points, too.
+
+    Where the table has none, the function is what the unadapted kernel makes of its values in the table's cells: their
+    kriging, and an independent rest with the variance that kriging leaves.
+    """
+    own = adapted_part(kernel)
+    if own is None or own.table is None:
+        return kernel
+    known, columns = np.asarray(own.table.places), list(own.columns)
+    asked = np.unique(points[:, columns], axis=0)
+    both = np.concatenate([known, asked])
+    first, back = np.unique(both, axis=0, return_index=True)[1], len(known)
+    new = both[np.sort(first[first >= back])]
+    if not len(new):
+        return kernel
+    plain, K = own.parametric(), np.asarray(own.table.covariance)
+    among, across = _matrix(plain, known, known), _matrix(plain, new, known)
+    among[np.diag_indices_from(among)] *= 1 + _JITTER
+    weights = cho_solve(cho_factor(among, lower=True), across.T).T
+    left = _matrix(plain, new, new) - weights @ across.T
+    toward = weights @ K
+    table = np.block([[K, toward.T], [toward, toward @ weights.T + left]])
+    return with_table(kernel, Table.of(np.concatenate([known, new]), table))
+
+
+def _matrix(kernel: Adapted, a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "n m"]:
+    """Covariances between cells, given by their own coordinates."""
+    width = max(kernel.columns) + 1
+    x, y = (np.zeros((len(own), width)) for own in (a, b))
+    x[:, list(kernel.columns)], y[:, list(kernel.columns)] = a, b
+    return np.array(kernel.covariance(jnp.asarray(x)[:, None], jnp.asarray(y)[None]))
