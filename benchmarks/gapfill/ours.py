@@ -1,0 +1,67 @@
+"""The rows of probtensor, answered like any other script: `python -m gapfill.ours TASK.npz FOLDER`.
+
+A new row is one entry of `MODELS`: a name, and what is given to `pt.fit` as the model.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import probtensor as pt
+from gapfill import data
+
+sys.path.insert(0, str(Path(__file__).parent / "scripts"))
+
+CELL = ("latitude", "longitude")
+
+
+def offset(monthly: bool) -> Any:
+    """A constant, and one for each month where the times have months."""
+    return pt.Offset() + pt.Climatology("time.month") if monthly else pt.Offset()
+
+
+def surface(monthly: bool) -> Any:
+    """What all times have in common: a smooth surface, and what each cell adds to it."""
+    return offset(monthly) + pt.CP(1, modes=[CELL]) + pt.Offset(over=CELL)
+
+
+def low_rank(rank: int) -> pt.CP:
+    """Functions of time times surfaces."""
+    return pt.CP(rank, modes={"time": pt.Matern(1 / 2, shared=True), CELL: None})
+
+
+def local() -> pt.Local:
+    """Times that know each other a little times a smooth field on the sphere."""
+    return pt.Local(pt.Matern(1 / 2).on("time") * pt.Matern(5 / 2).on(*CELL))
+
+
+#: Each takes whether the times have months.
+MODELS: dict[str, Callable[[bool], Any]] = {
+    "probtensor, pt.fit(data)": lambda monthly: "auto",
+    "probtensor, offset + CP of rank 15": lambda monthly: offset(monthly) + pt.CP(rank=15),
+    "probtensor, surface + Local": lambda monthly: surface(monthly) + local(),
+    "probtensor, surface + low rank 8 + Local": lambda monthly: surface(monthly) + low_rank(8) + local(),
+}
+
+
+def main() -> None:
+    from exchange import Answer, Task, run
+
+    def fill(task: Task, model: str, dataset: str) -> Answer:
+        field = data.load(dataset).copy(data=task.y)
+        post = pt.fit(field, MODELS[model](data.SOURCES[dataset].monthly), seed=task.seed)
+        at = post.predict({dim: field[dim] for dim in field.dims}).transpose(*field.dims)
+        summary = str(post.summary())
+        print(summary)
+        return Answer(np.asarray(at["mean"]), np.asarray(at["sd"]), summary, float(post.compile_seconds))
+
+    run(fill)
+
+
+if __name__ == "__main__":
+    main()
