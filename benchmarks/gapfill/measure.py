@@ -23,6 +23,7 @@ from probtensor.evaluation import scores
 
 RECORDS = environments.ROOT / ".cache" / "bench"
 SCRIPTS = Path(__file__).parent / "scripts"
+UNREACHED = "not reached within the limit"
 WALL = 6.0  # a limit of CPU seconds is a limit of this many times as many seconds on the clock
 
 
@@ -87,7 +88,7 @@ def _scored(problem: cells.Problem, row: Method, limit: int) -> dict[str, Any]:
     found: dict[str, Any] = {"tried": tried, "cut": cut}
     done = [k for k, one in enumerate(tried) if "rmse" in one]
     if not done:
-        reasons = [one["error"] for one in tried if "error" in one]
+        reasons = [one["error"] for one in tried if "error" in one and one["error"] != UNREACHED]
         return found | {"error": reasons[0] if reasons else f"over {limit} s"}
     best = min(done, key=lambda k: tried[k]["rmse"])
     answer, truth = answers[best], problem.truth[problem.held]
@@ -107,7 +108,7 @@ def _scored(problem: cells.Problem, row: Method, limit: int) -> dict[str, Any]:
 
 def _tried(problem: cells.Problem, variant: dict[str, Any], answer: dict[str, Any] | None) -> dict[str, Any]:
     if answer is None:
-        return {"variant": variant, "error": "not reached within the limit"}
+        return {"variant": variant, "error": UNREACHED}
     if "error" in answer:
         return {"variant": variant, "error": str(answer["error"])}
     if (
@@ -145,6 +146,7 @@ def _ask(
         np.savez(
             folder / "task.npz",
             y=problem.training,
+            inner=problem.inner,
             ask=ask,
             seed=problem.seed,
             variants=json.dumps(given),

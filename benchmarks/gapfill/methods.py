@@ -77,14 +77,16 @@ METHODS: dict[str, Method] = {
         "smurff_cp", "smurff", _crossed(rank=(10, 20, 40, 80), about=("climatology", "constant"))
     ),
     "xeofs, gaps filled in turn": Method("xeofs_fill", "xeofs", _crossed(rank=(5, 10, 20, 40))),
-    "mofapy2": Method("mofapy2_factors", "mofapy2", _crossed(rank=(5, 10, 20, 40))),
+    "mofapy2": Method("mofapy2_factors", "mofapy2", _crossed(rank=(5, 10, 20, 40), smooth=(False, True))),
     "scikit-learn KNNImputer": Method(
         "sklearn_imputers", "scikit-learn", _crossed(neighbours=(3, 10), rows=("cells", "times"))
     ),
     "scikit-learn IterativeImputer": Method(
         "sklearn_imputers", "scikit-learn", _crossed(nearest=(5, 20), rows=("cells", "times"))
     ),
-    "GPJax exact GP by slices": Method("gpjax_gp", "gpjax"),
+    "GPJax exact GP by slices": Method(
+        "gpjax_gp", "gpjax", _crossed(nu=("5/2", "3/2"), about=("quartic", "climatology"))
+    ),
     "pybktr": Method("pybktr_regression", "pybktr", _crossed(rank=(5, 10, 20))),
     **{name: Method("", OURS, ({"model": name},), group="probtensor") for name in ours.MODELS},
 }

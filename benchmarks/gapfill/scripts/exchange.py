@@ -28,6 +28,7 @@ class Task(NamedTuple):
         latitudes: in degrees.
         longitudes: in degrees.
         seed: for whatever is drawn.
+        inner: bool, shaped as ``y``, a draw of the same gaps among the training entries, to choose on.
     """
 
     y: np.ndarray
@@ -37,6 +38,7 @@ class Task(NamedTuple):
     latitudes: np.ndarray
     longitudes: np.ndarray
     seed: int
+    inner: np.ndarray
 
 
 class Answer(NamedTuple):
