@@ -12,6 +12,7 @@ import re
 import resource
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,11 @@ def read(dataset: str, protocol: str, method: str, seed: int) -> dict[str, Any] 
     if not file.exists():
         return None
     record = json.loads(file.read_text())
-    return record if record["variants"] == list(METHODS[method].variants) else None
+    return record if _ordered(record["variants"]) == _ordered(METHODS[method].variants) else None
+
+
+def _ordered(variants: Sequence[dict[str, Any]]) -> list[str]:
+    return sorted(json.dumps(variant, sort_keys=True) for variant in variants)
 
 
 def missing(dataset: str, protocol: str, method: str, seed: int, limit: int) -> bool:

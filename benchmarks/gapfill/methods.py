@@ -64,9 +64,9 @@ METHODS: dict[str, Method] = {
     "exact GP by slices, minus a quartic in latitude": _script(
         "exact_gp", {"mean": "quartic"}, {"mean": "quartic", "metric": "plane"}
     ),
-    "nearest-neighbour GP": _script("nearest_gp", *_crossed(neighbours=(60, 120), mean=("given",))),
+    "nearest-neighbour GP": _script("nearest_gp", *_crossed(neighbours=(120, 60), mean=("given",))),
     "nearest-neighbour GP, climatology re-estimated": _script(
-        "nearest_gp", *_crossed(neighbours=(60, 120), mean=("surface",), season=(True, False))
+        "nearest_gp", *_crossed(season=(True, False), mean=("surface",), neighbours=(120, 60))
     ),
     "tensorly masked CP": Method(
         "tensorly_cp",

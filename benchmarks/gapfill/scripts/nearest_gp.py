@@ -20,7 +20,7 @@ from scipy.linalg import cho_solve, solve_triangular
 from scipy.sparse.linalg import LinearOperator, cg
 from scipy.spatial import cKDTree
 
-_PASSES, _DRAWS, _EARLIER, _DENSE = 3, 48, 30, 6000
+_PASSES, _DRAWS, _EARLIER, _DENSE, _MANY = 3, 48, 30, 6000, 150_000
 
 
 class _State(NamedTuple):
@@ -65,9 +65,10 @@ def _learn(task: Task, seen: surfaces.Cells, mean: str) -> tuple[vecchia.Kernel,
 
     kernel = vecchia.fit(*where, rest(means), seed=task.seed)
     draws = np.repeat(means[None], 2, axis=0)
-    for number in range(_PASSES if mean == "surface" else 0):
+    passes = 0 if mean == "given" else _PASSES - (entries.value.size > _MANY)
+    for number in range(passes):
         means, draws = _least_squares(seen, entries, kernel.points(*where), kernel, means, task.seed)
-        if number < _PASSES - 1:
+        if number < passes - 1:
             kernel = vecchia.fit(*where, rest(means), kernel, seed=task.seed, forms=number == 0)
     return kernel, means, draws
 
@@ -94,14 +95,16 @@ def _least_squares(
     known[place] = True
     centre, about = surfaces.prior(seen.places, means, known.reshape(means.shape), seed)
     penalty = sparse.block_diag([_prior_contrasts(seen.places, about, seed)] * len(means), format="csr")
-    matrix = design.T @ design + penalty.T @ penalty
+    stacked = sparse.vstack([design, penalty], format="csr")
     target = design.T @ (contrast @ entries.value) + penalty.T @ (penalty @ centre.ravel())
     if means.size > _DENSE:
-        diagonal = matrix.diagonal()
-        scaled = LinearOperator(matrix.shape, lambda vector: vector / diagonal)
-        found, _ = cg(matrix.tocsr(), target, means.ravel(), rtol=1e-6, maxiter=1000, M=scaled)
+        diagonal, turned = np.asarray(stacked.multiply(stacked).sum(axis=0)).ravel(), stacked.T.tocsr()
+        shape = (means.size, means.size)
+        product = LinearOperator(shape, lambda vector: turned @ (stacked @ vector))
+        scaled = LinearOperator(shape, lambda vector: vector / diagonal)
+        found, _ = cg(product, target, means.ravel(), rtol=1e-5, maxiter=500, M=scaled)
         return found.reshape(means.shape), np.repeat(found.reshape(1, *means.shape), 2, axis=0)
-    lower = kernels.factor(matrix.toarray())
+    lower = kernels.factor((stacked.T @ stacked).toarray())
     found = cho_solve((lower, True), target)
     noise = np.random.default_rng(seed).standard_normal((means.size, _DRAWS))
     draws = found + solve_triangular(lower, noise, lower=True, trans="T").T
