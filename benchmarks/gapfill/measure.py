@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from gapfill import cells, data, environments
+from gapfill import calibration, cells, data, environments
 from gapfill.methods import METHODS, Method
 from probtensor.evaluation import scores
 
@@ -108,6 +108,8 @@ def _scored(problem: cells.Problem, row: Method, limit: int) -> dict[str, Any]:
         sd = np.full(truth.size, inner)
     kept = ("seconds", "compiling", "note")
     score = scores.score_gaussian(answer["mean"] / problem.unit, sd / problem.unit, truth / problem.unit)
+    if row.ours:
+        found["groups"] = _groups(problem, answer["mean"], sd)
     return found | {"best": variants[best], "scores": score} | {name: tried[best][name] for name in kept}
 
 
@@ -127,6 +129,13 @@ def _tried(problem: cells.Problem, variant: dict[str, Any], answer: dict[str, An
         score = scores.score_gaussian(answer["mean"] / problem.unit, answer["sd"] / problem.unit, truth)
         found |= {"crps": score["crps"], "coverage90": score["coverage90"]}
     return found | {"seconds": float(answer["seconds"]), "compiling": float(answer["compiling"])}
+
+
+def _groups(problem: cells.Problem, mean: np.ndarray, sd: np.ndarray) -> dict[str, list[float]]:
+    """Where the error bars are off; by sea for the record that goes around the globe."""
+    longitude = np.broadcast_to(data.load(problem.dataset)["longitude"].values, problem.truth.shape)[problem.held]
+    around = longitude if problem.dataset == "ostia" else None
+    return calibration.groups((problem.truth[problem.held] - mean) / sd, sd / problem.unit, around)
 
 
 def _inner_error(problem: cells.Problem, row: Method, variant: dict[str, Any], limit: int) -> float | None:

@@ -23,15 +23,18 @@ class Method:
         script: in `scripts/`, or empty for probtensor's own rows.
         environment: a folder of `.cache/peers`, made from `peers/NAME.txt`; empty is the one that runs the suite.
         variants: arguments of the script's `fill`, one for each try.
-        group: "floor", "script", "package" or "probtensor"; the best peer is one of scripts and packages.
-        protocols: the protocols that it is asked; empty is all.
+        group: "floor", "script" or "package", of which the best is the best peer; "probtensor"; or "ablation".
     """
 
     script: str
     environment: str
     variants: tuple[dict[str, Any], ...] = ({},)
     group: str = "package"
-    protocols: tuple[str, ...] = ()
+
+    @property
+    def ours(self) -> bool:
+        """Whether it is a row of probtensor."""
+        return self.group in ("probtensor", "ablation")
 
 
 def _floor(name: str) -> Method:
@@ -89,4 +92,5 @@ METHODS: dict[str, Method] = {
     ),
     "pybktr": Method("pybktr_regression", "pybktr", _crossed(rank=(5, 10, 20))),
     **{name: Method("", OURS, ({"model": name},), group="probtensor") for name in ours.MODELS},
+    **{name: Method("", OURS, ({"model": name},), group="ablation") for name in ours.ABLATION},
 }

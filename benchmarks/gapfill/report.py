@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 import results
 
-from gapfill import cells, data, measure, targets
+from gapfill import calibration, cells, data, measure, targets
 from gapfill.methods import METHODS
 
 SCORES = ("rmse", "mae", "crps", "coverage90", "seconds", "compiling")
 
 
-def write(seeds: Sequence[int]) -> None:
-    """Writes every section for which there is a record."""
+def write(seeds: Sequence[int], coverage: bool = False) -> None:
+    """Writes every section for which there is a record; coverage: with tables of where our error bars are off."""
     summary = []
     for dataset in data.SOURCES:
-        parts = [part for protocol in cells.PROTOCOLS for part in _cell(dataset, protocol, seeds, summary)]
+        parts = [part for protocol in cells.PROTOCOLS for part in _cell(dataset, protocol, seeds, summary, coverage)]
         if parts:
             results.record(f"Gaps, {dataset}", "\n".join([_heading(dataset, seeds), *parts]))
     if summary:
@@ -37,6 +37,7 @@ def rows(dataset: str, protocol: str, seeds: Sequence[int]) -> tuple[dict[str, d
             found[method] = row | {
                 "draws": len(scored),
                 "best": scored[0]["best"],
+                "groups": scored[0].get("groups"),
                 "cut": any(one["cut"] for one in scored),
             }
         elif records:
@@ -75,28 +76,29 @@ def _versions(dataset: str, seeds: Sequence[int]) -> str:
     return f"Measured {dates[0]} to {dates[-1]} with {named}; {'; '.join(machines)}."
 
 
-def _cell(dataset: str, protocol: str, seeds: Sequence[int], summary: list[list[str]]) -> Iterable[str]:
+def _cell(dataset: str, protocol: str, seeds: Sequence[int], summary: list[list[str]], coverage: bool) -> Iterable[str]:
     """The table of one cell; what the overview says of it is added to ``summary``."""
     found, failed = rows(dataset, protocol, seeds[:1] if protocol == "tail" else seeds)
     if not found and not failed:
         return
     ours = {name: row for name, row in found.items() if METHODS[name].group == "probtensor"}
-    peers = {name: row for name, row in found.items() if METHODS[name].group != "probtensor"}
+    peers = {name: row for name, row in found.items() if not METHODS[name].ours}
     floors = {name: row for name, row in peers.items() if METHODS[name].group == "floor"}
     yield f"### {dataset}, {protocol} ({_gaps(dataset, protocol)})\n"
     yield "| method | RMSE | MAE | CRPS | 90% coverage | seconds | compiling | variant |"
     yield "| --- " * 8 + "|"
     best = {score: targets.best(peers, score) for score in ("rmse", "crps")}
     for name in METHODS:
+        if name not in found and name not in failed and METHODS[name].group != "ablation":
+            yield f"| {name} | not measured |||||||"
         if name in failed:
             yield f"| {name} | {failed[name].replace('|', '/')} |||||||"
         if name in found:
             row = found[name]
             marks = {score: "**" if best[score].method == name else "" for score in best}
-            variant = ", ".join(
-                f"{key} {value}" for key, value in row["best"].items() if METHODS[name].group != "probtensor"
-            )
+            variant = ", ".join(f"{key} {value}" for key, value in row["best"].items() if not METHODS[name].ours)
             cut = "; others over the limit" if row["cut"] else ""
+            cut += f"; {row['draws']} draw(s)" if row["draws"] < len(seeds) and protocol != "tail" else ""
             yield (
                 f"| {name} | {marks['rmse']}{row['rmse']:.4f}{marks['rmse']} | {row['mae']:.4f} | "
                 f"{marks['crps']}{row['crps']:.4f}{marks['crps']} | {row['coverage90']:.3f} | {row['seconds']:.1f} | "
@@ -108,6 +110,10 @@ def _cell(dataset: str, protocol: str, seeds: Sequence[int], summary: list[list[
         distance = ", ".join(f"{score.upper()} {row[score] / best[score].value - 1:+.0%}" for score in best)
         said = "; ".join(f"{target.what}: {'met' if target.reached else 'missed'}" for target in judged)
         yield f"{name}: {distance} against the best peer. {said}.\n"
+    groups = found.get(targets.AUTO, {}).get("groups")
+    if coverage and groups:
+        yield "Where the error bars of `pt.fit(data)` are off (z: error over predicted sd):\n"
+        yield from [*calibration.table(groups), ""]
     summary.append(_line(dataset, protocol, ours, peers, floors))
 
 
