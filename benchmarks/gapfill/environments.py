@@ -46,4 +46,4 @@ def _call(command: list[str]) -> None:
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         complaint = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["no reason given"]
-        raise Unavailable(f"cannot be installed: {complaint[0][:200]}")
+        raise Unavailable(f"cannot be installed: {complaint[0].split(' (from versions')[0][:200]}")
