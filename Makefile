@@ -6,11 +6,12 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --constraint
 PYTEST := OMP_NUM_THREADS=1 JAX_COMPILATION_CACHE_DIR=.cache/jax JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.3 $(BIN)/python -m pytest -q
 # Fast tests compile far more than they compute, so their programs are hardly optimised; slow tests run the users' programs.
 HASTY := XLA_FLAGS="--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+GAPFILL := OMP_NUM_THREADS=1 PYTHONPATH=benchmarks $(BIN)/python -m gapfill
 CORE_TESTS := tests/kernels tests/statespace tests/priors
 # Of the core's numerics, what asks every kernel, state space and mode prior for all that they say.
 LAWS := tests/kernels/test_laws.py tests/statespace tests/priors/test_conformance.py tests/priors/test_sphere.py
 
-.PHONY: demo test test-slow bench lint clean
+.PHONY: demo test test-slow bench bench-full bench-all lint clean
 
 demo: .venv/demo.stamp
 	JAX_COMPILATION_CACHE_DIR=.cache/jax $(BIN)/probtensor demo
@@ -24,7 +25,16 @@ test-slow: .venv/dev.stamp
 	$(PYTEST) -m slow
 	PROBTENSOR_TEST_X64=0 $(PYTEST) $(CORE_TESTS)
 
+# Gap filling beside other packages: seed 0 within about an hour, and three seeds. What was measured is kept in .cache/bench,
+# so that another call goes on where the last one stopped. FLAGS="--help" lists what else it can do.
 bench: .venv/dev.stamp
+	$(GAPFILL) --minutes 60 $(FLAGS)
+
+bench-full: .venv/dev.stamp
+	$(GAPFILL) --seeds 0 1 2 --limit 900 $(FLAGS)
+
+# Every other question: all scripts of benchmarks/, which takes hours.
+bench-all: bench
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
 
 lint: .venv/dev.stamp
