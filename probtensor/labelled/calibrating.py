@@ -92,7 +92,7 @@ def _together(domain: Domain, parts: list[HeldOut]) -> HeldOut:
 
 def _once(state: State, engine: AbstractEngine, encoded: Encoded, observations: Observations, seed: int) -> HeldOut:
     names = tuple(encoded.coordinates)
-    mask = np.asarray(hold_out(names, observations, seed).mask)
+    mask = np.asarray(hold_out(names, observations, seed, encoded.times).mask)
     inner = without(observations, mask)
     state = engine.run(state.model, inner, jax.random.key(seed)).state
     rows = np.flatnonzero(mask)

@@ -247,7 +247,7 @@ def _gaps(bound: BoundModel, encoded: Encoded, observations: Observations, seed:
     """Gaps shaped like those of the data, for a local term to learn from; None without one, or from few data."""
     if not collapsed.positions(bound) or encoded.seen.sum() < _FEW:
         return None
-    return hold_out(tuple(encoded.coordinates), observations, seed).mask
+    return hold_out(tuple(encoded.coordinates), observations, seed, encoded.times).mask
 
 
 def _modes_read(declared: Sum, likelihood: AbstractLikelihood, encoded: Encoded) -> tuple[str, ...]:
