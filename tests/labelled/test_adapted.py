@@ -8,6 +8,7 @@ import xarray as xr
 import probtensor as pt
 from probtensor.engines.collapsed import adapting, prediction
 from probtensor.kernels.adapted import adapted_part
+from probtensor.selection.automatic import Automatic
 from tests.helpers import joined
 
 T, LAT, LON = 24, np.linspace(30.0, 50.0, 6), np.linspace(-40.0, -10.0, 6)
@@ -208,3 +209,21 @@ def test_names_have_no_places():
 def test_beside_another_local_term():
     with pytest.raises(pt.ModelError, match="neither with sums nor beside another Local term"):
         fit(DATA[:3], pt.Local(TIME * SPACE.adapted(), neighbours=5) + pt.Local(TIME, neighbours=5))
+
+
+def test_the_future_is_chosen_on_the_past():
+    """The last five of 24 times have no data: models are judged on the last quarter of the others."""
+    data = DATA.where(DATA["time"] < TIMES[-5])
+    post = pt.fit(data, Automatic(ranks=(1,)), engine=pt.MessagePassing(max_sweeps=5, power=1.0))
+    assert "a forecast, the last 0.25 of time that has data" in joined(post.summary())
+
+
+@pytest.mark.slow
+def test_the_automatic_model_tries_an_adapted_kernel():
+    post = pt.fit(DATA, engine=pt.MessagePassing(draws=4, max_sweeps=10, power=0.1))
+    (own,) = [c for c in post.choice.candidates if c.name.endswith("local, adapted")]
+    assert own.has_adapted and own.has_local
+    local = next(c for c in post.choice.candidates if c.name.endswith("local"))
+    assert not local.has_adapted
+    assert own.crps < 1.05 * local.crps
+    assert bool(np.isfinite(post.predict(OFF)["mean"]).all())

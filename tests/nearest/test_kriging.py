@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from probtensor.errors import ModelError
+from probtensor.kernels.adapted import Table, extended, with_table
 from probtensor.nearest import kriging
 from probtensor.nearest.conditionals import Entries
 from probtensor.nearest.kriging import draw, krige
@@ -103,6 +104,25 @@ def test_draws_have_the_dense_covariance(name, places):
     np.testing.assert_allclose(found[0], weights @ values[0], rtol=0, atol=1e-6)
     factor = found[1:] - found[0]
     np.testing.assert_allclose(factor.T @ factor, covariance, rtol=0, atol=1e-6)
+
+
+def test_places_that_a_table_has_and_others():
+    """Learned covariances where there are some, and what the kernel makes of them elsewhere."""
+    rng, grid = np.random.default_rng(5), np.array([(x, y) for x in (0.0, 2.0, 5.0) for y in (1.0, 4.0)])
+    root = rng.normal(size=(6, 6))
+    kernel = with_table(bind(WITH_ADAPTED["adapted"]), Table.of(grid, root @ root.T + np.eye(6)))
+    points = np.column_stack([np.arange(40) % 7, grid[rng.integers(0, 6, 40)]])
+    data = Entries(points, rng.uniform(0.5, 2.0, 40))
+    targets = np.concatenate([points[:9] + [0.5, 0, 0], points[:9] + [0.5, 0.7, -0.3]])
+    wider, values = extended(kernel, targets), rng.normal(size=(2, 40))
+    weights, covariance = conditioned(wider, data, targets)
+    found = krige(wider, NOISE, data, values, targets, 30)
+    np.testing.assert_allclose(found.mean, values @ weights.T, rtol=0, atol=1e-8)
+    np.testing.assert_allclose(found.variance, np.diag(covariance), rtol=1e-8)
+    apart = krige(kernel, NOISE, data, values, targets[:9], 30)
+    np.testing.assert_allclose(apart.mean, found.mean[:, :9], rtol=0, atol=1e-8)
+    with pytest.raises(ModelError, match="not positive definite"):
+        krige(wider, NOISE, Entries(data.points + [0, 0.1, 0], data.unit_noise), values, targets, 30)
 
 
 @pytest.mark.slow
