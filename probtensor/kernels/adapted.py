@@ -22,6 +22,8 @@ from probtensor.typing import Array, Float, Int
 _JITTER = 1e-8
 #: Cells of a table at most: its covariances are numbers of the square of that, and more are made on the way.
 MOST_IN_TABLE = 10_000
+#: So many are filled up to a power of two, which costs little memory.
+_FEW = 1024
 
 
 class Size(eqx.Module):
@@ -100,35 +102,62 @@ def _legendre(x: Float[Array, "..."], degree: int) -> list[Float[Array, "..."]]:
     return out[: degree + 1]
 
 
+def _size(number: int) -> int:
+    """What a number of cells or levels is filled up to: each size of a table compiles all programs that read it."""
+    return max(1 << max(number - 1, 0).bit_length(), 64) if number <= _FEW else shared_size(number)
+
+
 class Table(eqx.Module):
-    """Covariances between cells.
+    """Covariances between n cells, filled up to N so that close numbers of cells share programs.
 
     Attributes:
-        levels: of each coordinate, ascending.
-        keys: (n,) of the cells, ascending: their levels as one number.
-        order: (n,) the number of the cell with each key.
-        places: (n, d) coordinates of the cells.
-        covariance: (n, n) between them.
+        levels: of each coordinate, ascending; infinite where filled up.
+        keys: (N,) of the cells, ascending: their levels as one number.
+        order: (N,) the number of the cell with each key; N where filled up.
+        filled_places: (N, d) coordinates of the cells.
+        filled_covariance: (N, N) between them.
     """
 
     levels: tuple[Float[Array, "L"], ...]
-    keys: Int[Array, "n"]
-    order: Int[Array, "n"]
-    places: Float[Array, "n d"]
-    covariance: Float[Array, "n n"]
+    keys: Int[Array, "N"]
+    order: Int[Array, "N"]
+    filled_places: Float[Array, "N d"]
+    filled_covariance: Float[Array, "N N"]
 
     @staticmethod
     def of(places: Float[np.ndarray, "n d"], covariance: Float[np.ndarray, "n n"]) -> Table:
         """places: distinct."""
         levels = [np.unique(column) for column in places.T]
         index = [np.searchsorted(own, x) for own, x in zip(levels, places.T, strict=True)]
-        keys = np.ravel_multi_index(index, [len(own) for own in levels])
+        keys = np.ravel_multi_index(index, [_size(len(own)) for own in levels])
         order = np.argsort(keys)
-        arrays = (keys[order], order, places, covariance)
-        return Table(tuple(on_device(own) for own in levels), *(on_device(array) for array in arrays))
+        missing = _size(len(keys)) - len(keys)
+        arrays = (
+            np.pad(keys[order], (0, missing), constant_values=keys.max() + 1),
+            np.pad(order, (0, missing), constant_values=len(keys) + missing),
+            np.pad(places, ((0, missing), (0, 0)), constant_values=np.nan),
+            np.pad(covariance, (0, missing), constant_values=np.nan),
+        )
+        filled = (np.pad(own, (0, _size(len(own)) - len(own)), constant_values=np.inf) for own in levels)
+        return Table(tuple(map(on_device, filled)), *map(on_device, arrays))
+
+    @property
+    def number(self) -> int:
+        """How many cells there are."""
+        return int(np.sum(np.asarray(self.order) < len(self.order)))
+
+    @property
+    def places(self) -> Float[np.ndarray, "n d"]:
+        """Coordinates of the cells."""
+        return np.asarray(self.filled_places)[: self.number]
+
+    @property
+    def covariance(self) -> Float[np.ndarray, "n n"]:
+        """Between the cells."""
+        return np.asarray(self.filled_covariance)[: self.number, : self.number]
 
     def at(self, x: Float[Array, "... d"]) -> Int[Array, "..."]:
-        """The number of the cell at some coordinates, exactly; n where there is none, which has no covariances."""
+        """The number of the cell at some coordinates, exactly; N where there is none, which has no covariances."""
         key, known = jnp.zeros(x.shape[:-1], self.keys.dtype), jnp.ones(x.shape[:-1], bool)
         for k, own in enumerate(self.levels):
             level = jnp.minimum(jnp.searchsorted(own, x[..., k]), len(own) - 1)
@@ -139,7 +168,7 @@ class Table(eqx.Module):
 
     def between(self, a: Int[Array, "..."], b: Int[Array, "..."]) -> Float[Array, "..."]:
         """Covariances of cells; not a number where a cell is not in the table: what is asked must be `extended`."""
-        return self.covariance.at[a, b].get(mode="fill", fill_value=jnp.nan)
+        return self.filled_covariance.at[a, b].get(mode="fill", fill_value=jnp.nan)
 
 
 class Adapted(AbstractFieldKernel):
@@ -273,7 +302,7 @@ def extended(
     own = adapted_part(kernel)
     if own is None or own.table is None:
         return kernel
-    known, columns = np.asarray(own.table.places), list(own.columns)
+    known, columns = own.table.places, list(own.columns)
     asked = np.unique(points[:, columns], axis=0)
     both = np.concatenate([known, asked])
     first, back = np.unique(both, axis=0, return_index=True)[1], len(known)
@@ -286,7 +315,7 @@ def extended(
             f"so far, and {len(new):,} new ones would make them more than {most:,}; ask for fewer at a time, or fit "
             "without adapted()"
         )
-    plain, K = own.parametric(), np.asarray(own.table.covariance)
+    plain, K = own.parametric(), own.table.covariance
     among, across = _matrix(plain, known, known), _matrix(plain, new, known)
     among[np.diag_indices_from(among)] *= 1 + _JITTER
     weights = cho_solve(cho_factor(among, lower=True), across.T).T
@@ -299,7 +328,7 @@ def extended(
 def _matrix(kernel: Adapted, a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "n m"]:
     """Covariances between cells, given by their own coordinates; close numbers of them share programs."""
     width, columns = max(kernel.columns) + 1, list(kernel.columns)
-    x, y = (np.zeros((shared_size(len(own)), width)) for own in (a, b))
+    x, y = (np.zeros((_size(len(own)), width)) for own in (a, b))
     x[:, columns], y[:, columns] = padded(a, len(x)), padded(b, len(y))
     return np.array(_between(kernel, on_device(x), on_device(y)))[: len(a), : len(b)]
 

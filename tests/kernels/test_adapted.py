@@ -129,7 +129,7 @@ def test_a_table_replaces_the_kernel_and_multiplies_the_others():
     np.testing.assert_allclose(dense(with_table(kernel, None), a, b), dense(bind(TIME * SPACE), a, b), rtol=1e-12)
 
 
-@pytest.mark.parametrize("cell", [(0.5, -2.0), (3.0, 1.1), (-9.0, 1.0), (99.0, 9.0), (np.nan, 1.0)])
+@pytest.mark.parametrize("cell", [(0.5, -2.0), (3.0, 1.1), (-9.0, 1.0), (99.0, 9.0), (np.inf, 1.0), (np.nan, 1.0)])
 def test_a_cell_that_is_not_in_the_table_has_no_covariance(cell):
     found = dense(adapted(), places(CELLS), places(np.array([cell, (0.5, 1.0)])))
     assert np.isnan(found[:, 0]).all()
@@ -140,8 +140,13 @@ def test_cells_at_scattered_places_take_no_more_memory_than_there_are():
     """Not a number for each combination of their coordinates: a thousand million of them."""
     scattered = RNG.uniform(size=(1000, 3))
     table = Table.of(scattered, np.eye(1000))
-    assert max(leaf.size for leaf in jax.tree.leaves(table)) == 1000**2
+    assert max(leaf.size for leaf in jax.tree.leaves(table)) == 1024**2
     np.testing.assert_array_equal(table.at(jnp.asarray(scattered)), np.arange(1000))
+
+
+def test_close_numbers_of_cells_share_programs():
+    shapes = [[leaf.shape for leaf in jax.tree.leaves(Table.of(RNG.uniform(size=(n, 2)), np.eye(n)))] for n in (33, 60)]
+    assert shapes[0] == shapes[1]
 
 
 # new cells
