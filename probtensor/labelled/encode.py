@@ -130,11 +130,6 @@ class Encoded:
         """The data's modes that a mode reads: its own, its parent, or those of its parts."""
         return tuple(dict.fromkeys(self.split(part)[0] for part in self.parts(name)))
 
-    @property
-    def times(self) -> list[str]:
-        """The names of those coordinates that are times."""
-        return [name for name, own in self.coordinates.items() if own.kind == "time"]
-
     def axes(self, modes: tuple[str, ...]) -> dict[str, Axis]:
         """Axes of all base modes, and of the derived and the joined modes among ``modes``."""
         axes = {name: c.axis() for name, c in self.coordinates.items()}
