@@ -12,6 +12,7 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
 from probtensor.axes import Axis
+from probtensor.compilation import compiled, on_device, padded, shared_size
 from probtensor.errors import ModelError
 from probtensor.hyperparameters import Parameter
 from probtensor.kernels.field import AbstractFieldKernel, FieldProduct, FieldStart, On, Places
@@ -19,6 +20,10 @@ from probtensor.typing import Array, Float, Int
 
 #: Added to the variances of the unadapted kernel before it is inverted, relative to them.
 _JITTER = 1e-8
+#: Cells of a table at most: its covariances are numbers of the square of that, and more are made on the way.
+MOST_IN_TABLE = 10_000
+#: So many are filled up to a power of two, which costs little memory.
+_FEW = 1024
 
 
 class Size(eqx.Module):
@@ -41,20 +46,26 @@ class Size(eqx.Module):
 
     @staticmethod
     def start(axes: Sequence[Axis], columns: tuple[int, ...], degree: int) -> Size:
-        """The same everywhere, to be learned."""
+        """The same everywhere, to be learned; along few levels not more functions than these can tell apart."""
         turns = tuple(axis.period or 0.0 for axis in axes)
-        numbers = [range(1) if a.size < 2 else range(2 * degree + 1 if a.period else degree + 1) for a in axes]
-        degrees = [lambda k, turn=turn: -(-k // 2) if turn else k for turn in turns]
+        numbers = [range(min(a.size, 2 * degree + 1 if a.period else degree + 1)) for a in axes]
         powers = tuple(
             power
             for power in itertools.product(*numbers)
-            if 0 < sum(d(k) for d, k in zip(degrees, power, strict=True)) <= degree
+            if 0 < sum(-(-k // 2) if turn else k for k, turn in zip(power, turns, strict=True)) <= degree
         )
-        nothing = jnp.zeros(len(powers))
         edges = np.array([[np.min(a.points), np.max(a.points)] for a in axes], dtype=float)
-        half = np.maximum(0.5 * np.ptp(edges, axis=1), np.finfo(float).tiny)
-        coefficients = Parameter(nothing, nothing)
-        return Size(coefficients, columns, jnp.asarray(edges.mean(axis=1)), jnp.asarray(half), turns, powers)
+        half = 0.5 * np.ptp(edges, axis=1)
+        nothing = on_device(np.zeros(len(powers)))
+        middle, half = on_device(edges.mean(axis=1)), on_device(np.where(half > 0, half, 1.0))
+        return Size(Parameter(nothing, nothing), columns, middle, half, turns, powers)
+
+    def names(self, dims: Sequence[str]) -> list[str]:
+        """What each coefficient belongs to, such as ``P2(lat) cos(lon)``; dims: the coordinates' names."""
+        return [
+            " ".join(_function(*own) for own in zip(power, dims, self.turns, strict=True) if own[0])
+            for power in self.powers
+        ]
 
     def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "..."]:
         """At coordinates."""
@@ -76,6 +87,13 @@ class Size(eqx.Module):
         return jnp.exp(total)
 
 
+def _function(number: int, dim: str, turn: float) -> str:
+    if not turn:
+        return f"P{number}({dim})"
+    waves = -(-number // 2)
+    return f"{'cos' if number % 2 else 'sin'}({dim if waves == 1 else f'{waves} {dim}'})"
+
+
 def _legendre(x: Float[Array, "..."], degree: int) -> list[Float[Array, "..."]]:
     """Legendre polynomials up to a degree."""
     out = [jnp.ones_like(x), x]
@@ -84,41 +102,73 @@ def _legendre(x: Float[Array, "..."], degree: int) -> list[Float[Array, "..."]]:
     return out[: degree + 1]
 
 
+def _size(number: int) -> int:
+    """What a number of cells or levels is filled up to: each size of a table compiles all programs that read it."""
+    return max(1 << max(number - 1, 0).bit_length(), 64) if number <= _FEW else shared_size(number)
+
+
 class Table(eqx.Module):
-    """Covariances between cells.
+    """Covariances between n cells, filled up to N so that close numbers of cells share programs.
 
     Attributes:
-        levels: of each coordinate, ascending.
-        cell: the number of the cell at each combination of levels, -1 where there is none.
-        places: (n, d) coordinates of the cells.
-        covariance: (n, n) between them.
+        levels: of each coordinate, ascending; infinite where filled up.
+        keys: (N,) of the cells, ascending: their levels as one number.
+        order: (N,) the number of the cell with each key; N where filled up.
+        filled_places: (N, d) coordinates of the cells.
+        filled_covariance: (N, N) between them.
     """
 
     levels: tuple[Float[Array, "L"], ...]
-    cell: Int[Array, "..."]
-    places: Float[Array, "n d"]
-    covariance: Float[Array, "n n"]
+    keys: Int[Array, "N"]
+    order: Int[Array, "N"]
+    filled_places: Float[Array, "N d"]
+    filled_covariance: Float[Array, "N N"]
 
     @staticmethod
     def of(places: Float[np.ndarray, "n d"], covariance: Float[np.ndarray, "n n"]) -> Table:
         """places: distinct."""
         levels = [np.unique(column) for column in places.T]
-        cell = np.full([len(own) for own in levels], -1)
-        cell[tuple(np.searchsorted(own, x) for own, x in zip(levels, places.T, strict=True))] = np.arange(len(places))
-        return Table(
-            tuple(jnp.asarray(own) for own in levels),
-            jnp.asarray(cell),
-            jnp.asarray(places),
-            jnp.asarray(covariance),
+        index = [np.searchsorted(own, x) for own, x in zip(levels, places.T, strict=True)]
+        keys = np.ravel_multi_index(index, [_size(len(own)) for own in levels])
+        order = np.argsort(keys)
+        missing = _size(len(keys)) - len(keys)
+        arrays = (
+            np.pad(keys[order], (0, missing), constant_values=keys.max() + 1),
+            np.pad(order, (0, missing), constant_values=len(keys) + missing),
+            np.pad(places, ((0, missing), (0, 0)), constant_values=np.nan),
+            np.pad(covariance, (0, missing), constant_values=np.nan),
         )
+        filled = (np.pad(own, (0, _size(len(own)) - len(own)), constant_values=np.inf) for own in levels)
+        return Table(tuple(map(on_device, filled)), *map(on_device, arrays))
+
+    @property
+    def number(self) -> int:
+        """How many cells there are."""
+        return int(np.sum(np.asarray(self.order) < len(self.order)))
+
+    @property
+    def places(self) -> Float[np.ndarray, "n d"]:
+        """Coordinates of the cells."""
+        return np.asarray(self.filled_places)[: self.number]
+
+    @property
+    def covariance(self) -> Float[np.ndarray, "n n"]:
+        """Between the cells."""
+        return np.asarray(self.filled_covariance)[: self.number, : self.number]
 
     def at(self, x: Float[Array, "... d"]) -> Int[Array, "..."]:
-        """The cell whose levels are nearest in each coordinate."""
-        index = []
+        """The number of the cell at some coordinates, exactly; N where there is none, which has no covariances."""
+        key, known = jnp.zeros(x.shape[:-1], self.keys.dtype), jnp.ones(x.shape[:-1], bool)
         for k, own in enumerate(self.levels):
-            between = 0.5 * (own[1:] + own[:-1])
-            index.append(jnp.searchsorted(between, x[..., k]))
-        return self.cell[tuple(index)]
+            level = jnp.minimum(jnp.searchsorted(own, x[..., k]), len(own) - 1)
+            known = known & (own[level] == x[..., k])
+            key = key * len(own) + level.astype(key.dtype)
+        number = jnp.minimum(jnp.searchsorted(self.keys, key), len(self.keys) - 1)
+        return jnp.where(known & (self.keys[number] == key), self.order[number], len(self.keys))
+
+    def between(self, a: Int[Array, "..."], b: Int[Array, "..."]) -> Float[Array, "..."]:
+        """Covariances of cells; not a number where a cell is not in the table: what is asked must be `extended`."""
+        return self.filled_covariance.at[a, b].get(mode="fill", fill_value=jnp.nan)
 
 
 class Adapted(AbstractFieldKernel):
@@ -150,8 +200,10 @@ class Adapted(AbstractFieldKernel):
         """Raises ModelError for what cannot be adapted."""
         if not isinstance(self.degree, int) or isinstance(self.degree, bool) or not 0 <= self.degree <= 8:
             raise ModelError(f"adapted(degree={self.degree!r}): expected a whole number from 0 to 8")
-        if self.base is not None and not isinstance(self.base, AbstractFieldKernel):
+        if not isinstance(self.base, AbstractFieldKernel):
             raise ModelError(f"adapted: {self.base!r} does not say which coordinates it reads; write kernel.on('lat')")
+        if _all(self.base):
+            raise ModelError("adapted: the kernel is adapted already, or a part of it is; adapt it once, as a whole")
 
     @property
     def dims(self) -> tuple[str, ...]:
@@ -174,16 +226,12 @@ class Adapted(AbstractFieldKernel):
     def between(self, a: Places, b: Places) -> Float[Array, "..."]:
         """The kernel with both sizes; or the table's."""
         if self.table is not None:
-            return self.table.covariance[a, b]
+            return self.table.between(a, b)
         return a[1] * b[1] * self.base.between(a[0], b[0])
 
     def products(self) -> tuple[tuple[On, ...], ...]:
         """The kernel's: they say what is near."""
         return self.base.products()
-
-    def adapted(self, degree: int = 4) -> AbstractFieldKernel:
-        """Raises ModelError: once is enough."""
-        raise ModelError("adapted: the kernel is adapted already")
 
     def parametric(self) -> Adapted:
         """Without the table."""
@@ -193,7 +241,8 @@ class Adapted(AbstractFieldKernel):
 def adapted_part(kernel: AbstractFieldKernel) -> Adapted | None:
     """The adapted factor of a product; None: there is none.
 
-    Raises ModelError where there are several, or one is a summand among others.
+    Raises ModelError where there are several, where one is a summand among others, or where another factor reads one of
+    its coordinates, too.
     """
     if isinstance(kernel, Adapted):
         return kernel
@@ -203,8 +252,14 @@ def adapted_part(kernel: AbstractFieldKernel) -> Adapted | None:
         return None
     if len(found) > 1 or not any(part is found[0] for part in factors):
         raise ModelError(
-            "Local: kernel.adapted() goes with one product of kernels, in which one factor is adapted, and not with "
-            "sums: the data could not tell the summands' covariances apart"
+            "Local: kernel.adapted() goes with one product of kernels, in which one factor is adapted, and neither "
+            "with sums nor beside another Local term: the data could not tell the summands' covariances apart"
+        )
+    twice = sorted({d for part in factors if part is not found[0] for d in part.dims} & set(found[0].dims))
+    if twice:
+        raise ModelError(
+            f"Local: {', '.join(twice)} is read by an adapted kernel and by another factor beside it; adapt what reads "
+            "it as a whole, (one * other).adapted()"
         )
     return found[0]
 
@@ -225,23 +280,42 @@ def with_table(kernel: AbstractFieldKernel, table: Table | None) -> AbstractFiel
     return FieldProduct(tuple(other if part is own else part for part in kernel.parts))  # type: ignore[attr-defined]
 
 
-def extended(kernel: AbstractFieldKernel, points: Float[np.ndarray, "M D"]) -> AbstractFieldKernel:
+def extended(
+    kernel: AbstractFieldKernel, points: Float[np.ndarray, "M D"], most: int = MOST_IN_TABLE
+) -> AbstractFieldKernel:
     """A kernel that knows the cells of these points, too.
 
     Where the table has none, the function is what the unadapted kernel makes of its values in the table's cells: their
-    kriging, and an independent rest with the variance that kriging leaves.
+    kriging, and an independent rest with the variance that kriging leaves. In several steps this gives the same as in
+    one.
+
+    Args:
+        kernel: any.
+        points: places, in all columns.
+        most: cells that the table may have.
+
+    Raises:
+        ModelError: it would have more.
+
+    Cost O(n^3 + n^2 m) for n cells and m new ones.
     """
     own = adapted_part(kernel)
     if own is None or own.table is None:
         return kernel
-    known, columns = np.asarray(own.table.places), list(own.columns)
+    known, columns = own.table.places, list(own.columns)
     asked = np.unique(points[:, columns], axis=0)
     both = np.concatenate([known, asked])
     first, back = np.unique(both, axis=0, return_index=True)[1], len(known)
     new = both[np.sort(first[first >= back])]
     if not len(new):
         return kernel
-    plain, K = own.parametric(), np.asarray(own.table.covariance)
+    if back + len(new) > most:
+        raise ModelError(
+            f"Local: the covariances of an adapted kernel are kept for every place ({', '.join(own.dims)}), {back:,} "
+            f"so far, and {len(new):,} new ones would make them more than {most:,}; ask for fewer at a time, or fit "
+            "without adapted()"
+        )
+    plain, K = own.parametric(), own.table.covariance
     among, across = _matrix(plain, known, known), _matrix(plain, new, known)
     among[np.diag_indices_from(among)] *= 1 + _JITTER
     weights = cho_solve(cho_factor(among, lower=True), across.T).T
@@ -252,8 +326,13 @@ def extended(kernel: AbstractFieldKernel, points: Float[np.ndarray, "M D"]) -> A
 
 
 def _matrix(kernel: Adapted, a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "n m"]:
-    """Covariances between cells, given by their own coordinates."""
-    width = max(kernel.columns) + 1
-    x, y = (np.zeros((len(own), width)) for own in (a, b))
-    x[:, list(kernel.columns)], y[:, list(kernel.columns)] = a, b
-    return np.array(kernel.covariance(jnp.asarray(x)[:, None], jnp.asarray(y)[None]))
+    """Covariances between cells, given by their own coordinates; close numbers of them share programs."""
+    width, columns = max(kernel.columns) + 1, list(kernel.columns)
+    x, y = (np.zeros((_size(len(own)), width)) for own in (a, b))
+    x[:, columns], y[:, columns] = padded(a, len(x)), padded(b, len(y))
+    return np.array(_between(kernel, on_device(x), on_device(y)))[: len(a), : len(b)]
+
+
+@compiled
+def _between(kernel: Adapted, a: Float[Array, "n D"], b: Float[Array, "m D"]) -> Float[Array, "n m"]:
+    return kernel.covariance(a[:, None], b[None])

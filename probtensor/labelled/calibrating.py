@@ -19,7 +19,7 @@ from probtensor.labelled.encode import Encoded
 from probtensor.labelled.fitted import Fitted
 from probtensor.labelled.places import Places
 from probtensor.observations.domain import Domain, Observations
-from probtensor.selection.hold_out import hold_out
+from probtensor.selection.hold_out import hold_out, times
 from probtensor.selection.judging import without
 
 #: So many gaps are wanted, from so many fits at most: with n gaps a margin of 1 / n is added to every coverage.
@@ -92,7 +92,7 @@ def _together(domain: Domain, parts: list[HeldOut]) -> HeldOut:
 
 def _once(state: State, engine: AbstractEngine, encoded: Encoded, observations: Observations, seed: int) -> HeldOut:
     names = tuple(encoded.coordinates)
-    mask = np.asarray(hold_out(names, observations, seed).mask)
+    mask = np.asarray(hold_out(names, observations, seed, times(encoded.axes(()))).mask)
     inner = without(observations, mask)
     state = engine.run(state.model, inner, jax.random.key(seed)).state
     rows = np.flatnonzero(mask)

@@ -10,12 +10,15 @@ import numpy as np
 import pandas as pd
 
 from probtensor.engines.base import Fit
+from probtensor.engines.collapsed.adapting import FEWEST_FIELDS, MOST_CELLS
 from probtensor.evaluation.calibration import Calibration
+from probtensor.kernels.adapted import adapted_part
 from probtensor.labelled import noise_levels, predictions, reading
 from probtensor.labelled.fitted import Fitted
 from probtensor.labelled.made import Made
 from probtensor.labelled.memory import Memory
 from probtensor.likelihoods.base import AbstractLikelihood
+from probtensor.model import BoundModel
 from probtensor.selection.tried import AbstractChoice
 from probtensor.terms.base import Sum
 from probtensor.terms.local import BoundLocal
@@ -185,11 +188,27 @@ def _notes(fitted: Fitted, result: Fit) -> list[str]:
             notes.append(
                 f"{empty} of {size} levels of {name!r} have no observation; their answers come from the others"
             )
+    notes += _adapted(fitted.state.model)
     if fitted.calibration is not None:
         notes.append(_calibrated(fitted.calibration))
     if encoded.absorbed is not None:
         notes.append("updated: earlier observations were absorbed, and what is said of data is of the newest")
     return notes
+
+
+def _adapted(model: BoundModel) -> list[str]:
+    """Whether an adapted kernel has learned covariances."""
+    parts = [adapted_part(term.kernel) for term in model.terms if isinstance(term, BoundLocal)]
+    return [
+        f"adapted over {' x '.join(part.dims)}: "
+        + (
+            f"only its size is learned; covariances need {FEWEST_FIELDS} or more fields of 2 to {MOST_CELLS:,} places"
+            if part.table is None
+            else f"covariances between {len(part.table.places):,} places, shrunk towards the kernel's"
+        )
+        for part in parts
+        if part is not None
+    ]
 
 
 def _calibrated(calibration: Calibration) -> str:

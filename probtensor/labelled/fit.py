@@ -31,7 +31,7 @@ from probtensor.model import BoundModel, as_sum, bind
 from probtensor.observations.domain import Observations
 from probtensor.observations.sources import Elsewhere, sampled
 from probtensor.selection import automatic, rank
-from probtensor.selection.hold_out import hold_out
+from probtensor.selection.hold_out import hold_out, times
 from probtensor.terms.base import DataScale, Sum
 from probtensor.terms.local import Local
 from probtensor.terms.scale import scale_of
@@ -247,7 +247,7 @@ def _gaps(bound: BoundModel, encoded: Encoded, observations: Observations, seed:
     """Gaps shaped like those of the data, for a local term to learn from; None without one, or from few data."""
     if not collapsed.positions(bound) or encoded.seen.sum() < _FEW:
         return None
-    return hold_out(tuple(encoded.coordinates), observations, seed).mask
+    return hold_out(tuple(encoded.coordinates), observations, seed, times(encoded.axes(()))).mask
 
 
 def _modes_read(declared: Sum, likelihood: AbstractLikelihood, encoded: Encoded) -> tuple[str, ...]:

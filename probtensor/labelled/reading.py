@@ -254,11 +254,9 @@ def _rows_of_field(
                     rows.append(_row(term, mode, k + 1, label, float(value), unit, part.ratios.learned))
         adapted = adapted_part(summand)
         if adapted is not None and adapted.size is not None:
-            relative = adapted.size.coefficients
-            rows += [
-                _row(term, " x ".join(adapted.dims), k + 1, f"log size {powers}", float(value), "", relative.learned)
-                for powers, value in zip(adapted.size.powers, np.asarray(relative.raw), strict=True)
-            ]
+            mode, coefficients = " x ".join(adapted.dims), adapted.size.coefficients
+            pairs = zip(adapted.size.names(adapted.dims), np.asarray(coefficients.raw), strict=True)
+            rows += [_row(term, mode, k + 1, f"log size {n}", float(v), "", coefficients.learned) for n, v in pairs]
     return rows
 
 

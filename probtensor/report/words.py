@@ -56,7 +56,8 @@ def _kernel(kernel: Any, inside: bool = False) -> str:
         dims = [*kernel.dims, *([] if kernel.metric is None else [f"metric={kernel.metric}"])]
         return f"{_kernel(kernel.kernel, inside=True)}.on({', '.join(dims)})"
     if isinstance(kernel, Adapted):
-        return f"{_kernel(kernel.base, inside=True)}.adapted()"
+        degree = "" if kernel.degree == Adapted.degree else f"degree={kernel.degree}"
+        return f"{_kernel(kernel.base, inside=True)}.adapted({degree})"
     if isinstance(kernel, FieldSum | FieldProduct | Sum | Product):
         text = _JOINED[type(kernel)].join(_kernel(part, inside=True) for part in kernel.parts)
         return f"({text})" if inside else text

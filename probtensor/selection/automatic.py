@@ -31,7 +31,7 @@ from probtensor.observations.domain import Observations
 from probtensor.priors.categorical import Categorical
 from probtensor.selection import judging, local
 from probtensor.selection.choice import Candidate, Choice
-from probtensor.selection.hold_out import hold_out, number_of_places
+from probtensor.selection.hold_out import hold_out, number_of_places, times
 from probtensor.terms.base import Sum
 from probtensor.terms.cp import CP
 from probtensor.terms.local import Local
@@ -131,7 +131,7 @@ def choose(
     if number_of_places(observations) < _FEWEST:
         model = offset(axes) + CP(ranks[0] if ranks else 1, modes=varying)
         return Choice(model, engine.resolved(), (), "none: too few places to hold any out")
-    protocol, held = hold_out(base, observations, seed)
+    protocol, held = hold_out(base, observations, seed, times(axes))
     judge = _Judge(dict(axes), base, observations, held, likelihood, engine, seed, note)
     if ranks is not None:
         return judge.choice(judge.low_rank(ranks), protocol)
@@ -205,7 +205,7 @@ class _Judge:
         """The best of sums with a local term, and of what was best without one."""
         mains = _main_effects(self._axes)
         base = offset(self._axes) if mains is None else offset(self._axes) + mains
-        self._gaps = _gaps(self._base, self._inner, self._seed + 1)
+        self._gaps = _gaps(self._axes, self._base, self._inner, self._seed + 1)
         self._forms = [] if self._gaps is None else self._kernels(base, self._gaps)
         if not self._forms:
             return low_rank if mains is None else _better(low_rank, self._plain("main effects", base))
@@ -299,10 +299,10 @@ def _better(best: Candidate, candidate: Candidate) -> Candidate:
     return best if candidate.crps > best.crps * (1 - _GAIN) else candidate
 
 
-def _gaps(base: Sequence[str], observations: Observations, seed: int) -> np.ndarray | None:
+def _gaps(axes: Mapping[str, Axis], base: Sequence[str], observations: Observations, seed: int) -> np.ndarray | None:
     """Gaps in what is not held out, for a local term to learn from; None where all of it is at one place."""
     try:
-        return hold_out(base, observations, seed).mask
+        return hold_out(base, observations, seed, times(axes)).mask
     except DataError:
         return None
 

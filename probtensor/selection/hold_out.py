@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from probtensor.axes import Axis
 from probtensor.errors import DataError
 from probtensor.evaluation import gaps
 from probtensor.evaluation.entries import domain, key, laid_out, places
@@ -18,8 +19,8 @@ from probtensor.observations.layout import Points
 _HELD_OUT, _AT_MOST = 0.15, 0.4
 #: Gaps are single entries along a mode unless missing neighbours are correlated by more than this.
 _RANDOM = 0.2
-#: Levels without data at a dimension's end, as a share of all, that ask for a forecast; of those with data a forecast
-#: that is tried is at most so long.
+#: Times without data at the end, as a share of all, that ask for a forecast; of those up to the last with data a
+#: forecast that is tried is at most so long.
 _BEHIND, _FORECAST = 0.02, 0.25
 
 
@@ -30,8 +31,8 @@ class HoldOut(NamedTuple):
     mask: np.ndarray
 
 
-def hold_out(names: Sequence[str], observations: Observations, seed: int) -> HoldOut:
-    """Boxes with the extent of the data's own gaps.
+def hold_out(names: Sequence[str], observations: Observations, seed: int, along: Sequence[str] = ()) -> HoldOut:
+    """Boxes with the extent of the data's own gaps; or the last times, where what is missing is the future.
 
     A table is seen as the grid of those modes that tell its places apart (day and station, say, where temperature and
     pressure are measured along); rows at the same coordinates are always held out together, since one of two twins
@@ -41,6 +42,8 @@ def hold_out(names: Sequence[str], observations: Observations, seed: int) -> Hol
         names: of the data's modes, in the layout's order.
         observations: the training data.
         seed: of the boxes.
+        along: those of the modes that are times. Of other modes, last levels without data are the shape of the domain,
+            such as land at the edge of a map.
 
     Raises:
         DataError: nothing would be left to train on.
@@ -48,10 +51,9 @@ def hold_out(names: Sequence[str], observations: Observations, seed: int) -> Hol
     weights = np.asarray(observations.weights) > 0
     layout = observations.domain.layout
     if not isinstance(layout, Points):
-        future = _future(names, weights)
+        future = _future(names, weights, seed, along)
         if future is not None:
-            sizes = dict(zip(names, weights.shape, strict=True))
-            return HoldOut(f"a forecast, {future}", future.mask(sizes, seed, weights))
+            return future
         extent = dict(zip(names, gap_extent(weights), strict=True))
         return HoldOut(*_boxes(weights, extent, seed))
     index = np.asarray(layout.index)
@@ -69,21 +71,32 @@ def hold_out(names: Sequence[str], observations: Observations, seed: int) -> Hol
     return HoldOut(protocol, held[tuple(rows.T)] & weights)
 
 
-def _future(names: Sequence[str], seen: np.ndarray) -> gaps.AbstractProtocol | None:
-    """The last levels of a dimension, where most of what is missing lies behind the last observation along it.
+def times(axes: Mapping[str, Axis]) -> list[str]:
+    """The names of those axes that are times."""
+    return [name for name, axis in axes.items() if axis.kind == "time"]
 
-    As long as what is asked for there, but not more than a part of what there is. None where gaps are of other kinds.
+
+def _future(names: Sequence[str], seen: np.ndarray, seed: int, along: Sequence[str]) -> HoldOut | None:
+    """The last times that have data, where most of what is missing lies behind the last observation.
+
+    As many as what is asked for there, but not more than a part of what there is. None where gaps are of other kinds.
     """
     missing = domain(seen, range(seen.ndim)) & ~seen
-    best, most = None, float(missing.sum())
     for axis, name in enumerate(names):
         level = np.flatnonzero(np.moveaxis(seen, axis, 0).reshape(seen.shape[axis], -1).any(axis=1))
-        behind = seen.shape[axis] - 1 - int(level[-1])
-        lost = behind * seen.sum() / len(level)
-        if behind >= max(1, _BEHIND * seen.shape[axis]) and level[-1] > 1 and lost > most:
-            share = min(behind, _FORECAST * (level[-1] + 1)) / seen.shape[axis]
-            best, most = gaps.tail(max(share, 0.5 / seen.shape[axis]), name), lost
-    return best
+        if name not in along or len(level) < 2:
+            continue
+        number = int(level[-1]) + 1
+        behind = seen.shape[axis] - number
+        # Times without data among others with data are gaps, too, and `domain` leaves them out.
+        elsewhere = missing.sum() + (level[-1] - level[0] + 1 - len(level)) * seen.sum() / len(level)
+        if behind < max(1, _BEHIND * seen.shape[axis]) or behind * seen.sum() / len(level) <= elsewhere:
+            continue
+        protocol = gaps.tail(max(1.0, min(behind, _FORECAST * number)) / number, name)
+        held, known = np.zeros_like(seen), (slice(None),) * axis + (slice(number),)
+        held[known] = protocol.mask(dict(zip(names, seen[known].shape, strict=True)), seed, seen[known])
+        return HoldOut(f"a forecast, {protocol} that has data", held)
+    return None
 
 
 def number_of_places(observations: Observations) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 
 from probtensor.axes import Axis
 from probtensor.engines.collapsed import local_learning
+from probtensor.engines.collapsed.adapting import FEWEST_FIELDS
 from probtensor.engines.collapsed.entries import training
 from probtensor.kernels.field import AbstractFieldKernel, FieldStart
 from probtensor.kernels.metric import latitude_longitude
@@ -21,8 +22,6 @@ from probtensor.selection.family import Family, Form, Numbers, Unit, declared, d
 _ORDERS = (1 / 2, 3 / 2, 5 / 2)
 #: Nats a place that a kernel must gain to be preferred to a simpler one, and within which another is its rival.
 _GAIN, _CLOSE = 0.01, 0.03
-#: Times from which what their fields have in common is learned.
-_FEWEST_FIELDS = 16
 #: Neighbours while kernels are compared, and units at most.
 _NEIGHBOURS, _MOST_UNITS = 15, 4
 #: Lengthscales as shares of the range that the first unit starts from, and those of a product that is added.
@@ -82,13 +81,13 @@ def propose(
 
 
 def adapted(axes: Mapping[str, Axis], forms: Sequence[Evidence]) -> AbstractFieldKernel | None:
-    """The best product of time with all else, this adapted to the fields of all times; None where there is none.
+    """The best single product with the time in it, all else in it adapted to the fields of all times; None: no such.
 
     Beside latitude and longitude the longest of the other coordinates is taken for the time if none is one by its kind.
     """
     for evidence in sorted(forms, key=lambda e: -e.score):
         form = evidence.form
-        alone = [unit for unit in form.units if len(unit) == 1 and axes[unit[0]].size >= _FEWEST_FIELDS]
+        alone = [unit for unit in form.units if len(unit) == 1 and axes[unit[0]].size >= FEWEST_FIELDS]
         times = [unit for unit in alone if axes[unit[0]].kind == "time"]
         if not times and any(len(unit) > 1 for unit in form.units):
             times = sorted(alone, key=lambda unit: -axes[unit[0]].size)

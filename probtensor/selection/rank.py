@@ -25,7 +25,7 @@ from probtensor.model import bind
 from probtensor.observations.domain import Observations
 from probtensor.selection import growing
 from probtensor.selection.growing import Problem, Trial, ranked
-from probtensor.selection.hold_out import hold_out
+from probtensor.selection.hold_out import hold_out, times
 from probtensor.selection.tried import AbstractChoice
 from probtensor.terms.base import DataScale, Sum
 from probtensor.terms.cp import CP
@@ -133,7 +133,7 @@ def choose(
     protocol, held = "none: too few observations to hold any out", np.zeros(observations.values.shape, bool)
     if observations.count >= _FEW:
         with contextlib.suppress(DataError):  # all at one place
-            protocol, held = hold_out(names, observations, seed)
+            protocol, held = hold_out(names, observations, seed, times(axes))
     without = Sum(tuple(t for t in model.terms if not isinstance(t, Local)))
     problem = Problem(without, axes, likelihood, scale, engine, observations, held, jax.random.key(seed))
     trial = problem.empty()

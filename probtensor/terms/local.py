@@ -35,12 +35,14 @@ class Local(AbstractTerm):
 
     Args:
         kernel: kernels of chosen coordinates, ``Matern(1/2).on("time") * Matern(3/2).on("lat", "lon")``, their sums and
-            products; a plain kernel is one factor for each mode of the data.
+            products; a plain kernel is one factor for each mode of the data. One factor of a single product may be
+            ``adapted()``: its covariance then differs from place to place as the data say.
         neighbours: how many entries each is conditioned on: cost grows with its third power, accuracy with it. None:
             30, or all earlier ones where there are fewer.
 
     Raises:
-        ModelError: the number of neighbours is not a positive integer, or the kernel is not one.
+        ModelError: the number of neighbours is not a positive integer, the kernel is not one, or it has an adapted part
+            in a sum, in several factors, or beside another factor of the same coordinates.
 
     Source: Vecchia 1988; Datta et al. 2016; Finley et al. 2019.
     """
@@ -59,6 +61,8 @@ class Local(AbstractTerm):
             raise ModelError(
                 f"Local({self.kernel!r}): expected a kernel of chosen coordinates, as in Matern(3/2).on('time')"
             )
+        if isinstance(self.kernel, AbstractFieldKernel):
+            adapted_part(self.kernel)  # refuses what cannot be learned
 
     def mode_names(self, available: Sequence[str]) -> tuple[str, ...]:
         """The coordinates that the kernel reads; all of the data's for a plain kernel.
@@ -85,7 +89,6 @@ class Local(AbstractTerm):
         names = self.mode_names(available)
         varying = [n for n in names if axis_of("Local", n, axes).size > 1]
         kernel = _on_each(self.kernel, varying or list(names[:1]))
-        adapted_part(kernel)  # refuses what cannot be learned
         start = _SHARE * scale.variance
         first, *others = (kernel.bind(axes, available, FieldStart(f, start, scale.periods), True) for f in _FRACTIONS)
         neighbours = _NEIGHBOURS if self.neighbours is None else int(self.neighbours)

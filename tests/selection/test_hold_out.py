@@ -139,3 +139,72 @@ def test_rows_without_weight_are_not_held_out():
 def test_a_single_place_cannot_be_judged():
     with pytest.raises(DataError, match="too few observations to hold any out"):
         held_out(np.zeros((12, 2), int), (3, 4))
+
+
+def on_grid(seen, seed=0, along=("d0",)):
+    places = {f"d{k}": np.arange(float(n)) for k, n in enumerate(seen.shape)}
+    return hold_out(
+        list(places), observations(domain(places, {}), np.zeros(seen.shape), seen.astype(float)), seed, along
+    )
+
+
+@pytest.mark.parametrize(("empty", "held"), [(1, 1), (3, 3), (6, 6), (15, 4), (20, 2)])
+def test_data_without_a_tail_are_judged_by_a_forecast(empty, held):
+    """As long as what is asked for, and no longer than a quarter of what there is."""
+    seen = np.random.default_rng(0).random((30, 5, 6)) < 0.99
+    seen[30 - empty :] = False
+    protocol, mask = on_grid(seen)
+    assert protocol.startswith("a forecast, the last ") and protocol.endswith(" of d0 that has data")
+    expected = np.zeros_like(seen)
+    expected[30 - empty - held : 30 - empty] = seen[30 - empty - held : 30 - empty]
+    np.testing.assert_array_equal(mask, expected)
+
+
+def box(seen):
+    seen[3:20, 1:5, 1:5] = False
+    seen[26:] = False
+
+
+def whole_times(seen):
+    """Among others, more of them than at the end."""
+    seen[[3, 4, 9, 10, 15, 29]] = False
+
+
+def elsewhere(seen):
+    seen[:5] = False
+
+
+def land(seen):
+    seen[:, 4:] = False
+
+
+def nothing(seen):
+    pass
+
+
+@pytest.mark.parametrize("change", [box, whole_times, elsewhere, land, nothing])
+def test_other_gaps_ask_for_no_forecast(change):
+    seen = np.random.default_rng(0).random((30, 6, 6)) < 0.97
+    change(seen)
+    protocol, mask = on_grid(seen)
+    assert "forecast" not in protocol
+    assert mask.any() and not (mask & ~seen).any()
+
+
+def test_land_at_the_edge_of_a_map_is_no_future():
+    """Only along times: a tenth of a map is never observed."""
+    seen = np.ones((30, 10), dtype=bool)
+    seen[:, 9:] = False
+    assert on_grid(seen).protocol == on_grid(seen, along=()).protocol
+    assert "forecast" in on_grid(seen.T).protocol
+    assert "forecast" not in on_grid(seen.T, along=("d1",)).protocol
+
+
+def test_what_is_left_of_a_forecast_asks_for_one_again():
+    """The gaps that a local term learns from are those of what is not held out."""
+    seen = np.ones((24, 4), dtype=bool)
+    seen[20:] = False
+    held = on_grid(seen).mask
+    again = on_grid(seen & ~held)
+    assert "forecast" in again.protocol
+    np.testing.assert_array_equal(np.flatnonzero(again.mask.any(axis=1)), [12, 13, 14, 15])

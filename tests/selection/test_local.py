@@ -5,6 +5,8 @@ import pytest
 
 from probtensor.axes import Axis
 from probtensor.hyperparameters import fixed
+from probtensor.kernels.adapted import Adapted, adapted_part
+from probtensor.kernels.field import FieldStart
 from probtensor.likelihoods.gaussian import Gaussian
 from probtensor.observations.domain import domain, observations
 from probtensor.selection import local
@@ -102,3 +104,64 @@ def test_another_smoothness_is_another_form(unit):
     changed = form.with_order(unit, 5 / 2)
     assert dict(changed.orders)[unit] == 5 / 2
     assert changed != form == changed.with_order(unit, 1 / 2)
+
+
+LEVELS = {"time": 30, "lat": 5, "lon": 7, "depth": 20, "year": 40, "run": 3}
+KINDS = {
+    n: Axis(n, "time" if n == "time" else "numeric", np.arange(float(size)), "days" if n == "time" else "")
+    for n, size in LEVELS.items()
+}
+TIME, MAP, DEPTH, YEAR, RUN = ("time",), ("lat", "lon"), ("depth",), ("year",), ("run",)
+
+
+def evidence(score, *products):
+    units = dict.fromkeys(unit for product in products for unit in product)
+    numbers = {frozenset(p): (2.0 * len(p), {unit: 1.0 + len(unit[0]) for unit in p}) for p in products}
+    return local.Evidence(Form(products, tuple((unit, 3 / 2) for unit in units)), score, numbers)
+
+
+@pytest.mark.parametrize(
+    ("forms", "fields", "others"),
+    [
+        ([evidence(0.0, (MAP, TIME))], TIME, {"lat", "lon"}),
+        ([evidence(0.0, (MAP, TIME, DEPTH))], TIME, {"lat", "lon", "depth"}),
+        ([evidence(0.0, (MAP, YEAR, DEPTH))], YEAR, {"lat", "lon", "depth"}),
+        ([evidence(0.0, (DEPTH, TIME)), evidence(1.0, (MAP, TIME))], TIME, {"lat", "lon"}),
+        ([evidence(0.0, (MAP, TIME)), evidence(1.0, (MAP,), (MAP, TIME)), evidence(2.0, (MAP,))], TIME, {"lat", "lon"}),
+        ([evidence(0.0, (TIME, DEPTH)), evidence(1.0, (MAP, RUN))], TIME, {"depth"}),
+    ],
+)
+def test_what_is_not_time_is_adapted(forms, fields, others):
+    kernel = local.adapted(KINDS, forms)
+    along, part = kernel.parts
+    assert isinstance(part, Adapted) and adapted_part(kernel) is part
+    assert along.dims == fields
+    assert set(part.dims) == others
+    assert along.kernel.lengthscale == 1.0 + len(fields[0])
+
+
+@pytest.mark.parametrize(
+    "forms",
+    [
+        [],
+        [evidence(0.0, (TIME,))],
+        [evidence(0.0, (MAP,), (MAP, TIME))],
+        [evidence(0.0, (MAP, RUN))],
+        [evidence(0.0, (YEAR, DEPTH))],
+    ],
+    ids=["none", "time alone", "nested", "few fields", "neither time nor map"],
+)
+def test_nothing_is_adapted(forms):
+    assert local.adapted(KINDS, forms) is None
+
+
+def test_the_adapted_kernel_begins_as_the_one_that_was_found():
+    found = evidence(0.0, (DEPTH, TIME))
+    names = tuple(KINDS)
+    plain, other = (
+        k.bind(KINDS, names, FieldStart(0.1, 1.0), True) for k in (found.kernel, local.adapted(KINDS, [found]))
+    )
+    rng = np.random.default_rng(0)
+    a, b = (rng.uniform(0, 5, size=(9, len(names))) for _ in range(2))
+    np.testing.assert_allclose(other.covariance(a, b), plain.covariance(a, b), rtol=1e-5)
+    assert np.ptp(np.asarray(plain.covariance(a, b))) > 0

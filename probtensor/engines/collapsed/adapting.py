@@ -13,6 +13,7 @@ import numpy as np
 from scipy.linalg import lapack
 
 from probtensor.compilation import compiled
+from probtensor.errors import ModelError
 from probtensor.kernels.adapted import Table, adapted_part, with_table
 from probtensor.kernels.field import AbstractFieldKernel
 from probtensor.nearest.conditionals import Entries
@@ -26,6 +27,8 @@ _PRIOR = 1.0
 _STEPS, _FIELDS = 2, 96
 #: Added to variances before they are inverted, relative to them.
 _JITTER = 1e-9
+#: Jitter that is not yet enough is multiplied by this, a few times.
+_GROWTH, _ATTEMPTS = 100.0, 4
 
 
 def adapt(
@@ -81,14 +84,9 @@ def _second_moment(
     With A the covariance N + K_oo of the values, the field's covariance given them is N - N A^-1 N between observed
     cells, N A^-1 K_om between these and the others, and K_mm - K_mo A^-1 K_om between the others.
     """
-    at, unit = cell[rows], noise * entries.unit_noise[rows] + _JITTER * float(K[0, 0])
+    at = cell[rows]
     rest = np.setdiff1d(np.arange(len(K)), at)
-    among = K[np.ix_(at, at)]
-    among[np.diag_indices_from(among)] += unit
-    factor, failed = lapack.dpotrf(among, lower=1)
-    assert not failed
-    inverse = np.tril(lapack.dpotri(factor, lower=1)[0])
-    inverse += np.tril(inverse, -1).T
+    inverse, unit = _inverted(K[np.ix_(at, at)], noise * entries.unit_noise[rows])
     weights = inverse @ K[np.ix_(at, rest)]
     own = residuals[:, rows]
     found = np.empty_like(K)
@@ -99,6 +97,28 @@ def _second_moment(
     mean = np.empty((len(residuals), len(K)))
     mean[:, at], mean[:, rest] = own - (own @ inverse) * unit, own @ weights
     return found + mean.T @ mean / len(residuals)
+
+
+def _inverted(
+    among: Float[np.ndarray, "k k"], unit: Float[np.ndarray, "k"]
+) -> tuple[Float[np.ndarray, "k k"], Float[np.ndarray, "k"]]:
+    """Inverse of a covariance and noise, and the noise with the least jitter that will do.
+
+    Raises ModelError if none will.
+    """
+    jitter = _JITTER * float(np.max(np.diagonal(among), initial=0.0))
+    for _ in range(_ATTEMPTS):
+        noisy = np.array(among, order="F")
+        noisy[np.diag_indices_from(noisy)] += unit + jitter
+        factor, failed = lapack.dpotrf(noisy, lower=1, overwrite_a=1)
+        if not failed and np.isfinite(np.diagonal(factor)).all():
+            inverse = np.tril(lapack.dpotri(factor, lower=1, overwrite_c=1)[0])
+            return inverse + np.tril(inverse, -1).T, unit + jitter
+        jitter *= _GROWTH
+    raise ModelError(
+        f"Local: the covariance of an adapted kernel at {len(unit)} places is not positive definite; its numbers may "
+        "not be finite (see post.hyperparameters()); leave adapted() out"
+    )
 
 
 @compiled

@@ -137,6 +137,7 @@ def fit(
     starts = [summed(list(kernels)) for kernels in zip(*([t.kernel, *t.starts] for t in locals_), strict=True)]
     # Where the user gave all numbers there is one start.
     starts = [starts[0], *(start for start in starts[1:] if not eqx.tree_equal(start, starts[0]))]
+    adapts = adapted_part(starts[0]) is not None  # raises before anything is learned if a sum has an adapted part
     gaps = np.zeros(observations.domain.shape, dtype=bool) if gaps is None else gaps
 
     def leftover(draws: list[np.ndarray]) -> local_learning.Residuals:
@@ -166,7 +167,7 @@ def fit(
         noise = contrasts(numbers.kernel, numbers.noise, data.pooled, neighbours)
         if watch is not None:
             watch(k + 1, _ROUNDS + 1, trace[-1])
-    for k in range(_ADAPTATIONS if adapted_part(numbers.kernel) is not None else 0):
+    for k in range(_ADAPTATIONS if adapts else 0):
         means = data.pooled.means(np.stack([data.values - signal(one) for one in swept(_SWEEPS)[-_DRAWS:]]))
         kernel = adapting.adapt(numbers.kernel, numbers.noise, data.pooled.entries, means, seed + k)
         numbers = numbers._replace(kernel=kernel)

@@ -22,14 +22,18 @@ from probtensor.engines.collapsed.said import AllSaid, said_by, with_said
 from probtensor.engines.collapsed.signal import Signal
 from probtensor.engines.drawn import PINNED, Draws, Terms, Values, summaries
 from probtensor.engines.sweep import Beliefs, State
+from probtensor.kernels.adapted import extended
 from probtensor.model import BoundModel
 from probtensor.observations.domain import Domain, Observations
 from probtensor.observations.layout import Points
 from probtensor.observations.levels import find
 from probtensor.priors.base import Belief, Sites, empty_sites
-from probtensor.terms.base import Block, Places
+from probtensor.terms.base import AbstractBoundTerm, Block, Places
+from probtensor.terms.local import BoundLocal
 from probtensor.typing import Array, Bool, Float
 
+#: Places at most whose covariances an adapted kernel keeps; predictions extend them by more at a time.
+_MOST_CELLS = 7000
 #: Sweeps that settle the chain on old and new observations, from a draw on the old ones.
 _SETTLE = 4
 
@@ -67,6 +71,8 @@ def update(
     terms, places = tuple(term for term, _ in grown), tuple(own for _, own in grown)
     both = _together(local, new, 1 - memory.forget)
     data = training(both, local.names, local.kernel.dims)
+    local = _with_cells(local, data.pooled.entries.points)
+    terms = tuple(_with_kernel(j, term, local) for j, term in enumerate(terms))
     said = None if local.said is None else _moved(local.said, terms, places, 1 - memory.forget)
     ranks = tuple(tuple(int(b.mean.shape[1]) for b in part) for part in state.beliefs)
     signal = Signal(terms, ranks, both.domain, data.rows, levels=said is not None)
@@ -116,6 +122,19 @@ def _together(local: Local, new: Observations, share: float) -> Observations:
         Points(on_device(padded(np.concatenate([before, index]), size))), new.domain.points, new.domain.position
     )
     return Observations(where, joined(old.values, new.values), joined(share * old.weights, new.weights))
+
+
+def _with_cells(local: Local, points: Float[np.ndarray, "M D"]) -> Local:
+    """With an adapted kernel's covariances at places that it has not met, too."""
+    if len(local.kernels) > 1:  # an adapted kernel is the only one
+        return local
+    ((place, kernel),) = local.kernels
+    return local._replace(kernels=((place, extended(kernel, points, _MOST_CELLS)),))
+
+
+def _with_kernel(position: int, term: AbstractBoundTerm, local: Local) -> AbstractBoundTerm:
+    kernel = dict(local.kernels).get(position)
+    return term if kernel is None else BoundLocal(kernel, local.names, local.neighbours)
 
 
 def _moved(said: AllSaid, terms: Terms, places: tuple[tuple[Places, ...], ...], share: float) -> AllSaid:
