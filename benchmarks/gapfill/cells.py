@@ -58,8 +58,8 @@ def mask(dataset: str, protocol: str, seed: int, valid: np.ndarray) -> np.ndarra
     """The held-out entries, all of them valid ones."""
     sizes = dict(zip(data.DIMS, valid.shape, strict=True))
     if protocol == "tail":
-        return _tail(valid)
-    if protocol == "random":
+        gaps = pt.gaps.tail(0.2, data.DIMS[0])
+    elif protocol == "random":
         gaps = pt.gaps.random(0.5)
     elif protocol == "sites":
         gaps = pt.gaps.sites(0.3, dims=data.DIMS[1:])
@@ -75,14 +75,6 @@ def problem(dataset: str, protocol: str, seed: int) -> Problem:
     held = mask(dataset, protocol, seed, valid)
     inner = mask(dataset, protocol, seed + INNER_SEED, valid & ~held)
     return Problem(dataset, protocol, seed, truth, held, inner)
-
-
-def _tail(valid: np.ndarray, fraction: float = 0.2) -> np.ndarray:
-    """The last fifth of the times that have an observation."""
-    times = np.flatnonzero(valid.any(axis=(1, 2)))
-    held = np.zeros_like(valid)
-    held[times[-max(1, round(fraction * times.size)) :]] = True
-    return held & valid
 
 
 @functools.cache

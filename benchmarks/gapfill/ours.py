@@ -42,11 +42,17 @@ def local() -> pt.Local:
     return pt.Local(pt.Matern(1 / 2).on("time") * pt.Matern(5 / 2).on(*CELL))
 
 
+def adapted() -> pt.Local:
+    """The same with a covariance that follows the fields from place to place."""
+    return pt.Local(pt.Matern(1 / 2).on("time") * pt.Matern(5 / 2).on(*CELL).adapted())
+
+
 #: Each takes whether the times have months.
 MODELS: dict[str, Callable[[bool], Any]] = {
     "probtensor, pt.fit(data)": lambda monthly: "auto",
     "probtensor, offset + CP of rank 15": lambda monthly: offset(monthly) + pt.CP(rank=15),
     "probtensor, surface + Local": lambda monthly: surface(monthly) + local(),
+    "probtensor, surface + adapted Local": lambda monthly: surface(monthly) + adapted(),
     "probtensor, surface + low rank 8 + Local": lambda monthly: surface(monthly) + low_rank(8) + local(),
 }
 
