@@ -6,11 +6,14 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from probtensor.errors import DataError
-from probtensor.typing import Bool, Int
+
+if TYPE_CHECKING:  # it imports jax, which naming gaps does not need
+    from probtensor.typing import Bool, Int
 
 #: Modes tell the entries of a table apart if at least this share of its places has levels of its own in them.
 _TOLD_APART = 0.9

@@ -116,6 +116,7 @@ class Table(eqx.Module):
         order: (N,) the number of the cell with each key; N where filled up.
         filled_places: (N, d) coordinates of the cells.
         filled_covariance: (N, N) between them.
+        weight: how many fields the kernel counted as for each that there is, while they were learned.
     """
 
     levels: tuple[Float[Array, "L"], ...]
@@ -123,9 +124,10 @@ class Table(eqx.Module):
     order: Int[Array, "N"]
     filled_places: Float[Array, "N d"]
     filled_covariance: Float[Array, "N N"]
+    weight: Float[Array, ""]
 
     @staticmethod
-    def of(places: Float[np.ndarray, "n d"], covariance: Float[np.ndarray, "n n"]) -> Table:
+    def of(places: Float[np.ndarray, "n d"], covariance: Float[np.ndarray, "n n"], weight: float) -> Table:
         """places: distinct."""
         levels = [np.unique(column) for column in places.T]
         index = [np.searchsorted(own, x) for own, x in zip(levels, places.T, strict=True)]
@@ -137,6 +139,7 @@ class Table(eqx.Module):
             np.pad(order, (0, missing), constant_values=len(keys) + missing),
             np.pad(places, ((0, missing), (0, 0)), constant_values=np.nan),
             np.pad(covariance, (0, missing), constant_values=np.nan),
+            np.asarray(weight),
         )
         filled = (np.pad(own, (0, _size(len(own)) - len(own)), constant_values=np.inf) for own in levels)
         return Table(tuple(map(on_device, filled)), *map(on_device, arrays))
@@ -176,8 +179,8 @@ class Adapted(AbstractFieldKernel):
 
     Functions of these coordinates are taken to be alike wherever the other coordinates stand: fields of many times,
     say. First their size is learned with the other hyper-parameters, a smooth function of the coordinates. Then, if
-    there are enough such fields, their covariance from place to place: it is the kernel's where the fields say little,
-    and theirs where they say much, the posterior mode under an inverse Wishart prior around the kernel's.
+    there are enough such fields, their covariance from place to place: the posterior mode under an inverse Wishart
+    prior around the kernel's, which counts for the more, the less fields that are left out gain by it.
 
     Args:
         base: the kernel.
@@ -322,7 +325,7 @@ def extended(
     left = _matrix(plain, new, new) - weights @ across.T
     toward = weights @ K
     table = np.block([[K, toward.T], [toward, toward @ weights.T + left]])
-    return with_table(kernel, Table.of(np.concatenate([known, new]), table))
+    return with_table(kernel, Table.of(np.concatenate([known, new]), table, float(own.table.weight)))
 
 
 def _matrix(kernel: Adapted, a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "n m"]:

@@ -204,7 +204,8 @@ def _adapted(model: BoundModel) -> list[str]:
         + (
             f"only its size is learned; covariances need {FEWEST_FIELDS} or more fields of 2 to {MOST_CELLS:,} places"
             if part.table is None
-            else f"covariances between {len(part.table.places):,} places, shrunk towards the kernel's"
+            else f"covariances between {part.table.number:,} places, shrunk towards the kernel's, which counts as "
+            f"{float(part.table.weight):.2g} for each field that there is"
         )
         for part in parts
         if part is not None

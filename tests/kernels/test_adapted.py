@@ -117,7 +117,7 @@ K = ROOT @ ROOT.T + 0.5 * np.eye(4)
 
 
 def adapted(table=(CELLS, K), kernel=SPACE):
-    return with_table(bind(TIME * kernel.adapted()), Table.of(*table))
+    return with_table(bind(TIME * kernel.adapted()), Table.of(*table, 1.0))
 
 
 def test_a_table_replaces_the_kernel_and_multiplies_the_others():
@@ -139,13 +139,15 @@ def test_a_cell_that_is_not_in_the_table_has_no_covariance(cell):
 def test_cells_at_scattered_places_take_no_more_memory_than_there_are():
     """Not a number for each combination of their coordinates: a thousand million of them."""
     scattered = RNG.uniform(size=(1000, 3))
-    table = Table.of(scattered, np.eye(1000))
+    table = Table.of(scattered, np.eye(1000), 1.0)
     assert max(leaf.size for leaf in jax.tree.leaves(table)) == 1024**2
     np.testing.assert_array_equal(table.at(jnp.asarray(scattered)), np.arange(1000))
 
 
 def test_close_numbers_of_cells_share_programs():
-    shapes = [[leaf.shape for leaf in jax.tree.leaves(Table.of(RNG.uniform(size=(n, 2)), np.eye(n)))] for n in (33, 60)]
+    shapes = [
+        [leaf.shape for leaf in jax.tree.leaves(Table.of(RNG.uniform(size=(n, 2)), np.eye(n), 1.0))] for n in (33, 60)
+    ]
     assert shapes[0] == shapes[1]
 
 

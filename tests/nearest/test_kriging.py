@@ -110,7 +110,7 @@ def test_places_that_a_table_has_and_others():
     """Learned covariances where there are some, and what the kernel makes of them elsewhere."""
     rng, grid = np.random.default_rng(5), np.array([(x, y) for x in (0.0, 2.0, 5.0) for y in (1.0, 4.0)])
     root = rng.normal(size=(6, 6))
-    kernel = with_table(bind(WITH_ADAPTED["adapted"]), Table.of(grid, root @ root.T + np.eye(6)))
+    kernel = with_table(bind(WITH_ADAPTED["adapted"]), Table.of(grid, root @ root.T + np.eye(6), 1.0))
     points = np.column_stack([np.arange(40) % 7, grid[rng.integers(0, 6, 40)]])
     data = Entries(points, rng.uniform(0.5, 2.0, 40))
     targets = np.concatenate([points[:9] + [0.5, 0, 0], points[:9] + [0.5, 0.7, -0.3]])

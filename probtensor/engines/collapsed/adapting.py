@@ -3,10 +3,14 @@
 The fields are those of an adapted kernel's own coordinates, one for each combination of the others. They count as
 independent while their covariance is learned, which is so by composite likelihood where they are correlated.
 
+How much the kernel counts beside the fields is chosen by how well one half of them tells the other.
+
 Source: Dempster et al. 1977; Kidd and Katzfuss 2022, section 2; Chen 1979 (empirical Bayes for normal covariances).
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,18 +21,49 @@ from probtensor.errors import ModelError
 from probtensor.kernels.adapted import Table, adapted_part, with_table
 from probtensor.kernels.field import AbstractFieldKernel
 from probtensor.nearest.conditionals import Entries
-from probtensor.typing import Array, Float
+from probtensor.typing import Array, Float, Int
 
 #: Fields, and cells, that a covariance is learned from.
 FEWEST_FIELDS, MOST_CELLS = 16, 2500
-#: The prior's weight, in fields, for each field that there is.
-_PRIOR = 1.0
+#: Weights of the prior that are tried, in fields for each field that there is; and fields that they are tried on.
+_WEIGHTS, _TRIED = (0.1, 0.3, 1.0, 3.0, 10.0), 48
 #: Steps of expectation and maximisation at a time, and fields looked at in each of them.
 _STEPS, _FIELDS = 2, 96
 #: Added to variances before they are inverted, relative to them.
 _JITTER = 1e-9
 #: Jitter that is not yet enough is multiplied by this, a few times.
 _GROWTH, _ATTEMPTS = 100.0, 4
+
+
+class _Fields(NamedTuple):
+    """Fields of n cells that are alike.
+
+    Attributes:
+        entries: places of all values.
+        residuals: draws of the values minus the other terms.
+        noise: variance of an entry with unit noise 1.
+        cell: of each value.
+        rows: of each field's values.
+    """
+
+    entries: Entries
+    residuals: Float[np.ndarray, "S M"]
+    noise: float
+    cell: Int[np.ndarray, "M"]
+    rows: list[Int[np.ndarray, "k"]]
+
+    def second_moment(self, K: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
+        """Mean over fields of the expectation of f f' given their values."""
+        total = sum(_second_moment(K, self.noise, self.entries, self.residuals, self.cell, rows) for rows in self.rows)
+        return np.asarray(total) / len(self.rows)
+
+    def log_density(self, K: Float[np.ndarray, "n n"]) -> float:
+        """Of the values, in nats, on average over draws."""
+        return sum(_log_density(K, self.noise, self.entries, self.residuals, self.cell, rows) for rows in self.rows)
+
+    def some(self, which: Int[np.ndarray, "t"]) -> _Fields:
+        """Some of them."""
+        return self._replace(rows=[self.rows[t] for t in which])
 
 
 def adapt(
@@ -61,14 +96,49 @@ def adapt(
     prior = np.array(_covariance(plain, jnp.asarray(points)))
     # What the other factors have at one and the same place: the table is that of the adapted factor alone.
     others_variance = float(prior[0, 0] / np.asarray(_covariance(own.parametric(), jnp.asarray(points[:1])))[0, 0])
-    K = prior if own.table is None else others_variance * np.asarray(own.table.covariance)
     rows = np.split(np.argsort(field, kind="stable"), np.cumsum(np.bincount(field))[:-1])
-    rng = np.random.default_rng(seed)
+    fields, rng = _Fields(entries, residuals, noise, cell.ravel(), rows), np.random.default_rng(seed)
+    if own.table is None:
+        K, weight = prior, _weight(prior, fields.some(rng.permutation(T)[:_TRIED]))
+    else:
+        K, weight = others_variance * own.table.covariance, float(own.table.weight)
     for _ in range(_STEPS):
-        some = rng.permutation(T)[:_FIELDS]
-        moment = sum(_second_moment(K, noise, entries, residuals, cell.ravel(), rows[t]) for t in some)
-        K = (_PRIOR * prior + moment / len(some)) / (_PRIOR + 1)
-    return with_table(kernel, Table.of(cells, K / others_variance))
+        moment = fields.some(rng.permutation(T)[:_FIELDS]).second_moment(K)
+        K = (weight * prior + moment) / (weight + 1)
+    return with_table(kernel, Table.of(cells, K / others_variance, weight))
+
+
+def _weight(prior: Float[np.ndarray, "n n"], fields: _Fields) -> float:
+    """The prior's weight under which halves of the fields tell each other best, from the heaviest down."""
+    number = len(fields.rows)
+    halves = fields.some(np.arange(0, number, 2)), fields.some(np.arange(1, number, 2))
+    moments = [half.second_moment(prior) for half in halves]
+    best, most = _WEIGHTS[-1], -np.inf
+    for weight in reversed(_WEIGHTS):
+        score = 0.0
+        for moment, learned_on, told in zip(moments, halves, reversed(halves), strict=True):
+            K = (weight * prior + moment) / (weight + 1)
+            K = (weight * prior + learned_on.second_moment(K)) / (weight + 1)
+            score += told.log_density(K)
+        if score <= most:
+            break
+        best, most = weight, score
+    return best
+
+
+def _log_density(
+    K: Float[np.ndarray, "n n"],
+    noise: float,
+    entries: Entries,
+    residuals: Float[np.ndarray, "S M"],
+    cell: Int[np.ndarray, "M"],
+    rows: Int[np.ndarray, "k"],
+) -> float:
+    """Log density of one field's values."""
+    inverse, _, half_log_determinant = _inverted(K[np.ix_(cell[rows], cell[rows])], noise * entries.unit_noise[rows])
+    own = residuals[:, rows]
+    square = float(np.sum((own @ inverse) * own)) / len(own)
+    return -0.5 * square - half_log_determinant - 0.5 * len(rows) * float(np.log(2 * np.pi))
 
 
 def _second_moment(
@@ -76,8 +146,8 @@ def _second_moment(
     noise: float,
     entries: Entries,
     residuals: Float[np.ndarray, "S M"],
-    cell: np.ndarray,
-    rows: np.ndarray,
+    cell: Int[np.ndarray, "M"],
+    rows: Int[np.ndarray, "k"],
 ) -> Float[np.ndarray, "n n"]:
     """Expectation of f f' for one field given its values, over draws of these.
 
@@ -86,7 +156,7 @@ def _second_moment(
     """
     at = cell[rows]
     rest = np.setdiff1d(np.arange(len(K)), at)
-    inverse, unit = _inverted(K[np.ix_(at, at)], noise * entries.unit_noise[rows])
+    inverse, unit, _ = _inverted(K[np.ix_(at, at)], noise * entries.unit_noise[rows])
     weights = inverse @ K[np.ix_(at, rest)]
     own = residuals[:, rows]
     found = np.empty_like(K)
@@ -101,8 +171,8 @@ def _second_moment(
 
 def _inverted(
     among: Float[np.ndarray, "k k"], unit: Float[np.ndarray, "k"]
-) -> tuple[Float[np.ndarray, "k k"], Float[np.ndarray, "k"]]:
-    """Inverse of a covariance and noise, and the noise with the least jitter that will do.
+) -> tuple[Float[np.ndarray, "k k"], Float[np.ndarray, "k"], float]:
+    """Inverse of a covariance and noise, the noise with the least jitter that will do, and half the log determinant.
 
     Raises ModelError if none will.
     """
@@ -112,8 +182,9 @@ def _inverted(
         noisy[np.diag_indices_from(noisy)] += unit + jitter
         factor, failed = lapack.dpotrf(noisy, lower=1, overwrite_a=1)
         if not failed and np.isfinite(np.diagonal(factor)).all():
+            half_log_determinant = float(np.sum(np.log(np.diagonal(factor))))
             inverse = np.tril(lapack.dpotri(factor, lower=1, overwrite_c=1)[0])
-            return inverse + np.tril(inverse, -1).T, unit + jitter
+            return inverse + np.tril(inverse, -1).T, unit + jitter, half_log_determinant
         jitter *= _GROWTH
     raise ModelError(
         f"Local: the covariance of an adapted kernel at {len(unit)} places is not positive definite; its numbers may "

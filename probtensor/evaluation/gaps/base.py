@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from probtensor.errors import ModelError
 from probtensor.evaluation import entries
 from probtensor.evaluation.entries import Entries
-from probtensor.typing import Bool
+
+if TYPE_CHECKING:  # it imports jax, which naming gaps does not need
+    from probtensor.typing import Bool
 
 
 class Fold(NamedTuple):

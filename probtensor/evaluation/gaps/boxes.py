@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import numpy as np
 
 from probtensor.errors import ModelError
 from probtensor.evaluation.entries import Entries
 from probtensor.evaluation.gaps.base import AbstractProtocol, Fold, check_dims, check_fraction, generator
-from probtensor.typing import Bool, Int
+
+if TYPE_CHECKING:  # it imports jax, which naming gaps does not need
+    from probtensor.typing import Bool, Int
 
 
 @final

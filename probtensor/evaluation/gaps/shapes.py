@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
@@ -12,7 +12,9 @@ from probtensor.errors import DataError, ModelError
 from probtensor.evaluation import entries as places
 from probtensor.evaluation.entries import Entries
 from probtensor.evaluation.gaps.base import AbstractProtocol, Fold, check_dims, check_fraction, generator
-from probtensor.typing import Bool, Int
+
+if TYPE_CHECKING:  # it imports jax, which naming gaps does not need
+    from probtensor.typing import Bool, Int
 
 #: Where no fraction is given, so much is held out as the data miss, but not more than this share of the observations.
 _AT_MOST = 0.3

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import numpy as np
 
 from probtensor.errors import DataError, ModelError
 from probtensor.evaluation.entries import Entries
 from probtensor.evaluation.gaps.base import AbstractProtocol, Fold, check_dims, check_fraction, generator, named
-from probtensor.typing import Int
+
+if TYPE_CHECKING:  # it imports jax, which naming gaps does not need
+    from probtensor.typing import Int
 
 #: Folds of `By` where only one is asked for.
 _BY = 5

@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.stats import multivariate_normal
 
 from probtensor.axes import Axis
 from probtensor.engines.collapsed import adapting
@@ -76,7 +77,7 @@ def test_second_moment_is_dense(observed):
     np.testing.assert_allclose(found, K - gain @ H @ K + np.mean([np.outer(m, m) for m in mean], axis=0), atol=1e-6)
 
 
-def em_by_hand(prior, entries, residuals, steps):
+def em_by_hand(prior, entries, residuals, steps, weight):
     """Of all fields, with dense matrices."""
     K, fields = prior, np.unique(entries.points[:, 0])
     for _ in range(steps):
@@ -87,7 +88,7 @@ def em_by_hand(prior, entries, residuals, steps):
             gain = np.linalg.solve(H @ K @ H.T + NOISE * np.diag(entries.unit_noise[rows]), H @ K).T
             mean = residuals[:, rows] @ gain.T
             total += K - gain @ H @ K + mean.T @ mean / len(mean)
-        K = (prior + total / len(fields)) / 2
+        K = (weight * prior + total / len(fields)) / (weight + 1)
     return K
 
 
@@ -98,9 +99,10 @@ def test_adapt_is_expectation_and_maximisation():
     kernel = bind(KERNEL)
     one = adapt(kernel, NOISE, entries, draws, 0)
     prior = among_cells(kernel)
-    np.testing.assert_allclose(among_cells(one), em_by_hand(prior, entries, draws, 2), atol=1e-6)
+    weight = adapted_part(one).table.weight
+    np.testing.assert_allclose(among_cells(one), em_by_hand(prior, entries, draws, 2, weight), atol=1e-6)
     two = adapt(one, NOISE, entries, draws, 1)
-    np.testing.assert_allclose(among_cells(two), em_by_hand(prior, entries, draws, 4), atol=1e-6)
+    np.testing.assert_allclose(among_cells(two), em_by_hand(prior, entries, draws, 4, weight), atol=1e-6)
     # The other factor is as it was: at two times the covariance is that much less.
     across = dense(two, places(CELLS), places(CELLS, 1.0))
     np.testing.assert_allclose(across, among_cells(two) * np.exp(-1 / 0.5), rtol=1e-10)
@@ -128,7 +130,24 @@ def test_fields_of_the_kernel_itself_leave_it_nearly_as_it_is():
     kernel = bind(KERNEL, 96)
     entries, values = fields(96, covariance=among_cells(bind(TIME * SPACE)))
     found = adapt(kernel, NOISE, entries, values[None], 0)
-    assert distance(among_cells(found), among_cells(kernel)) < 0.15
+    assert distance(among_cells(found), among_cells(kernel)) < 0.07
+    assert adapted_part(found).table.weight >= 3
+
+
+def test_fields_that_are_otherwise_count_for_more():
+    entries, values = fields(96)
+    assert adapted_part(adapt(bind(KERNEL, 96), NOISE, entries, values[None], 0)).table.weight <= 0.3
+
+
+def test_log_density_is_dense():
+    entries, values = fields(3, 0.5)
+    rows = np.flatnonzero(entries.points[:, 0] == entries.points[0, 0])
+    cell = np.argmax((entries.points[:, None, 1:] == CELLS).all(axis=2), axis=1)
+    covariance = truth()[np.ix_(cell[rows], cell[rows])] + NOISE * np.diag(entries.unit_noise[rows])
+    draws = np.stack([values, values[::-1]])
+    expected = np.mean([multivariate_normal(cov=covariance).logpdf(one[rows]) for one in draws])
+    found = adapting._log_density(truth(), NOISE, entries, draws, cell, rows)
+    assert found == pytest.approx(expected, abs=1e-5)
 
 
 def test_of_many_fields_some_are_looked_at():
@@ -146,8 +165,8 @@ def test_repeats_at_a_place_are_as_their_mean():
     pooled = pool(entries.points[twice], entries.unit_noise[twice])
     means = pooled.means(values[None, twice])
     found = adapt(bind(KERNEL), NOISE, pooled.entries, means, 0)
-    prior = among_cells(bind(KERNEL))
-    np.testing.assert_allclose(among_cells(found), em_by_hand(prior, pooled.entries, means, 2), atol=1e-6)
+    prior, weight = among_cells(bind(KERNEL)), adapted_part(found).table.weight
+    np.testing.assert_allclose(among_cells(found), em_by_hand(prior, pooled.entries, means, 2, weight), atol=1e-6)
 
 
 def test_few_fields_and_many_cells_leave_the_kernel_as_it_is(monkeypatch):
