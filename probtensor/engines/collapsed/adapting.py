@@ -3,7 +3,8 @@
 The fields are those of an adapted kernel's own coordinates, one for each combination of the others. They count as
 independent while their covariance is learned, which is so by composite likelihood where they are correlated.
 
-How much the kernel counts beside the fields is chosen by how well one half of them tells the other.
+How much the kernel counts beside the fields is chosen by how well gaps in one half of them are told by what the other
+half teaches.
 
 Source: Dempster et al. 1977; Kidd and Katzfuss 2022, section 2; Chen 1979 (empirical Bayes for normal covariances).
 """
@@ -61,6 +62,15 @@ class _Fields(NamedTuple):
         """Of the values, in nats, on average over draws."""
         return sum(_log_density(K, self.noise, self.entries, self.residuals, self.cell, rows) for rows in self.rows)
 
+    def log_density_of_gaps(self, K: Float[np.ndarray, "n n"]) -> float:
+        """Of what is not observed in the next field given the rest: gaps as the data have them. Without any, of all."""
+        pairs = zip(self.rows, self.rows[1:] + self.rows[:1], strict=True)
+        outside = [rows[np.isin(self.cell[rows], self.cell[other])] for rows, other in pairs]
+        every = self.log_density(K)
+        if sum(map(len, outside)) == sum(map(len, self.rows)):
+            return every
+        return every - self._replace(rows=outside).log_density(K)
+
     def some(self, which: Int[np.ndarray, "t"]) -> _Fields:
         """Some of them."""
         return self._replace(rows=[self.rows[t] for t in which])
@@ -109,7 +119,11 @@ def adapt(
 
 
 def _weight(prior: Float[np.ndarray, "n n"], fields: _Fields) -> float:
-    """The prior's weight under which halves of the fields tell each other best, from the heaviest down."""
+    """The prior's weight under which what one half of the fields teaches fills gaps in the other best.
+
+    Weights from the heaviest down, until one does not gain. The density of whole fields would be nearly all about close
+    neighbours, and lets the prior count for too little across gaps.
+    """
     number = len(fields.rows)
     halves = fields.some(np.arange(0, number, 2)), fields.some(np.arange(1, number, 2))
     moments = [half.second_moment(prior) for half in halves]
@@ -119,7 +133,7 @@ def _weight(prior: Float[np.ndarray, "n n"], fields: _Fields) -> float:
         for moment, learned_on, told in zip(moments, halves, reversed(halves), strict=True):
             K = (weight * prior + moment) / (weight + 1)
             K = (weight * prior + learned_on.second_moment(K)) / (weight + 1)
-            score += told.log_density(K)
+            score += told.log_density_of_gaps(K)
         if score <= most:
             break
         best, most = weight, score

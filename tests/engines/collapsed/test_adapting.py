@@ -150,6 +150,23 @@ def test_log_density_is_dense():
     assert found == pytest.approx(expected, abs=1e-5)
 
 
+def test_density_of_gaps_is_conditional():
+    """What the next field lacks given what it has, too."""
+    entries, values = fields(2, 0.5)
+    cell = np.argmax((entries.points[:, None, 1:] == CELLS).all(axis=2), axis=1)
+    rows = [np.flatnonzero(entries.points[:, 0] == t) for t in np.unique(entries.points[:, 0])]
+    found = adapting._Fields(entries, values[None], NOISE, cell, rows).log_density_of_gaps(truth())
+    expected = 0.0
+    for own, other in (rows, rows[::-1]):
+        covariance = truth()[np.ix_(cell[own], cell[own])] + NOISE * np.diag(entries.unit_noise[own])
+        known = np.isin(cell[own], cell[other])
+        assert 0 < known.sum() < len(own)
+        gain = np.linalg.solve(covariance[np.ix_(known, known)], covariance[np.ix_(known, ~known)]).T
+        left = covariance[np.ix_(~known, ~known)] - gain @ covariance[np.ix_(known, ~known)]
+        expected += multivariate_normal(gain @ values[own][known], left).logpdf(values[own][~known])
+    assert found == pytest.approx(expected, abs=1e-4)
+
+
 def test_of_many_fields_some_are_looked_at():
     entries, values = fields(150, 0.4)
     one, other, again = (adapt(bind(KERNEL, 150), NOISE, entries, values[None], seed) for seed in (0, 1, 0))
