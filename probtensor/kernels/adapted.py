@@ -12,10 +12,10 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
 from probtensor.axes import Axis
-from probtensor.compilation import compiled, on_device, padded, shared_size
+from probtensor.compilation import on_device, padded, shared_size
 from probtensor.errors import ModelError
 from probtensor.hyperparameters import Parameter
-from probtensor.kernels.field import AbstractFieldKernel, FieldProduct, FieldStart, On, Places
+from probtensor.kernels.field import AbstractFieldKernel, FieldProduct, FieldStart, On, Places, covariance_matrix
 from probtensor.typing import Array, Float, Int
 
 #: Added to the variances of the unadapted kernel before it is inverted, relative to them.
@@ -333,9 +333,4 @@ def _matrix(kernel: Adapted, a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "
     width, columns = max(kernel.columns) + 1, list(kernel.columns)
     x, y = (np.zeros((_size(len(own)), width)) for own in (a, b))
     x[:, columns], y[:, columns] = padded(a, len(x)), padded(b, len(y))
-    return np.array(_between(kernel, on_device(x), on_device(y)))[: len(a), : len(b)]
-
-
-@compiled
-def _between(kernel: Adapted, a: Float[Array, "n D"], b: Float[Array, "m D"]) -> Float[Array, "n m"]:
-    return kernel.covariance(a[:, None], b[None])
+    return np.array(covariance_matrix(kernel, on_device(x), on_device(y)))[: len(a), : len(b)]

@@ -13,6 +13,7 @@ import numpy as np
 
 from probtensor import hyperparameters
 from probtensor.axes import Axis
+from probtensor.compilation import compiled
 from probtensor.errors import ModelError
 from probtensor.hyperparameters import Fixed, Parameter
 from probtensor.kernels.base import AbstractKernel, Start, check_of_several
@@ -106,6 +107,14 @@ class AbstractFieldKernel(eqx.Module):
     def __rmul__(self, other: Any) -> FieldProduct:
         """A product with something that does not say which coordinates it reads. Raises ModelError."""
         return FieldProduct((*_parts(other, FieldProduct), *_parts(self, FieldProduct)))
+
+
+@compiled
+def covariance_matrix(
+    kernel: AbstractFieldKernel, a: Float[Array, "n D"], b: Float[Array, "m D"]
+) -> Float[Array, "n m"]:
+    """Covariance of the function between all pairs of places, as a program of its own."""
+    return kernel.covariance(a[:, None], b[None])
 
 
 def _parts(kernel: Any, kind: type[FieldSum] | type[FieldProduct]) -> tuple[AbstractFieldKernel, ...]:

@@ -9,11 +9,12 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from scipy.linalg import blas, lapack
+from scipy.linalg import blas
 
 from probtensor.compilation import compiled, padded, shared_size
 from probtensor.errors import ModelError
-from probtensor.kernels.field import AbstractFieldKernel
+from probtensor.kernels.field import AbstractFieldKernel, covariance_matrix
+from probtensor.linalg.jitter import jittered
 from probtensor.nearest.conditionals import JITTER, Entries
 from probtensor.nearest.embedding import Embedding
 from probtensor.nearest.sharing import groups, to_box
@@ -21,8 +22,6 @@ from probtensor.typing import Array, Float, Int
 
 #: Numbers of places that programs are compiled for; the last is how many are solved for at once.
 _SIZES = (4, 16, 64, 256)
-#: A jitter with which a covariance is not yet positive definite is multiplied by this, a few times.
-_GROWTH, _ATTEMPTS = 100.0, 4
 #: Places drawn before that a block is conditioned on besides entries, as a multiple of a training entry's neighbours.
 _DRAWN = 5
 #: Of the order in which blocks are drawn.
@@ -140,15 +139,10 @@ def _padded(points: Float[np.ndarray, "m D"], sizes: tuple[int, ...] = _SIZES) -
     return padded(points, next(s for s in sizes if s >= len(points)))
 
 
-@compiled
-def _between(kernel: AbstractFieldKernel, a: Float[Array, "n D"], b: Float[Array, "m D"]) -> Float[Array, "n m"]:
-    return kernel.covariance(a[:, None], b[None])
-
-
 def _covariance(
     kernel: AbstractFieldKernel, a: Float[np.ndarray, "n D"], b: Float[np.ndarray, "m D"]
 ) -> Float[np.ndarray, "n m"]:
-    return np.asarray(_between(kernel, jnp.asarray(a), jnp.asarray(b)))
+    return np.asarray(covariance_matrix(kernel, jnp.asarray(a), jnp.asarray(b)))
 
 
 @compiled
@@ -174,16 +168,11 @@ def _factor(
     size: of the function's variance; the least jitter in proportion to it that will do is added. Raises ModelError if
     none will.
     """
-    noisy = np.array(covariance, order="F")
-    diagonal, jitter = np.diagonal(covariance) + noise, JITTER * size
-    for _ in range(_ATTEMPTS):
-        np.fill_diagonal(noisy, diagonal + jitter)
-        factor, failed = lapack.dpotrf(noisy, lower=1, clean=0)
-        if not failed and np.isfinite(np.diagonal(factor)).all():
-            return factor
-        jitter *= _GROWTH
+    found = jittered(covariance, noise, JITTER * size)
+    if found is not None:
+        return found.factor
     raise ModelError(
-        f"Local: the covariance of {len(diagonal)} neighbouring entries is not positive definite; the kernel's numbers "
+        f"Local: the covariance of {len(noise)} neighbouring entries is not positive definite; the kernel's numbers "
         "may not be finite (see post.hyperparameters()), or it is no kernel in this metric"
     )
 

@@ -3,22 +3,8 @@ import pytest
 
 from probtensor.errors import DataError
 from probtensor.evaluation import floors, gaps
+from tests.evaluation.fields import LONGITUDES, MONTHS, TIMES
 from tests.oracles import floors as oracle
-
-MONTHS = np.arange(16) % 4
-TIMES = np.cumsum(np.random.default_rng(1).uniform(0.5, 2.0, 16))
-LONGITUDES = np.array([0.0, 1.0, 3.0, 3.5, 9.0])
-
-
-@pytest.fixture
-def field():
-    """Half observed, with one cell never and one month of another cell never observed, unlike anything low-rank."""
-    generator = np.random.default_rng(0)
-    y = 280.0 + generator.standard_normal((16, 3, 5))
-    y[generator.uniform(size=y.shape) < 0.5] = np.nan
-    y[:, 1, 2] = np.nan
-    y[MONTHS == 2, 0, 0] = np.nan
-    return y
 
 
 def test_climatology_by_hand(field):

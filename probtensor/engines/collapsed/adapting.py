@@ -17,12 +17,12 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.linalg import lapack
 
-from probtensor.compilation import compiled
 from probtensor.errors import ModelError
 from probtensor.kernels.adapted import Table, adapted_part, with_table
-from probtensor.kernels.field import AbstractFieldKernel
+from probtensor.kernels.field import AbstractFieldKernel, covariance_matrix
+from probtensor.linalg.jitter import jittered
 from probtensor.nearest.conditionals import Entries
-from probtensor.typing import Array, Float, Int
+from probtensor.typing import Float, Int
 
 #: Fields, and cells, that a covariance is learned from.
 FEWEST_FIELDS, MOST_CELLS = 16, 2500
@@ -32,8 +32,6 @@ _WEIGHTS, _TRIED = (0.1, 0.3, 1.0, 3.0, 10.0), 48
 _STEPS, _FIELDS = 2, 96
 #: Added to variances before they are inverted, relative to them.
 _JITTER = 1e-9
-#: Jitter that is not yet enough is multiplied by this, a few times.
-_GROWTH, _ATTEMPTS = 100.0, 4
 
 
 class _Fields(NamedTuple):
@@ -55,12 +53,11 @@ class _Fields(NamedTuple):
 
     def second_moment(self, K: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
         """Mean over fields of the expectation of f f' given their values."""
-        total = sum(_second_moment(K, self.noise, self.entries, self.residuals, self.cell, rows) for rows in self.rows)
-        return np.asarray(total) / len(self.rows)
+        return np.asarray(sum(self._second_moment(K, rows) for rows in self.rows)) / len(self.rows)
 
     def log_density(self, K: Float[np.ndarray, "n n"]) -> float:
         """Of the values, in nats, on average over draws."""
-        return sum(_log_density(K, self.noise, self.entries, self.residuals, self.cell, rows) for rows in self.rows)
+        return sum(self._log_density(K, rows) for rows in self.rows)
 
     def log_density_of_gaps(self, K: Float[np.ndarray, "n n"]) -> float:
         """Of what is not observed in the next field given the rest: gaps as the data have them. Without any, of all."""
@@ -74,6 +71,32 @@ class _Fields(NamedTuple):
     def some(self, which: Int[np.ndarray, "t"]) -> _Fields:
         """Some of them."""
         return self._replace(rows=[self.rows[t] for t in which])
+
+    def _second_moment(self, K: Float[np.ndarray, "n n"], rows: Int[np.ndarray, "k"]) -> Float[np.ndarray, "n n"]:
+        """Of one field, over draws.
+
+        With A the covariance N + K_oo of the values, the field's covariance given them is N - N A^-1 N between observed
+        cells, N A^-1 K_om between these and the others, and K_mm - K_mo A^-1 K_om between the others.
+        """
+        at, own = self.cell[rows], self.residuals[:, rows]
+        rest = np.setdiff1d(np.arange(len(K)), at)
+        inverse, unit, _ = _inverted(K[np.ix_(at, at)], self.noise * self.entries.unit_noise[rows])
+        weights = inverse @ K[np.ix_(at, rest)]
+        found = np.empty_like(K)
+        found[np.ix_(at, at)] = np.diag(unit) - unit[:, None] * inverse * unit
+        found[np.ix_(at, rest)] = unit[:, None] * weights
+        found[np.ix_(rest, at)] = found[np.ix_(at, rest)].T
+        found[np.ix_(rest, rest)] = K[np.ix_(rest, rest)] - K[np.ix_(rest, at)] @ weights
+        mean = np.empty((len(own), len(K)))
+        mean[:, at], mean[:, rest] = own - (own @ inverse) * unit, own @ weights
+        return found + mean.T @ mean / len(own)
+
+    def _log_density(self, K: Float[np.ndarray, "n n"], rows: Int[np.ndarray, "k"]) -> float:
+        """Of one field's values, over draws."""
+        at, own = self.cell[rows], self.residuals[:, rows]
+        inverse, _, half_log_determinant = _inverted(K[np.ix_(at, at)], self.noise * self.entries.unit_noise[rows])
+        square = float(np.sum((own @ inverse) * own)) / len(own)
+        return -0.5 * square - half_log_determinant - 0.5 * len(rows) * float(np.log(2 * np.pi))
 
 
 def adapt(
@@ -102,10 +125,11 @@ def adapt(
         return kernel
     points = np.repeat(entries.points[:1], n, axis=0)
     points[:, columns] = cells
-    plain = with_table(kernel, None)
-    prior = np.array(_covariance(plain, jnp.asarray(points)))
+    there = jnp.asarray(points)
+    prior = np.array(covariance_matrix(with_table(kernel, None), there, there))
     # What the other factors have at one and the same place: the table is that of the adapted factor alone.
-    others_variance = float(prior[0, 0] / np.asarray(_covariance(own.parametric(), jnp.asarray(points[:1])))[0, 0])
+    first = jnp.asarray(points[:1])
+    others_variance = float(prior[0, 0] / np.asarray(covariance_matrix(own.parametric(), first, first))[0, 0])
     rows = np.split(np.argsort(field, kind="stable"), np.cumsum(np.bincount(field))[:-1])
     fields, rng = _Fields(entries, residuals, noise, cell.ravel(), rows), np.random.default_rng(seed)
     if own.table is None:
@@ -140,49 +164,6 @@ def _weight(prior: Float[np.ndarray, "n n"], fields: _Fields) -> float:
     return best
 
 
-def _log_density(
-    K: Float[np.ndarray, "n n"],
-    noise: float,
-    entries: Entries,
-    residuals: Float[np.ndarray, "S M"],
-    cell: Int[np.ndarray, "M"],
-    rows: Int[np.ndarray, "k"],
-) -> float:
-    """Log density of one field's values."""
-    inverse, _, half_log_determinant = _inverted(K[np.ix_(cell[rows], cell[rows])], noise * entries.unit_noise[rows])
-    own = residuals[:, rows]
-    square = float(np.sum((own @ inverse) * own)) / len(own)
-    return -0.5 * square - half_log_determinant - 0.5 * len(rows) * float(np.log(2 * np.pi))
-
-
-def _second_moment(
-    K: Float[np.ndarray, "n n"],
-    noise: float,
-    entries: Entries,
-    residuals: Float[np.ndarray, "S M"],
-    cell: Int[np.ndarray, "M"],
-    rows: Int[np.ndarray, "k"],
-) -> Float[np.ndarray, "n n"]:
-    """Expectation of f f' for one field given its values, over draws of these.
-
-    With A the covariance N + K_oo of the values, the field's covariance given them is N - N A^-1 N between observed
-    cells, N A^-1 K_om between these and the others, and K_mm - K_mo A^-1 K_om between the others.
-    """
-    at = cell[rows]
-    rest = np.setdiff1d(np.arange(len(K)), at)
-    inverse, unit, _ = _inverted(K[np.ix_(at, at)], noise * entries.unit_noise[rows])
-    weights = inverse @ K[np.ix_(at, rest)]
-    own = residuals[:, rows]
-    found = np.empty_like(K)
-    found[np.ix_(at, at)] = np.diag(unit) - unit[:, None] * inverse * unit
-    found[np.ix_(at, rest)] = unit[:, None] * weights
-    found[np.ix_(rest, at)] = found[np.ix_(at, rest)].T
-    found[np.ix_(rest, rest)] = K[np.ix_(rest, rest)] - K[np.ix_(rest, at)] @ weights
-    mean = np.empty((len(residuals), len(K)))
-    mean[:, at], mean[:, rest] = own - (own @ inverse) * unit, own @ weights
-    return found + mean.T @ mean / len(residuals)
-
-
 def _inverted(
     among: Float[np.ndarray, "k k"], unit: Float[np.ndarray, "k"]
 ) -> tuple[Float[np.ndarray, "k k"], Float[np.ndarray, "k"], float]:
@@ -190,22 +171,12 @@ def _inverted(
 
     Raises ModelError if none will.
     """
-    jitter = _JITTER * float(np.max(np.diagonal(among), initial=0.0))
-    for _ in range(_ATTEMPTS):
-        noisy = np.array(among, order="F")
-        noisy[np.diag_indices_from(noisy)] += unit + jitter
-        factor, failed = lapack.dpotrf(noisy, lower=1, overwrite_a=1)
-        if not failed and np.isfinite(np.diagonal(factor)).all():
-            half_log_determinant = float(np.sum(np.log(np.diagonal(factor))))
-            inverse = np.tril(lapack.dpotri(factor, lower=1, overwrite_c=1)[0])
-            return inverse + np.tril(inverse, -1).T, unit + jitter, half_log_determinant
-        jitter *= _GROWTH
+    found = jittered(among, unit, _JITTER * float(np.max(np.diagonal(among), initial=0.0)))
+    if found is not None:
+        half_log_determinant = float(np.sum(np.log(np.diagonal(found.factor))))
+        inverse = np.tril(lapack.dpotri(found.factor, lower=1, overwrite_c=1)[0])
+        return inverse + np.tril(inverse, -1).T, unit + found.jitter, half_log_determinant
     raise ModelError(
         f"Local: the covariance of an adapted kernel at {len(unit)} places is not positive definite; its numbers may "
         "not be finite (see post.hyperparameters()); leave adapted() out"
     )
-
-
-@compiled
-def _covariance(kernel: AbstractFieldKernel, points: Float[Array, "n D"]) -> Float[Array, "n n"]:
-    return kernel.covariance(points[:, None], points[None])

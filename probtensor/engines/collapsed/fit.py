@@ -140,9 +140,11 @@ def fit(
     adapts = adapted_part(starts[0]) is not None  # raises before anything is learned if a sum has an adapted part
     gaps = np.zeros(observations.domain.shape, dtype=bool) if gaps is None else gaps
 
+    def left(draws: list[np.ndarray]) -> Float[np.ndarray, "S N"]:
+        return np.stack([data.values - signal(one) for one in draws])
+
     def leftover(draws: list[np.ndarray]) -> local_learning.Residuals:
-        residuals = np.stack([data.values - signal(one) for one in draws])
-        return local_learning.Residuals.of(data, residuals, neighbours, gaps)
+        return local_learning.Residuals.of(data, left(draws), neighbours, gaps)
 
     found = local_learning.learn(starts, sd, floor, leftover([white]))
     numbers = _Numbers(model.terms, found.kernel, found.noise_sd)
@@ -168,7 +170,7 @@ def fit(
         if watch is not None:
             watch(k + 1, _ROUNDS + 1, trace[-1])
     for k in range(_ADAPTATIONS if adapts else 0):
-        means = data.pooled.means(np.stack([data.values - signal(one) for one in swept(_SWEEPS)[-_DRAWS:]]))
+        means = data.pooled.means(left(swept(_SWEEPS)[-_DRAWS:]))
         kernel = adapting.adapt(numbers.kernel, numbers.noise, data.pooled.entries, means, seed + k)
         numbers = numbers._replace(kernel=kernel)
         noise = contrasts(numbers.kernel, numbers.noise, data.pooled, neighbours)
@@ -181,7 +183,7 @@ def fit(
         neighbours,
         data,
         values,
-        data.pooled.means(np.stack([data.values - signal(one) for one in kept])),
+        data.pooled.means(left(kept)),
         numbers.noise,
         observations,
     )

@@ -69,7 +69,7 @@ def test_second_moment_is_dense(observed):
     residuals, rows = rng.normal(size=(3, 20)), rng.permutation(20)[: len(observed)]
     cell = np.full(20, 99)
     cell[rows] = observed
-    found = adapting._second_moment(K, NOISE, entries, residuals, cell, rows)
+    found = adapting._Fields(entries, residuals, NOISE, cell, [rows]).second_moment(K)
     H = np.eye(len(CELLS))[list(observed)]
     A = H @ K @ H.T + NOISE * np.diag(entries.unit_noise[rows])
     gain = np.linalg.solve(A, H @ K).T if observed else np.zeros((len(CELLS), 0))
@@ -146,7 +146,7 @@ def test_log_density_is_dense():
     covariance = truth()[np.ix_(cell[rows], cell[rows])] + NOISE * np.diag(entries.unit_noise[rows])
     draws = np.stack([values, values[::-1]])
     expected = np.mean([multivariate_normal(cov=covariance).logpdf(one[rows]) for one in draws])
-    found = adapting._log_density(truth(), NOISE, entries, draws, cell, rows)
+    found = adapting._Fields(entries, draws, NOISE, cell, [rows]).log_density(truth())
     assert found == pytest.approx(expected, abs=1e-5)
 
 
