@@ -25,7 +25,7 @@ test-slow: .venv/dev.stamp
 	$(PYTEST) -m slow
 	PROBTENSOR_TEST_X64=0 $(PYTEST) $(CORE_TESTS)
 
-# Gap filling beside other packages: seed 0 within about an hour, and three seeds. What was measured is kept in .cache/bench,
+# Gap filling beside other packages: seed 0 within about an hour, and three seeds. What was measured is kept in benchmarks/records,
 # so that another call goes on where the last one stopped. FLAGS="--help" lists what else it can do.
 bench: .venv/dev.stamp
 	$(GAPFILL) --minutes 60 $(FLAGS)

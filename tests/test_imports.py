@@ -25,6 +25,7 @@ ROOMS = (
     "kernels",
     "statespace",
     "nearest",
+    "gridded",
     "priors",
     "observations",
     "likelihoods",

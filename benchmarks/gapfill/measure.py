@@ -1,14 +1,14 @@
-"""Measures one method on one draw of a cell, and keeps what it found as a record on disk."""
+"""Measures one method on one draw of a cell, and keeps what it found as a record in `benchmarks/records`."""
 
 from __future__ import annotations
 
 import dataclasses
 import datetime
+import fcntl
 import importlib.metadata
 import json
 import os
 import platform
-import re
 import resource
 import subprocess
 import tempfile
@@ -22,25 +22,42 @@ from gapfill import calibration, cells, data, environments
 from gapfill.methods import METHODS, Method
 from probtensor.evaluation import scores
 
-RECORDS = environments.ROOT / ".cache" / "bench"
+RECORDS = environments.ROOT / "benchmarks" / "records"
 SCRIPTS = Path(__file__).parent / "scripts"
 UNREACHED = "not reached within the limit"
 WALL = 6.0  # a limit of CPU seconds is a limit of this many times as many seconds on the clock
 
 
-def path(dataset: str, protocol: str, method: str, seed: int) -> Path:
-    """Where the record of a measurement is kept."""
-    name = re.sub(r"[^a-z0-9]+", "-", f"{method} {seed}".lower()).strip("-")
-    return RECORDS / f"{dataset} {protocol}".replace(" ", "-") / f"{name}.json"
-
-
 def read(dataset: str, protocol: str, method: str, seed: int) -> dict[str, Any] | None:
     """The record of a measurement; None where it was not measured with the variants that the method has now."""
-    file = path(dataset, protocol, method, seed)
-    if not file.exists():
-        return None
-    record = json.loads(file.read_text())
-    return record if _ordered(record["variants"]) == _ordered(METHODS[method].variants) else None
+    record = _all(_path(dataset, protocol)).get(_name(method, seed))
+    same = record is not None and _ordered(record["variants"]) == _ordered(METHODS[method].variants)
+    return record if same else None
+
+
+def _path(dataset: str, protocol: str) -> Path:
+    """The file of a cell's records."""
+    return RECORDS / f"{dataset} {protocol}.json".replace(" ", "-")
+
+
+def _name(method: str, seed: int) -> str:
+    return f"{method}, seed {seed}"
+
+
+def _all(file: Path) -> dict[str, dict[str, Any]]:
+    return json.loads(file.read_text()) if file.exists() else {}
+
+
+def _keep(record: dict[str, Any]) -> None:
+    """Adds a record to those of its cell, or replaces it; other processes may do so at the same time."""
+    file = _path(record["dataset"], record["protocol"])
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with (file.parent / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        records = _all(file) | {_name(record["method"], record["seed"]): record}
+        new = file.with_suffix(".new")
+        new.write_text(json.dumps(dict(sorted(records.items())), indent=1) + "\n")
+        new.replace(file)
 
 
 def _ordered(variants: Sequence[dict[str, Any]]) -> list[str]:
@@ -73,9 +90,7 @@ def measure(dataset: str, protocol: str, method: str, seed: int, limit: int) -> 
         record |= _scored(problem, row, limit)
     except environments.Unavailable as error:
         record["error"] = str(error)
-    file = path(dataset, protocol, method, seed)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(record, indent=1))
+    _keep(record)
     return record
 
 

@@ -169,10 +169,7 @@ class MessagePassing(AbstractEngine):
         return fit._replace(
             state=state,
             objective=found.objective,
-            reason=(
-                f"after {len(found.objective)} sweeps of draws, the last {len(found.local.values)} draws kept; they "
-                f"began where message passing {fit.reason}"
-            ),
+            reason=_with_local_reason(found, fit.reason),
             run_seconds=fit.run_seconds + found.seconds,
         )
 
@@ -228,6 +225,15 @@ def _reason(converged: bool, most: int, gain: float, enough: float) -> str:
     if np.isnan(gain):
         return f"stopped at max_sweeps={most}, too early to tell whether the objective stands still"
     return f"stopped at max_sweeps={most} before the objective stood still: {gain:.3g} nats a sweep, above {needed}"
+
+
+def _with_local_reason(found: collapsed.Collapsed, before: str) -> str:
+    if found.local.field is not None:
+        return f"the local term solved for on the whole grid; the others as message passing left them, which {before}"
+    return (
+        f"after {len(found.objective)} sweeps of draws, the last {len(found.local.values)} draws kept; they began "
+        f"where message passing {before}"
+    )
 
 
 def _split(laps: list[float], counts: list[int]) -> tuple[float, float]:

@@ -29,7 +29,7 @@ from probtensor.likelihoods.gaussian import BoundGaussian, Gaussian
 from probtensor.model import as_sum, bind
 from probtensor.observations.domain import Observations
 from probtensor.priors.categorical import Categorical
-from probtensor.selection import judging, local
+from probtensor.selection import grids, judging, local
 from probtensor.selection.choice import Candidate, Choice
 from probtensor.selection.hold_out import hold_out, number_of_places, times
 from probtensor.terms.base import Sum
@@ -141,6 +141,8 @@ def choose(
     best = judge.low_rank(ranks)
     if local_terms and _LOCAL_FEWEST <= count <= _LOCAL_MOST:
         best = judge.with_local(best)
+    elif local_terms and count > _LOCAL_MOST and grids.serves(axes, observations):
+        best = judge.on_grid(best)
     return judge.choice(best, protocol)
 
 
@@ -228,6 +230,20 @@ class _Judge:
         )
         return _better(low_rank, best)
 
+    def on_grid(self, low_rank: Candidate) -> Candidate:
+        """A sum of separable processes over space and time, or what was best without it."""
+        seasonal = any(has_seasons(axis) for axis in self._axes.values())
+        mains = None if seasonal else _main_effects(self._axes)  # few years leave the mean of a place open
+        base = offset(self._axes) if mains is None else offset(self._axes) + mains
+        self._gaps = _gaps(self._axes, self._base, self._inner, self._seed + 1)
+        if self._gaps is None:
+            return low_rank
+        inner, residual, noise, rows = self._left_over(base)
+        with one_blas_thread():
+            form = grids.propose(self._axes, inner, residual, noise, self._gaps.ravel()[rows], seasonal, self._note)
+        name = "processes that stay, return, last and pass" if seasonal else "processes that stay, last and pass"
+        return _better(low_rank, self._beside(name, base, low_rank, kernel=form.kernel))
+
     def _either_form(self, name: str, model: Sum, low_rank: Candidate) -> Candidate:
         """A model with the local term of the densest form beside it, or with that form's rival if this fills better."""
         self._form, rival = self._forms[-1], local.rival(self._forms)
@@ -246,6 +262,12 @@ class _Judge:
 
     def _kernels(self, base: Sum, gaps: np.ndarray) -> list[local.Evidence]:
         """Kernels for what a model leaves over, the best last."""
+        inner, residual, noise, rows = self._left_over(base)
+        with one_blas_thread():
+            return local.propose(self._axes, inner, residual, noise, gaps.ravel()[rows], self._note)
+
+    def _left_over(self, base: Sum) -> tuple[Observations, np.ndarray, BoundGaussian, np.ndarray]:
+        """What is not held out, as a list, what a model leaves over of it, the noise, and which entries these are."""
         bound = bind(base, self._axes, self._likelihood, self._scale)
         # As a list: kernels are learned from rounding errors on, and a grid has others than a table.
         inner, rows = self._inner.listed()
@@ -253,8 +275,7 @@ class _Judge:
         residual = np.asarray(inner.values - arrays.fitted(state, inner.domain).mean)
         noise = state.model.likelihood
         assert isinstance(noise, BoundGaussian)
-        with one_blas_thread():
-            return local.propose(self._axes, inner, residual, noise, gaps.ravel()[rows], self._note)
+        return inner, residual, noise, rows
 
     def _beside(
         self, name: str, model: Sum, low_rank: Candidate, rank: int = 0, kernel: AbstractFieldKernel | None = None

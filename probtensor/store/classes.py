@@ -17,7 +17,18 @@ _PACKAGE = __package__.partition(".")[0]
 _NAME = re.compile(r"[a-z_]+(\.[a-z_]+)*:[A-Za-z_]+")
 #: Where records live; nothing else is imported for a store.
 _ROOMS = (
-    *("axes", "durations", "engines", "evaluation", "hyperparameters", "kernels", "labelled", "likelihoods", "linalg"),
+    *(
+        "axes",
+        "durations",
+        "engines",
+        "evaluation",
+        "gridded",
+        "hyperparameters",
+        "kernels",
+        "labelled",
+        "likelihoods",
+        "linalg",
+    ),
     *("model", "nearest", "observations", "priors", "selection", "statespace", "terms"),
 )
 #: Names of earlier versions: where a class of that name is now.

@@ -13,6 +13,7 @@ from probtensor.engines.collapsed import adapting, local_learning, term_learning
 from probtensor.engines.collapsed.conditional import Chain
 from probtensor.engines.collapsed.contrasts import contrasts
 from probtensor.engines.collapsed.entries import Training, training
+from probtensor.engines.collapsed.field import Field, field, grid_of
 from probtensor.engines.collapsed.said import AllSaid
 from probtensor.engines.collapsed.signal import Signal, Terms, Values
 from probtensor.engines.drawn import Draws, summaries
@@ -52,6 +53,7 @@ class Local(NamedTuple):
         noise: variance of an entry with weight 1.
         observations: those that the entries are among.
         said: what observations that are no longer kept said of each block; None: all are kept.
+        field: the local function on the grid of the training data, where it was solved for there.
     """
 
     kernels: tuple[tuple[int, AbstractFieldKernel], ...]
@@ -63,6 +65,7 @@ class Local(NamedTuple):
     noise: float
     observations: Observations
     said: AllSaid | None = None
+    field: Field | None = None
 
     @property
     def kernel(self) -> AbstractFieldKernel:
@@ -148,34 +151,46 @@ def fit(
 
     found = local_learning.learn(starts, sd, floor, leftover([white]))
     numbers = _Numbers(model.terms, found.kernel, found.noise_sd)
-    noise = contrasts(numbers.kernel, numbers.noise, data.pooled, neighbours)
-    chain = Chain(white, seed, IN_STEP)
-    trace = []
-
-    def swept(number: int) -> list[np.ndarray]:
-        found = []
-        for _ in range(number):
-            found += chain.sweep(signal, noise, data.values)
-            contrast = noise.log_density(data.values - signal(chain.white))
-            trace.append(contrast - 0.5 * float(chain.white @ chain.white))
-        return found
-
-    for k in range(_ROUNDS):
-        some = swept(_SWEEPS)[-_DRAWS:]
-        terms = term_learning.learn(signal, noise, data.values, some, _TERM_STEPS)
-        signal = signal.with_terms(terms)
-        found = local_learning.learn([numbers.kernel], numbers.noise_sd, floor, leftover(some))
-        numbers = _Numbers(terms, found.kernel, found.noise_sd)
+    names, entries = locals_[0].names, data.pooled.entries
+    grid = grid_of(numbers.kernel, names, entries, observations.domain) if _additive(model) else None
+    if grid is not None:
+        found = local_learning.learn([numbers.kernel], numbers.noise_sd, floor, leftover([white]))
+        numbers = numbers._replace(kernel=found.kernel, noise_sd=found.noise_sd)
+        # What each term says of one mode is as good as known beside so many observations, and the local function has
+        # a part that makes up for where it is not.
+        means = np.repeat(data.pooled.means(left([white])), draws, axis=0)
+        whole = field(grid, numbers.kernel, names, numbers.noise, entries, means, seed)
+        kept, trace = [white], [found.score * len(entries.points)]
+    else:
+        whole = None
         noise = contrasts(numbers.kernel, numbers.noise, data.pooled, neighbours)
-        if watch is not None:
-            watch(k + 1, _ROUNDS + 1, trace[-1])
-    for k in range(_ADAPTATIONS if adapts else 0):
-        means = data.pooled.means(left(swept(_SWEEPS)[-_DRAWS:]))
-        kernel = adapting.adapt(numbers.kernel, numbers.noise, data.pooled.entries, means, seed + k)
-        numbers = numbers._replace(kernel=kernel)
-        noise = contrasts(numbers.kernel, numbers.noise, data.pooled, neighbours)
-    swept(_SETTLE)
-    kept = swept(max(draws // 2, 1)) if signal.size else [chain.white]
+        chain = Chain(white, seed, IN_STEP)
+        trace = []
+
+        def swept(number: int) -> list[np.ndarray]:
+            found = []
+            for _ in range(number):
+                found += chain.sweep(signal, noise, data.values)
+                contrast = noise.log_density(data.values - signal(chain.white))
+                trace.append(contrast - 0.5 * float(chain.white @ chain.white))
+            return found
+
+        for k in range(_ROUNDS):
+            some = swept(_SWEEPS)[-_DRAWS:]
+            terms = term_learning.learn(signal, noise, data.values, some, _TERM_STEPS)
+            signal = signal.with_terms(terms)
+            found = local_learning.learn([numbers.kernel], numbers.noise_sd, floor, leftover(some))
+            numbers = _Numbers(terms, found.kernel, found.noise_sd)
+            noise = contrasts(numbers.kernel, numbers.noise, data.pooled, neighbours)
+            if watch is not None:
+                watch(k + 1, _ROUNDS + 1, trace[-1])
+        for k in range(_ADAPTATIONS if adapts else 0):
+            means = data.pooled.means(left(swept(_SWEEPS)[-_DRAWS:]))
+            kernel = adapting.adapt(numbers.kernel, numbers.noise, entries, means, seed + k)
+            numbers = numbers._replace(kernel=kernel)
+            noise = contrasts(numbers.kernel, numbers.noise, data.pooled, neighbours)
+        swept(_SETTLE)
+        kept = swept(max(draws // 2, 1)) if signal.size else [chain.white]
     values = tuple(signal.values(one) for one in kept)
     local = Local(
         tuple(zip(places, _split(numbers.kernel, len(places)), strict=True)),
@@ -186,6 +201,7 @@ def fit(
         data.pooled.means(left(kept)),
         numbers.noise,
         observations,
+        field=whole,
     )
     return Collapsed(
         _with_numbers(model, numbers, local),
@@ -194,6 +210,13 @@ def fit(
         np.array(trace),
         time.perf_counter() - begun,
     )
+
+
+def _additive(model: BoundModel) -> bool:
+    """Whether each term but the local ones is a function of one mode, and these are several processes."""
+    others = [term for term in model.terms if not isinstance(term, BoundLocal)]
+    kernels = [term.kernel for term in model.terms if isinstance(term, BoundLocal)]
+    return isinstance(summed(kernels), FieldSum) and all(len(term.blocks) <= 1 for term in others)
 
 
 def _split(kernel: AbstractFieldKernel, number: int) -> tuple[AbstractFieldKernel, ...]:

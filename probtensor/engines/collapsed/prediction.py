@@ -36,6 +36,11 @@ def moments(model: BoundModel, local: Local, domain: Domain, terms: Sequence[int
     """
     size = int(np.prod(domain.shape))
     chosen = [kernel for place, kernel in local.kernels if place in terms]
+    if local.field is not None and len(chosen) == len(local.kernels):
+        solved = local.field.at(_places(local, domain))
+        if solved is not None:
+            others = drawn.moments(_signals(model, local, domain, terms, known, key))
+            return Moments(others.mean + solved[0], others.variance + np.mean(solved[1] ** 2, axis=0))
     if chosen:
         found = _kriged(local, _places(local, domain), summed(chosen))
     else:

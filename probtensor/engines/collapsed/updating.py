@@ -88,7 +88,7 @@ def update(
         trace.append(density - 0.5 * float(chain.white @ chain.white))
     drawn = tuple(signal.values(one) for one in kept)
     residuals = np.stack([data.values - signal(one)[: len(data.values)] for one in kept])
-    after = local._replace(training=data, values=drawn, observations=both, said=said)
+    after = local._replace(training=data, values=drawn, observations=both, said=said, field=None)
     after = after._replace(residuals=data.pooled.means(residuals))
     if memory.lag:
         after = _without_old(after, signal, residuals, memory.lag)

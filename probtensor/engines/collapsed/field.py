@@ -1,0 +1,94 @@
+"""The local term on the whole grid of the data, without nearest neighbours where that is affordable."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+from probtensor.engines.collapsed.contrasts import weights
+from probtensor.engines.collapsed.entries import coordinates
+from probtensor.errors import warn
+from probtensor.gridded.grid import Grid, separable
+from probtensor.gridded.posterior import System, drawn
+from probtensor.kernels.adapted import adapted_part
+from probtensor.kernels.field import AbstractFieldKernel
+from probtensor.nearest import search
+from probtensor.nearest.conditionals import Entries, condition
+from probtensor.observations.domain import Domain
+from probtensor.typing import Float
+
+#: Entries from which it is worth it: fewer are soon fitted by neighbours. Rows or columns at most, whose covariances
+#: are kept as matrices.
+FEWEST, _MOST = 50_000, 10_000
+#: What the solver may leave.
+_UNSOLVED = 0.05
+#: Neighbours of the preconditioner.
+_NEIGHBOURS = 20
+
+
+class Field(NamedTuple):
+    """The local function on a grid.
+
+    Attributes:
+        grid: of the training data.
+        mean: of the function given the mean residuals.
+        draws: S posterior draws about it, in 32 bits.
+    """
+
+    grid: Grid
+    mean: Float[np.ndarray, "T n"]
+    draws: Float[np.ndarray, "S T n"]
+
+    def at(self, points: Float[np.ndarray, "E D"]) -> tuple[np.ndarray, np.ndarray] | None:
+        """(E,) mean and (S, E) draws about it at some points; None unless all of them are on the grid."""
+        found = self.grid.at(points)
+        return None if found is None else (self.mean[found], self.draws[:, found[0], found[1]].astype(float))
+
+
+def grid_of(kernel: AbstractFieldKernel, names: tuple[str, ...], entries: Entries, domain: Domain) -> Grid | None:
+    """The grid on which a kernel is a sum of separable ones, if the data are many and it is not too large."""
+    if len(entries.points) < FEWEST or adapted_part(kernel) is not None:
+        return None
+    everywhere = coordinates(domain, names, np.arange(int(np.prod(domain.shape))), kernel.dims)
+    for others in (everywhere, None):
+        found = Grid.of(kernel, names, entries.points, others)
+        if found is not None and max(found.shape) <= _MOST:
+            return found
+    return None
+
+
+def field(
+    grid: Grid,
+    kernel: AbstractFieldKernel,
+    names: tuple[str, ...],
+    noise: float,
+    entries: Entries,
+    residuals: Float[np.ndarray, "S M"],
+    seed: int,
+) -> Field:
+    """Its posterior given draws of the residuals, one draw for each of them.
+
+    Args:
+        grid: of the entries.
+        kernel: with numbers.
+        names: of the columns of points.
+        noise: variance of an entry with unit noise 1.
+        entries: places.
+        residuals: draws of their values minus the other terms.
+        seed: of the draws.
+    """
+    index = search.before(kernel, noise, entries, np.arange(len(entries.points)), _NEIGHBOURS)
+    found = condition(kernel, noise, entries, entries, index)
+    apart = sparse.identity(len(index), format="csr") - weights(found, len(index))
+    contrast = sparse.diags(1 / np.sqrt(found.variance)) @ apart
+    parts = separable(kernel, names, grid)
+    system = System(grid, parts, noise * entries.unit_noise, contrast.tocsr())
+    solved = drawn(system, residuals, np.random.default_rng(seed))
+    if solved.left > _UNSOLVED:
+        warn(
+            f"the local term on the grid is solved for up to {solved.left:.0%}: processes that last for the whole "
+            "record and vary over short distances take many steps; leave them to pt.Offset(over=...)"
+        )
+    return Field(grid, solved.mean, solved.apart.astype(np.float32))

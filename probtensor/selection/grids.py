@@ -1,0 +1,199 @@
+"""For grids with many observations: a sum of processes over space that stay, come back each year, last and pass.
+
+Each is separable, so that the sum can be solved for on the whole grid (`probtensor.gridded`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import operator
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from probtensor import hyperparameters
+from probtensor.axes import Axis
+from probtensor.engines.collapsed import local_learning
+from probtensor.engines.collapsed.entries import training
+from probtensor.kernels.field import AbstractFieldKernel, FieldStart, FieldSum, On
+from probtensor.kernels.matern import Matern
+from probtensor.kernels.metric import latitude_longitude, sphere_line
+from probtensor.kernels.periodic import Periodic
+from probtensor.likelihoods.gaussian import BoundGaussian
+from probtensor.observations.domain import Observations
+from probtensor.observations.layout import Points
+
+#: Levels of time and places at most, and the share of the grid that has values at least.
+_MOST, _FULL = 10_000, 0.1
+_YEAR = "365.25D"
+#: Nats a place that another form must gain.
+_GAIN = 0.01
+#: Neighbours while forms are compared.
+_NEIGHBOURS = 15
+#: Degrees beyond which degrees of longitude are no measure of distance.
+_FLAT = 60.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Process:
+    """One summand.
+
+    Attributes:
+        variance: of the function.
+        lengthscale: over space.
+        duration: lengthscale over time; 0: it stays as it is.
+        yearly: it comes back each year instead.
+    """
+
+    variance: float
+    lengthscale: float
+    duration: float
+    yearly: bool = False
+
+
+#: Where learning starts: variances as shares of the data's, lengthscales and durations as shares of the ranges.
+_STAYS, _RETURNS = Process(0.4, 0.3, 0.0), Process(0.2, 0.2, 0.0, yearly=True)
+_LASTS, _PASSES = Process(0.3, 0.2, 0.15), Process(0.1, 0.05, 0.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class SpaceTime:
+    """A sum of processes, as a user would write it.
+
+    Attributes:
+        time: the coordinate.
+        space: the others.
+        metric: of these.
+        nu: smoothness over space.
+        processes: the summands.
+    """
+
+    time: str
+    space: tuple[str, ...]
+    metric: str | None
+    nu: float
+    processes: tuple[Process, ...]
+
+    @property
+    def kernel(self) -> AbstractFieldKernel:
+        """Starting from these numbers."""
+        return functools.reduce(operator.add, [self._product(one) for one in self.processes])
+
+    def _product(self, one: Process) -> AbstractFieldKernel:
+        over = Matern(self.nu, lengthscale=one.lengthscale, variance=one.variance).on(*self.space, metric=self.metric)
+        if one.yearly:
+            return over * Periodic(hyperparameters.fixed(_YEAR), lengthscale=1.0).on(self.time)
+        return over * Matern(1 / 2, lengthscale=one.duration).on(self.time) if one.duration else over
+
+    def with_numbers(self, kernel: AbstractFieldKernel) -> SpaceTime:
+        """With the numbers that a bound kernel of this form has."""
+        assert isinstance(kernel, FieldSum)
+        found = []
+        for one, part in zip(self.processes, kernel.parts, strict=True):
+            over, *along = [factor.kernel for factor in getattr(part, "parts", (part,)) if isinstance(factor, On)]
+            numbers = [float(own.lengthscale.value[0]) for own in (over, *along)]  # type: ignore[attr-defined]
+            variance = float(over.variance.value[0])  # type: ignore[attr-defined]
+            found.append(Process(variance, numbers[0], numbers[1] if one.duration else 0.0, one.yearly))
+        return dataclasses.replace(self, processes=tuple(found))
+
+
+def unit_of_time(axes: Mapping[str, Axis]) -> str | None:
+    """The coordinate that is the time; beside latitude and longitude the longest other one. None: there is none."""
+    lines = {n: a for n, a in axes.items() if not (a.parent or a.parts) and a.size > 1}
+    times = [name for name, axis in lines.items() if axis.kind == "time"]
+    if times:
+        return times[0]
+    globe = _globe(lines)
+    others = sorted((n for n in lines if n not in globe), key=lambda n: -lines[n].size)
+    return others[0] if globe and others else None
+
+
+def serves(axes: Mapping[str, Axis], observations: Observations) -> bool:
+    """Whether the data are a grid of times and places, not too large, without names."""
+    time = unit_of_time(axes)
+    lines = {n: a for n, a in axes.items() if not (a.parent or a.parts) and a.size > 1}
+    if time is None or len(lines) < 2 or any(axis.kind == "category" for axis in lines.values()):
+        return False
+    if isinstance(observations.domain.layout, Points) or observations.count < _FULL * observations.values.size:
+        return False
+    seen = np.asarray(observations.weights) > 0
+    names = [n for n, a in axes.items() if not (a.parent or a.parts)]
+    return max(axes[time].size, int(seen.any(axis=names.index(time)).sum())) <= _MOST
+
+
+def propose(
+    axes: Mapping[str, Axis],
+    observations: Observations,
+    residual: np.ndarray,
+    likelihood: BoundGaussian,
+    gaps: np.ndarray,
+    seasonal: bool,
+    note: Callable[[str], None],
+) -> SpaceTime:
+    """The form whose density is highest: on the sphere or with a lengthscale for each coordinate, rough or smooth.
+
+    Args:
+        axes: the data's modes, for which it `serves`.
+        observations: the training data.
+        residual: values minus a mean, like the observations.
+        likelihood: where the noise starts.
+        gaps: entries that could be missing together.
+        seasonal: whether the months of the year can be told apart.
+        note: is told what is being tried.
+    """
+    own = {n: a for n, a in axes.items() if not (a.parent or a.parts)}
+    time = unit_of_time(axes)
+    assert time is not None
+    space = tuple(n for n, a in own.items() if n != time and a.size > 1)
+    data = training(observations, tuple(own), [time, *space])
+    values = residual.ravel()[data.rows]
+    left = local_learning.Residuals.of(data, values[None], _NEIGHBOURS, gaps)
+
+    def judged(form: SpaceTime) -> tuple[float, SpaceTime]:
+        note(f"trying {form.metric or 'the distance'} over {', '.join(space)}, smoothness {form.nu:g}")
+        bound = form.kernel.bind(own, tuple(own), FieldStart(0.1, 1.0), True)
+        found = local_learning.glance([bound], likelihood.sd, float(likelihood.floor), left)
+        return found.score, form.with_numbers(found.kernel)
+
+    starts = _starts(own, time, space, float(np.var(values)) or 1.0, seasonal)
+    score, best = max((judged(form) for form in starts), key=lambda pair: pair[0])
+    smoother, form = judged(dataclasses.replace(best, nu=5 / 2))
+    return form if smoother > score + _GAIN else best
+
+
+def _starts(
+    axes: Mapping[str, Axis], time: str, space: Sequence[str], variance: float, seasonal: bool
+) -> list[SpaceTime]:
+    """One form for each metric."""
+    extent = {"ard": axes[space[0]].range}
+    globe = _globe({n: axes[n] for n in space}) if len(space) == 2 else ()
+    if globe:
+        latitude, longitude = (axes[n] for n in globe)
+        extent = {"sphere": sphere_line(latitude, longitude).range}
+        if np.abs(latitude.points).max() <= _FLAT:
+            extent["ard"] = latitude.range + longitude.range
+    span, spacing = axes[time].range, axes[time].spacing
+    forms = []
+    for metric, size in extent.items():
+        processes = [
+            Process(_STAYS.variance * variance, _STAYS.lengthscale * size, 0.0),
+            Process(_RETURNS.variance * variance, _RETURNS.lengthscale * size, 0.0, yearly=True),
+            Process(_LASTS.variance * variance, _LASTS.lengthscale * size, max(_LASTS.duration * span, spacing)),
+            Process(_PASSES.variance * variance, _PASSES.lengthscale * size, spacing),
+        ]
+        chosen = tuple(one for one in processes if seasonal or not one.yearly)
+        forms.append(SpaceTime(time, tuple(space), metric, 3 / 2, chosen))
+    return forms
+
+
+def _globe(axes: Mapping[str, Axis]) -> tuple[str, ...]:
+    """Names of the latitude and the longitude among some axes, in this order; none: they are not both there."""
+    names = list(axes)
+    for k, one in enumerate(names):
+        for other in names[k + 1 :]:
+            found = latitude_longitude([axes[one], axes[other]])
+            if found is not None:
+                pair = (one, other)
+                return pair[found[0]], pair[found[1]]
+    return ()

@@ -1,0 +1,122 @@
+"""Sums of processes on a grid with many observations, against neighbours, and as a user sees it."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+import probtensor as pt
+from probtensor.engines.collapsed import field as gridded
+from probtensor.selection import automatic, grids
+
+HELD = pt.fixed
+PASSES = pt.Matern(3 / 2, lengthscale=HELD(2.0), variance=HELD(0.5)).on("x", "y", metric="euclidean") * pt.Matern(
+    1 / 2, lengthscale=HELD(2.0)
+).on("t")
+STAYS = pt.Matern(3 / 2, lengthscale=HELD(4.0), variance=HELD(1.0)).on("x", "y", metric="euclidean")
+NOISE = pt.Gaussian(HELD(0.1))
+MODEL = pt.Offset() + pt.Local(STAYS + PASSES)
+
+
+def field(seed=0, T=16):
+    """A level at each place and what passes over it, a third hidden in boxes; and all of it."""
+    rng = np.random.default_rng(seed)
+    x, y, t = np.arange(6.0), np.arange(5.0), np.arange(float(T))
+    places = np.stack([a.ravel() for a in np.meshgrid(x, y, indexing="ij")], axis=1)
+    far = np.sqrt(3) * np.linalg.norm(places[:, None] - places[None], axis=-1)
+    over = [(1 + far / length) * np.exp(-far / length) for length in (4.0, 2.0)]
+    roots = [np.linalg.cholesky(K + 1e-9 * np.eye(30)) for K in over]
+    along = np.linalg.cholesky(np.exp(-np.abs(t[:, None] - t[None]) / 2.0))
+    truth = rng.normal(size=30) @ roots[0].T + np.sqrt(0.5) * along @ rng.normal(size=(T, 30)) @ roots[1].T
+    truth = xr.DataArray(5 + truth.reshape(T, 6, 5), {"t": t, "x": x, "y": y}, ["t", "x", "y"])
+    seen = truth + 0.1 * rng.normal(size=truth.shape)
+    seen = seen.where(~((seen.t > 3) & (seen.t < 9) & (seen.x > 2) & (seen.y < 3)))
+    return seen.where(~((seen.t > 10) & (seen.x < 2))), truth
+
+
+@pytest.fixture
+def few(monkeypatch):
+    monkeypatch.setattr(gridded, "FEWEST", 50)
+
+
+def fitted(data, model=MODEL, draws=200, **options):
+    return pt.fit(data, model, likelihood=NOISE, engine=pt.MessagePassing(draws=draws), **options)
+
+
+def test_it_is_what_neighbours_say_where_these_are_all(monkeypatch):
+    data, _ = field()
+    everyone = pt.Offset() + pt.Local(STAYS + PASSES, neighbours=int(data.notnull().sum()) - 1)
+    neighbours = fitted(data, everyone, draws=16)
+    monkeypatch.setattr(gridded, "FEWEST", 50)
+    whole = fitted(data)
+    one, other = neighbours.predict(data), whole.predict(data)
+    np.testing.assert_allclose(other["mean"], one["mean"], atol=0.02)
+    np.testing.assert_allclose(other["sd"], one["sd"], rtol=0.2)
+    assert float(np.abs(other["sd"] / one["sd"] - 1).mean()) < 0.06
+    assert "on the whole grid" in whole.summary()
+
+
+def test_gaps_are_filled_and_covered(few):
+    data, truth = field()
+    held = truth.where(data.isnull())
+    scores = fitted(data).score(held)
+    level = float(np.sqrt(((held - data.mean("t")) ** 2).mean()))
+    assert scores["rmse"] < 0.8 * level
+    assert 0.8 < scores["coverage90"] <= 1.0
+
+
+def test_dimensions_in_another_order_are_the_same(few):
+    data, _ = field()
+    a, b = fitted(data, draws=8).predict(data), fitted(data.transpose("y", "t", "x"), draws=8).predict(data)
+    np.testing.assert_allclose(a["mean"], b["mean"].transpose("t", "x", "y"), atol=2e-3)
+
+
+def test_times_without_data_and_places_off_the_grid_have_answers(few):
+    data, _ = field()
+    data[dict(t=14)] = np.nan
+    post = fitted(data)
+    there, between = post.predict(data.isel(t=[14])), post.predict({"t": [13.5], "x": [2.5], "y": [1.0]})
+    for found in (there, between):
+        assert np.isfinite(found["mean"]).all()
+        assert (found["sd"] > 0.1).all()
+    assert float(there["sd"].mean()) > float(post.predict(data.isel(t=[7]))["sd"].isel(x=slice(4, 6), y=4).mean())
+
+
+def test_it_is_saved_and_forgotten_by_an_update(few, tmp_path):
+    data, _ = field()
+    post = fitted(data.isel(t=slice(0, 14)), draws=8)
+    post.save(tmp_path / "fit.zarr")
+    at = data.isel(t=slice(0, 14))
+    xr.testing.assert_equal(pt.load(tmp_path / "fit.zarr").predict(at), post.predict(at))
+    after = post.update(data.isel(t=slice(14, 16)))
+    again = fitted(data, draws=8)
+    np.testing.assert_allclose(after.predict(data)["mean"], again.predict(data)["mean"], atol=0.25)
+
+
+def test_a_model_with_factors_is_drawn_jointly_as_before(few):
+    data, _ = field()
+    post = fitted(data, MODEL + pt.CP(1), draws=4)
+    assert "on the whole grid" not in post.summary()
+
+
+def test_the_automatic_model_tries_it_on_large_grids(few, monkeypatch):
+    monkeypatch.setattr(automatic, "_LOCAL_MOST", 100)
+    data, truth = field(T=24)
+    data = data.assign_coords(t=pd.date_range("2000-01-01", periods=24, freq="YS"))
+    post = pt.fit(data, engine=pt.MessagePassing(draws=8))
+    assert "processes that stay, last and pass" in str(post.choice)
+    held = truth.assign_coords(t=data.t).where(data.isnull())
+    assert post.score(held)["rmse"] < float(np.sqrt(((held - data.mean("t")) ** 2).mean()))
+
+
+def axes_of(data):
+    from probtensor.labelled.encode import encode
+
+    return encode(data).axes(())
+
+
+def test_where_there_is_no_time():
+    data, _ = field()
+    assert grids.unit_of_time(axes_of(data)) is None
+    assert grids.unit_of_time(axes_of(data.rename(x="lat", y="lon"))) == "t"
+    assert grids.unit_of_time(axes_of(data.assign_coords(y=pd.date_range("2000", periods=5)))) == "y"
