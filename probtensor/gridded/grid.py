@@ -42,6 +42,12 @@ class Grid(NamedTuple):
         """(T, n)."""
         return len(self.rows), len(self.columns)
 
+    @property
+    def cost(self) -> int:
+        """Multiplications of a product with a separable covariance."""
+        T, n = self.shape
+        return T * n * (T + n)
+
     def spread(self, values: Float[np.ndarray, "S M"]) -> Float[np.ndarray, "S T n"]:
         """Values of the entries in the grid, zero elsewhere."""
         out = np.zeros((len(values), *self.shape))
@@ -80,7 +86,7 @@ class Grid(NamedTuple):
         everything = points if others is None else np.concatenate([points, others])
         grids = [_split(everything, len(points), own) for own in _ways(products(kernel), names)]
         full = [grid for grid in grids if len(points) >= _FULL * np.prod(grid.shape)]
-        return min(full, key=lambda grid: np.prod(grid.shape) * sum(grid.shape), default=None)
+        return min(full, key=lambda grid: grid.cost, default=None)
 
 
 class Separable(NamedTuple):

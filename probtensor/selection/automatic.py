@@ -59,6 +59,8 @@ _FEWEST = 10
 _LOCAL_FEWEST, _LOCAL_MOST = 200, 100_000
 #: Draws and neighbours while they are tried, and ranks of a CP beside them.
 _DRAWS, _NEIGHBOURS, _BESIDE = 8, 15, (4, 12)
+#: On a grid each draw is a right side more to solve for.
+_DRAWS_ON_GRID = 4
 #: A CP is not tried beside a local term if alone it scores worse than that by more than this factor.
 _HOPELESS = 1.5
 
@@ -242,7 +244,7 @@ class _Judge:
         with one_blas_thread():
             form = grids.propose(self._axes, inner, residual, noise, self._gaps.ravel()[rows], seasonal, self._note)
         name = "processes that stay, return, last and pass" if seasonal else "processes that stay, last and pass"
-        return _better(low_rank, self._beside(name, base, low_rank, kernel=form.kernel))
+        return _better(low_rank, self._beside(name, base, low_rank, kernel=form.kernel, draws=_DRAWS_ON_GRID))
 
     def _either_form(self, name: str, model: Sum, low_rank: Candidate) -> Candidate:
         """A model with the local term of the densest form beside it, or with that form's rival if this fills better."""
@@ -278,10 +280,16 @@ class _Judge:
         return inner, residual, noise, rows
 
     def _beside(
-        self, name: str, model: Sum, low_rank: Candidate, rank: int = 0, kernel: AbstractFieldKernel | None = None
+        self,
+        name: str,
+        model: Sum,
+        low_rank: Candidate,
+        rank: int = 0,
+        kernel: AbstractFieldKernel | None = None,
+        draws: int = _DRAWS,
     ) -> Candidate:
         """A model with the local term beside it; it starts with the power that suits a CP."""
-        draws = min(self._engine.draws, _DRAWS)
+        draws = min(self._engine.draws, draws)
         short = dataclasses.replace(self._engine, restarts=1, draws=draws, power=low_rank.power)
         term = Local(self._form.kernel if kernel is None else kernel, _NEIGHBOURS)
         return self._judged(name, model + term, rank, short)

@@ -24,8 +24,8 @@ from probtensor.likelihoods.gaussian import BoundGaussian
 from probtensor.observations.domain import Observations
 from probtensor.observations.layout import Points
 
-#: Levels of time and places at most, and the share of the grid that has values at least.
-_MOST, _FULL = 10_000, 0.1
+#: Levels of time and places at most, entries at most, and the share of the grid that has values at least.
+_MOST, _ENTRIES, _FULL = 10_000, 1_000_000, 0.1
 _YEAR = "365.25D"
 #: Nats a place that another form must gain.
 _GAIN = 0.01
@@ -117,9 +117,8 @@ def serves(axes: Mapping[str, Axis], observations: Observations) -> bool:
         return False
     if isinstance(observations.domain.layout, Points) or observations.count < _FULL * observations.values.size:
         return False
-    seen = np.asarray(observations.weights) > 0
-    names = [n for n, a in axes.items() if not (a.parent or a.parts)]
-    return max(axes[time].size, int(seen.any(axis=names.index(time)).sum())) <= _MOST
+    size = observations.values.size
+    return size <= _ENTRIES and max(axes[time].size, size // axes[time].size) <= _MOST
 
 
 def propose(

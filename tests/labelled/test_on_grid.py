@@ -120,3 +120,9 @@ def test_where_there_is_no_time():
     assert grids.unit_of_time(axes_of(data)) is None
     assert grids.unit_of_time(axes_of(data.rename(x="lat", y="lon"))) == "t"
     assert grids.unit_of_time(axes_of(data.assign_coords(y=pd.date_range("2000", periods=5)))) == "y"
+
+
+def test_what_the_other_terms_know_stays_what_message_passing_left(few):
+    data, _ = field()
+    post = fitted(data, MODEL + pt.CP(1, modes=["x"]), draws=4)
+    assert (post.factors()["x_sd"] > 0).all()

@@ -20,8 +20,8 @@ from probtensor.observations.domain import Domain
 from probtensor.typing import Float
 
 #: Entries from which it is worth it: fewer are soon fitted by neighbours. Rows or columns at most, whose covariances
-#: are kept as matrices.
-FEWEST, _MOST = 50_000, 10_000
+#: are kept as matrices, and multiplications of a product with one of them: a solution takes hundreds of these.
+FEWEST, _MOST, _COSTLIEST = 50_000, 10_000, 10**10
 #: What the solver may leave.
 _UNSOLVED = 0.05
 #: Neighbours of the preconditioner.
@@ -54,7 +54,7 @@ def grid_of(kernel: AbstractFieldKernel, names: tuple[str, ...], entries: Entrie
     everywhere = coordinates(domain, names, np.arange(int(np.prod(domain.shape))), kernel.dims)
     for others in (everywhere, None):
         found = Grid.of(kernel, names, entries.points, others)
-        if found is not None and max(found.shape) <= _MOST:
+        if found is not None and max(found.shape) <= _MOST and found.cost <= _COSTLIEST:
             return found
     return None
 

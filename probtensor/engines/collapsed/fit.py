@@ -11,13 +11,14 @@ import numpy as np
 
 from probtensor.engines.collapsed import adapting, local_learning, term_learning
 from probtensor.engines.collapsed.conditional import Chain
-from probtensor.engines.collapsed.contrasts import contrasts
+from probtensor.engines.collapsed.contrasts import Contrasts, contrasts
 from probtensor.engines.collapsed.entries import Training, training
 from probtensor.engines.collapsed.field import Field, field, grid_of
 from probtensor.engines.collapsed.said import AllSaid
 from probtensor.engines.collapsed.signal import Signal, Terms, Values
 from probtensor.engines.drawn import Draws, summaries
 from probtensor.engines.sweep import Beliefs
+from probtensor.gridded.grid import Grid
 from probtensor.hyperparameters import Parameter
 from probtensor.kernels.adapted import adapted_part
 from probtensor.kernels.field import AbstractFieldKernel, FieldSum
@@ -105,6 +106,57 @@ class _Numbers(NamedTuple):
         return float(self.noise_sd.value[0]) ** 2
 
 
+class _Task(NamedTuple):
+    """What stays while hyper-parameters are learned.
+
+    Attributes:
+        data: the observed entries.
+        names: of the columns that kernels read.
+        neighbours: of an entry.
+        gaps: entries that could be missing together.
+        floor: of the noise.
+        seed: of draws.
+        draws: to keep.
+    """
+
+    data: Training
+    names: tuple[str, ...]
+    neighbours: int
+    gaps: Bool[np.ndarray, "..."]
+    floor: float
+    seed: int
+    draws: int
+
+    def left(self, signal: Signal, whites: list[np.ndarray]) -> Float[np.ndarray, "S N"]:
+        """Of the values, by each draw of the other terms' white noise."""
+        return np.stack([self.data.values - signal(one) for one in whites])
+
+    def means(self, signal: Signal, whites: list[np.ndarray]) -> Float[np.ndarray, "S M"]:
+        """The same at each place."""
+        return self.data.pooled.means(self.left(signal, whites))
+
+    def learned(
+        self, starts: list[AbstractFieldKernel], noise_sd: Parameter, signal: Signal, whites: list[np.ndarray]
+    ) -> local_learning.Learned:
+        """Kernel and noise from what is left."""
+        residuals = local_learning.Residuals.of(self.data, self.left(signal, whites), self.neighbours, self.gaps)
+        return local_learning.learn(starts, noise_sd, self.floor, residuals)
+
+    def contrasts(self, numbers: _Numbers) -> Contrasts:
+        """Of the local terms and the noise."""
+        return contrasts(numbers.kernel, numbers.noise, self.data.pooled, self.neighbours)
+
+
+class _Found(NamedTuple):
+    """Numbers, the signal with them, white noise of the draws that are kept, log densities, and the grid's field."""
+
+    numbers: _Numbers
+    signal: Signal
+    kept: list[np.ndarray]
+    trace: list[float]
+    field: Field | None = None
+
+
 def fit(
     model: BoundModel,
     beliefs: Beliefs,
@@ -128,88 +180,98 @@ def fit(
     begun = time.perf_counter()
     places = positions(model)
     locals_ = [term for term in model.terms if isinstance(term, BoundLocal)]
-    neighbours = max(term.neighbours for term in locals_)
     data = training(observations, locals_[0].names, [d for term in locals_ for d in term.kernel.dims])
     ranks = tuple(tuple(int(b.mean.shape[1]) for b in part) for part in beliefs)
     # As a list, for a grid and a table to have the same rounding errors, of which learning makes much.
     signal = Signal(model.terms, ranks, observations.listed()[0].domain, np.arange(len(data.rows)))
     white = signal.whitened(beliefs, TO_START)
     assert isinstance(model.likelihood, BoundGaussian)
-    sd, floor = model.likelihood.sd, float(model.likelihood.floor)
+    gaps = np.zeros(observations.domain.shape, dtype=bool) if gaps is None else gaps
+    neighbours = max(term.neighbours for term in locals_)
+    task = _Task(data, locals_[0].names, neighbours, gaps, float(model.likelihood.floor), seed, draws)
 
     starts = [summed(list(kernels)) for kernels in zip(*([t.kernel, *t.starts] for t in locals_), strict=True)]
     # Where the user gave all numbers there is one start.
     starts = [starts[0], *(start for start in starts[1:] if not eqx.tree_equal(start, starts[0]))]
     adapts = adapted_part(starts[0]) is not None  # raises before anything is learned if a sum has an adapted part
-    gaps = np.zeros(observations.domain.shape, dtype=bool) if gaps is None else gaps
-
-    def left(draws: list[np.ndarray]) -> Float[np.ndarray, "S N"]:
-        return np.stack([data.values - signal(one) for one in draws])
-
-    def leftover(draws: list[np.ndarray]) -> local_learning.Residuals:
-        return local_learning.Residuals.of(data, left(draws), neighbours, gaps)
-
-    found = local_learning.learn(starts, sd, floor, leftover([white]))
-    numbers = _Numbers(model.terms, found.kernel, found.noise_sd)
-    names, entries = locals_[0].names, data.pooled.entries
-    grid = grid_of(numbers.kernel, names, entries, observations.domain) if _additive(model) else None
+    first = task.learned(starts, model.likelihood.sd, signal, [white])
+    numbers = _Numbers(model.terms, first.kernel, first.noise_sd)
+    grid = grid_of(numbers.kernel, task.names, data.pooled.entries, observations.domain) if _additive(model) else None
     if grid is not None:
-        found = local_learning.learn([numbers.kernel], numbers.noise_sd, floor, leftover([white]))
-        numbers = numbers._replace(kernel=found.kernel, noise_sd=found.noise_sd)
-        # What each term says of one mode is as good as known beside so many observations, and the local function has
-        # a part that makes up for where it is not.
-        means = np.repeat(data.pooled.means(left([white])), draws, axis=0)
-        whole = field(grid, numbers.kernel, names, numbers.noise, entries, means, seed)
-        kept, trace = [white], [found.score * len(entries.points)]
+        found = _on_grid(task, grid, signal, white, numbers)
     else:
-        whole = None
-        noise = contrasts(numbers.kernel, numbers.noise, data.pooled, neighbours)
-        chain = Chain(white, seed, IN_STEP)
-        trace = []
-
-        def swept(number: int) -> list[np.ndarray]:
-            found = []
-            for _ in range(number):
-                found += chain.sweep(signal, noise, data.values)
-                contrast = noise.log_density(data.values - signal(chain.white))
-                trace.append(contrast - 0.5 * float(chain.white @ chain.white))
-            return found
-
-        for k in range(_ROUNDS):
-            some = swept(_SWEEPS)[-_DRAWS:]
-            terms = term_learning.learn(signal, noise, data.values, some, _TERM_STEPS)
-            signal = signal.with_terms(terms)
-            found = local_learning.learn([numbers.kernel], numbers.noise_sd, floor, leftover(some))
-            numbers = _Numbers(terms, found.kernel, found.noise_sd)
-            noise = contrasts(numbers.kernel, numbers.noise, data.pooled, neighbours)
-            if watch is not None:
-                watch(k + 1, _ROUNDS + 1, trace[-1])
-        for k in range(_ADAPTATIONS if adapts else 0):
-            means = data.pooled.means(left(swept(_SWEEPS)[-_DRAWS:]))
-            kernel = adapting.adapt(numbers.kernel, numbers.noise, entries, means, seed + k)
-            numbers = numbers._replace(kernel=kernel)
-            noise = contrasts(numbers.kernel, numbers.noise, data.pooled, neighbours)
-        swept(_SETTLE)
-        kept = swept(max(draws // 2, 1)) if signal.size else [chain.white]
-    values = tuple(signal.values(one) for one in kept)
+        found = _by_draws(task, signal, white, numbers, adapts, watch)
+    numbers, values = found.numbers, tuple(found.signal.values(one) for one in found.kept)
     local = Local(
         tuple(zip(places, _split(numbers.kernel, len(places)), strict=True)),
-        locals_[0].names,
+        task.names,
         neighbours,
         data,
         values,
-        data.pooled.means(left(kept)),
+        task.means(found.signal, found.kept),
         numbers.noise,
         observations,
-        field=whole,
+        field=found.field,
     )
     return Collapsed(
         _with_numbers(model, numbers, local),
-        summaries(beliefs, Draws.of(model.terms, values).values),
+        beliefs if grid is not None else summaries(beliefs, Draws.of(model.terms, values).values),
         local,
-        np.array(trace),
+        np.array(found.trace),
         time.perf_counter() - begun,
     )
+
+
+def _on_grid(task: _Task, grid: Grid, signal: Signal, white: np.ndarray, numbers: _Numbers) -> _Found:
+    """The local function on the whole grid, the other terms held.
+
+    What each of these says of one mode is as good as known beside so many observations, and the local function has a
+    part that makes up for where it is not.
+    """
+    found = task.learned([numbers.kernel], numbers.noise_sd, signal, [white])
+    numbers = numbers._replace(kernel=found.kernel, noise_sd=found.noise_sd)
+    entries = task.data.pooled.entries
+    means = np.repeat(task.means(signal, [white]), task.draws, axis=0)
+    whole = field(grid, numbers.kernel, task.names, numbers.noise, entries, means, task.seed)
+    return _Found(numbers, signal, [white], [found.score * len(entries.points)], whole)
+
+
+def _by_draws(
+    task: _Task,
+    signal: Signal,
+    white: np.ndarray,
+    numbers: _Numbers,
+    adapts: bool,
+    watch: Callable[[int, int, float], None] | None,
+) -> _Found:
+    """Draws of all other terms under the local terms' noise, in turn with the learning of all hyper-parameters."""
+    noise, chain, trace = task.contrasts(numbers), Chain(white, task.seed, IN_STEP), []
+
+    def swept(number: int) -> list[np.ndarray]:
+        found = []
+        for _ in range(number):
+            found += chain.sweep(signal, noise, task.data.values)
+            contrast = noise.log_density(task.data.values - signal(chain.white))
+            trace.append(contrast - 0.5 * float(chain.white @ chain.white))
+        return found
+
+    for k in range(_ROUNDS):
+        some = swept(_SWEEPS)[-_DRAWS:]
+        terms = term_learning.learn(signal, noise, task.data.values, some, _TERM_STEPS)
+        signal = signal.with_terms(terms)
+        found = task.learned([numbers.kernel], numbers.noise_sd, signal, some)
+        numbers = _Numbers(terms, found.kernel, found.noise_sd)
+        noise = task.contrasts(numbers)
+        if watch is not None:
+            watch(k + 1, _ROUNDS + 1, trace[-1])
+    for k in range(_ADAPTATIONS if adapts else 0):
+        means = task.means(signal, swept(_SWEEPS)[-_DRAWS:])
+        kernel = adapting.adapt(numbers.kernel, numbers.noise, task.data.pooled.entries, means, task.seed + k)
+        numbers = numbers._replace(kernel=kernel)
+        noise = task.contrasts(numbers)
+    swept(_SETTLE)
+    kept = swept(max(task.draws // 2, 1)) if signal.size else [chain.white]
+    return _Found(numbers, signal, kept, trace)
 
 
 def _additive(model: BoundModel) -> bool:
