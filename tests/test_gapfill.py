@@ -1,5 +1,7 @@
 """The gap-filling suite of `benchmarks/`: its gaps, its records, and how a script is asked and answers."""
 
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -82,6 +84,11 @@ def test_a_script_is_asked_and_scored(records):
     mean = np.broadcast_to(sums / np.maximum(counts, 1), problem.truth.shape)[problem.held]
     expected = float(np.sqrt(np.mean((problem.truth[problem.held] - mean) ** 2)))
     assert found["scores"]["rmse"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_script_is_ended_at_its_limit(records):
+    busy = ["sh", "-c", records._LIMITED, "1", "6", sys.executable, "-c", "while True: pass"]
+    assert subprocess.run(busy, timeout=300).returncode == -signal.SIGXCPU
 
 
 def test_targets_are_those_of_the_row():

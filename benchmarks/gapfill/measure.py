@@ -9,7 +9,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import resource
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -25,6 +24,8 @@ from probtensor.evaluation import scores
 RECORDS = environments.ROOT / "benchmarks" / "records"
 SCRIPTS = Path(__file__).parent / "scripts"
 UNREACHED = "not reached within the limit"
+#: Runs a command that is ended after so many seconds of CPU time, at first with a signal that says so.
+_LIMITED = 'ulimit -S -t "$0"; ulimit -H -t "$1"; shift; exec "$@"'
 WALL = 6.0  # a limit of CPU seconds is a limit of this many times as many seconds on the clock
 
 
@@ -184,13 +185,12 @@ def _ask(
         with (folder / "log").open("w") as log:
             try:
                 done = subprocess.run(
-                    [*command, str(folder / "task.npz"), name],
+                    ["sh", "-c", _LIMITED, str(limit), str(limit + 5), *command, str(folder / "task.npz"), name],
                     env=_surroundings(),
                     cwd=environments.ROOT / "benchmarks",
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     timeout=WALL * limit,
-                    preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 5)),
                 ).returncode
             except subprocess.TimeoutExpired:
                 done = -1
