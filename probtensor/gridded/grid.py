@@ -15,7 +15,7 @@ from probtensor.kernels.field import AbstractFieldKernel, FieldProduct, FieldSum
 from probtensor.typing import Float, Int
 
 #: A grid is worth the name if so large a share of it has entries.
-_FULL = 0.1
+FULL = 0.1
 #: Rows of a covariance that are made at once.
 _ROWS = 512
 
@@ -85,7 +85,7 @@ class Grid(NamedTuple):
         """
         everything = points if others is None else np.concatenate([points, others])
         grids = [_split(everything, len(points), own) for own in _ways(products(kernel), names)]
-        full = [grid for grid in grids if len(points) >= _FULL * np.prod(grid.shape)]
+        full = [grid for grid in grids if len(points) >= FULL * np.prod(grid.shape)]
         return min(full, key=lambda grid: grid.cost, default=None)
 
 

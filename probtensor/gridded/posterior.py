@@ -99,9 +99,9 @@ def drawn(system: System, values: Float[np.ndarray, "S M"], rng: np.random.Gener
         values: draws of them.
         rng: of the draws.
     """
-    system, reference = _centred(system, values.mean(axis=0))
-    centre = values.mean(axis=0, keepdims=True) - system.grid.read(reference[None])
-    apart = values - values.mean(axis=0)
+    middle = values.mean(axis=0)
+    system, reference = _centred(system, middle)
+    centre, apart = middle - system.grid.read(reference[None]), values - middle
     prior = [_prior(part, len(values), rng) for part in system.parts]
     noise = rng.standard_normal(values.shape) * np.sqrt(system.noise)
     right = apart - system.grid.read(np.sum(prior, axis=0)) - noise

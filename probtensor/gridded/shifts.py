@@ -86,9 +86,8 @@ def _embedded(
         return None
     ends = np.repeat(points[:1], 2, axis=0)
     ends[1, second] += B * step
-    closed = abs(_covariance(kernel, ends[:1], ends[1:])[0] - _covariance(kernel, ends[:1], ends[:1])[0])
-    size = float(_covariance(kernel, ends[:1], ends[:1])[0])
-    length = B if closed < _EQUAL * size else int(fft.next_fast_len(2 * B - 1, real=True))
+    size, around = _covariance(kernel, ends[[0, 0]], ends)
+    length = B if abs(around - size) < _EQUAL * size else int(fft.next_fast_len(2 * B - 1, real=True))
     if _COST * A * length * (10 * np.log2(length) + 4 * A) > 2 * len(points) ** 2:
         return None
     shift = np.minimum(np.arange(length), length - np.arange(length))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import operator
 from collections.abc import Callable, Mapping, Sequence
 
@@ -14,8 +15,8 @@ import numpy as np
 
 from probtensor import hyperparameters
 from probtensor.axes import Axis
-from probtensor.engines.collapsed import local_learning
-from probtensor.engines.collapsed.entries import training
+from probtensor.engines.collapsed import field, local_learning
+from probtensor.gridded.grid import FULL
 from probtensor.kernels.field import AbstractFieldKernel, FieldStart, FieldSum, On
 from probtensor.kernels.matern import Matern
 from probtensor.kernels.metric import latitude_longitude, sphere_line
@@ -23,14 +24,11 @@ from probtensor.kernels.periodic import Periodic
 from probtensor.likelihoods.gaussian import BoundGaussian
 from probtensor.observations.domain import Observations
 from probtensor.observations.layout import Points
+from probtensor.selection.local import GAIN, left_over
 
-#: Levels of time and places at most, entries at most, and the share of the grid that has values at least.
-_MOST, _ENTRIES, _FULL = 10_000, 1_000_000, 0.1
+#: Entries at most; levels of time and places at most are those of a field.
+_ENTRIES, _MOST = 1_000_000, field.MOST
 _YEAR = "365.25D"
-#: Nats a place that another form must gain.
-_GAIN = 0.01
-#: Neighbours while forms are compared.
-_NEIGHBOURS = 15
 #: Degrees beyond which degrees of longitude are no measure of distance.
 _FLAT = 60.0
 
@@ -100,7 +98,7 @@ class SpaceTime:
 
 def unit_of_time(axes: Mapping[str, Axis]) -> str | None:
     """The coordinate that is the time; beside latitude and longitude the longest other one. None: there is none."""
-    lines = {n: a for n, a in axes.items() if not (a.parent or a.parts) and a.size > 1}
+    lines = _varying(axes)
     times = [name for name, axis in lines.items() if axis.kind == "time"]
     if times:
         return times[0]
@@ -112,10 +110,10 @@ def unit_of_time(axes: Mapping[str, Axis]) -> str | None:
 def serves(axes: Mapping[str, Axis], observations: Observations) -> bool:
     """Whether the data are a grid of times and places, not too large, without names."""
     time = unit_of_time(axes)
-    lines = {n: a for n, a in axes.items() if not (a.parent or a.parts) and a.size > 1}
+    lines = _varying(axes)
     if time is None or len(lines) < 2 or any(axis.kind == "category" for axis in lines.values()):
         return False
-    if isinstance(observations.domain.layout, Points) or observations.count < _FULL * observations.values.size:
+    if isinstance(observations.domain.layout, Points) or observations.count < FULL * observations.values.size:
         return False
     size = observations.values.size
     return size <= _ENTRIES and max(axes[time].size, size // axes[time].size) <= _MOST
@@ -141,13 +139,10 @@ def propose(
         seasonal: whether the months of the year can be told apart.
         note: is told what is being tried.
     """
-    own = {n: a for n, a in axes.items() if not (a.parent or a.parts)}
     time = unit_of_time(axes)
     assert time is not None
-    space = tuple(n for n, a in own.items() if n != time and a.size > 1)
-    data = training(observations, tuple(own), [time, *space])
-    values = residual.ravel()[data.rows]
-    left = local_learning.Residuals.of(data, values[None], _NEIGHBOURS, gaps)
+    space = tuple(n for n in _varying(axes) if n != time)
+    own, variance, left = left_over(axes, [time, *space], observations, residual, gaps)
 
     def judged(form: SpaceTime) -> tuple[float, SpaceTime]:
         note(f"trying {form.metric or 'the distance'} over {', '.join(space)}, smoothness {form.nu:g}")
@@ -155,10 +150,10 @@ def propose(
         found = local_learning.glance([bound], likelihood.sd, float(likelihood.floor), left)
         return found.score, form.with_numbers(found.kernel)
 
-    starts = _starts(own, time, space, float(np.var(values)) or 1.0, seasonal)
+    starts = _starts(own, time, space, variance, seasonal)
     score, best = max((judged(form) for form in starts), key=lambda pair: pair[0])
     smoother, form = judged(dataclasses.replace(best, nu=5 / 2))
-    return form if smoother > score + _GAIN else best
+    return form if smoother > score + GAIN else best
 
 
 def _starts(
@@ -186,13 +181,15 @@ def _starts(
     return forms
 
 
+def _varying(axes: Mapping[str, Axis]) -> dict[str, Axis]:
+    """The data's own axes with more than one level."""
+    return {n: a for n, a in axes.items() if not (a.parent or a.parts) and a.size > 1}
+
+
 def _globe(axes: Mapping[str, Axis]) -> tuple[str, ...]:
     """Names of the latitude and the longitude among some axes, in this order; none: they are not both there."""
-    names = list(axes)
-    for k, one in enumerate(names):
-        for other in names[k + 1 :]:
-            found = latitude_longitude([axes[one], axes[other]])
-            if found is not None:
-                pair = (one, other)
-                return pair[found[0]], pair[found[1]]
+    for pair in itertools.combinations(axes, 2):
+        found = latitude_longitude([axes[name] for name in pair])
+        if found is not None:
+            return pair[found[0]], pair[found[1]]
     return ()

@@ -21,7 +21,7 @@ from probtensor.selection.family import Family, Form, Numbers, Unit, declared, d
 #: Smoothnesses that are tried along each unit, the rough ones first.
 _ORDERS = (1 / 2, 3 / 2, 5 / 2)
 #: Nats a place that a kernel must gain to be preferred to a simpler one, and within which another is its rival.
-_GAIN, _CLOSE = 0.01, 0.03
+GAIN, _CLOSE = 0.01, 0.03
 #: Neighbours while kernels are compared, and units at most.
 _NEIGHBOURS, _MOST_UNITS = 15, 4
 #: Lengthscales as shares of the range that the first unit starts from, and those of a product that is added.
@@ -80,6 +80,17 @@ def propose(
     return [*(e for e in search.tried.values() if e is not best), best]
 
 
+def left_over(
+    axes: Mapping[str, Axis], read: Sequence[str], observations: Observations, residual: np.ndarray, gaps: np.ndarray
+) -> tuple[dict[str, Axis], float, local_learning.Residuals]:
+    """The data's own axes, the residual's variance, and what kernels that read some coordinates are compared on."""
+    own = {n: a for n, a in axes.items() if not (a.parent or a.parts)}
+    data = training(observations, tuple(own), read)
+    values = residual.ravel()[data.rows]
+    left = local_learning.Residuals.of(data, values[None], _NEIGHBOURS, gaps)
+    return own, float(np.var(values)) or 1.0, left
+
+
 def adapted(axes: Mapping[str, Axis], forms: Sequence[Evidence]) -> AbstractFieldKernel | None:
     """The best single product with the time in it, all else in it adapted to the fields of all times; None: no such.
 
@@ -125,11 +136,9 @@ class _Search:
         gaps: np.ndarray,
         note: Callable[[str], None],
     ) -> _Search:
-        own = {n: a for n, a in axes.items() if not (a.parent or a.parts)}
-        data = training(observations, tuple(own), [n for unit in units for n in unit])
-        values = residual.ravel()[data.rows]
-        left = local_learning.Residuals.of(data, values[None], _NEIGHBOURS, gaps)
-        return _Search(units, own, float(np.var(values)) or 1.0, likelihood, left, note, {})
+        read = [n for unit in units for n in unit]
+        own, variance, left = left_over(axes, read, observations, residual, gaps)
+        return _Search(units, own, variance, likelihood, left, note, {})
 
     def judged(self, form: Form, fractions: Sequence[float], near: Evidence | None = None) -> Evidence:
         """A form's evidence, from these shares of the ranges and the numbers of another form where it has them."""
@@ -152,11 +161,11 @@ class _Search:
             used = products[-1]
             added = [self._rough(*products, (*used, u)) for u in self.units if u not in used]
             longest = max((self.judged(form, _NEXT, longest) for form in added), key=lambda e: e.score)
-            best = longest if longest.score > best.score + _GAIN else best
+            best = longest if longest.score > best.score + GAIN else best
         if len(self.units) > 1:
             whole = self.judged(self._rough(self.units), _FIRST)
             # It has more numbers to learn than a single unit, over which it must gain; a nested sum must gain over it.
-            best = whole if whole.score > max(alone.score + _GAIN, best.score - _GAIN) else best
+            best = whole if whole.score > max(alone.score + GAIN, best.score - GAIN) else best
         return best
 
     def _rough(self, *products: tuple[Unit, ...]) -> Form:
@@ -168,7 +177,7 @@ class _Search:
         for unit in best.form.units:
             for nu in _ORDERS[1:]:
                 smoother = self.judged(best.form.with_order(unit, nu), (_FIRST[1],), best)
-                if smoother.score <= best.score + _GAIN:
+                if smoother.score <= best.score + GAIN:
                     break
                 best = smoother
         return best

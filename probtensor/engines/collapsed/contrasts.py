@@ -13,7 +13,7 @@ from scipy import sparse
 
 from probtensor.kernels.field import AbstractFieldKernel
 from probtensor.nearest import search
-from probtensor.nearest.conditionals import Conditionals, condition
+from probtensor.nearest.conditionals import Conditionals, Entries, condition
 from probtensor.nearest.repeats import Pooled
 from probtensor.typing import Float
 
@@ -36,15 +36,22 @@ class Contrasts(NamedTuple):
 
 def contrasts(kernel: AbstractFieldKernel, noise: float, pooled: Pooled, neighbours: int) -> Contrasts:
     """Contrasts of all places with their neighbours among those before them, and of repeats."""
-    entries = pooled.entries
-    targets = np.arange(len(entries.points))
-    index = search.before(kernel, noise, entries, targets, neighbours)
-    found = condition(kernel, noise, entries, entries, index)
-    between = (sparse.identity(len(targets), format="csr") - weights(found, len(targets))) @ pooled.mean
+    left, own = of_places(kernel, noise, pooled.entries, neighbours)
+    between = left @ pooled.mean
     order = np.argsort(np.unique(pooled.place, return_index=True)[1])
     A = sparse.vstack([between[order], pooled.apart], format="csr")
-    variance = np.concatenate([found.variance[order], noise * pooled.unit_noise])
+    variance = np.concatenate([own[order], noise * pooled.unit_noise])
     return Contrasts(A, variance, (A.T / variance).tocsr())
+
+
+def of_places(
+    kernel: AbstractFieldKernel, noise: float, entries: Entries, neighbours: int
+) -> tuple[sparse.csr_matrix, Float[np.ndarray, "M"]]:
+    """I - B of all places with their neighbours among those before them, and D."""
+    number = len(entries.points)
+    index = search.before(kernel, noise, entries, np.arange(number), neighbours)
+    found = condition(kernel, noise, entries, entries, index)
+    return sparse.identity(number, format="csr") - weights(found, number), found.variance
 
 
 def weights(found: Conditionals, sources: int) -> sparse.csr_matrix:

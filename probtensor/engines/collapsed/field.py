@@ -7,21 +7,20 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
-from probtensor.engines.collapsed.contrasts import weights
+from probtensor.engines.collapsed.contrasts import of_places
 from probtensor.engines.collapsed.entries import coordinates
 from probtensor.errors import warn
 from probtensor.gridded.grid import Grid, separable
 from probtensor.gridded.posterior import System, drawn
 from probtensor.kernels.adapted import adapted_part
 from probtensor.kernels.field import AbstractFieldKernel
-from probtensor.nearest import search
-from probtensor.nearest.conditionals import Entries, condition
+from probtensor.nearest.conditionals import Entries
 from probtensor.observations.domain import Domain
 from probtensor.typing import Float
 
 #: Entries from which it is worth it: fewer are soon fitted by neighbours. Rows or columns at most, whose covariances
 #: are kept as matrices, and multiplications of a product with one of them: a solution takes hundreds of these.
-FEWEST, _MOST, _COSTLIEST = 50_000, 10_000, 10**10
+FEWEST, MOST, _COSTLIEST = 50_000, 10_000, 10**10
 #: What the solver may leave.
 _UNSOLVED = 0.05
 #: Neighbours of the preconditioner.
@@ -54,7 +53,7 @@ def grid_of(kernel: AbstractFieldKernel, names: tuple[str, ...], entries: Entrie
     everywhere = coordinates(domain, names, np.arange(int(np.prod(domain.shape))), kernel.dims)
     for others in (everywhere, None):
         found = Grid.of(kernel, names, entries.points, others)
-        if found is not None and max(found.shape) <= _MOST and found.cost <= _COSTLIEST:
+        if found is not None and max(found.shape) <= MOST and found.cost <= _COSTLIEST:
             return found
     return None
 
@@ -79,10 +78,8 @@ def field(
         residuals: draws of their values minus the other terms.
         seed: of the draws.
     """
-    index = search.before(kernel, noise, entries, np.arange(len(entries.points)), _NEIGHBOURS)
-    found = condition(kernel, noise, entries, entries, index)
-    apart = sparse.identity(len(index), format="csr") - weights(found, len(index))
-    contrast = sparse.diags(1 / np.sqrt(found.variance)) @ apart
+    apart, variance = of_places(kernel, noise, entries, _NEIGHBOURS)
+    contrast = sparse.diags(1 / np.sqrt(variance)) @ apart
     parts = separable(kernel, names, grid)
     system = System(grid, parts, noise * entries.unit_noise, contrast.tocsr())
     solved = drawn(system, residuals, np.random.default_rng(seed))
