@@ -51,10 +51,11 @@ class Parameter(eqx.Module):
 
     Attributes:
         raw: logarithm of the value, what learning moves.
-        centre: logarithm of the centre of the weak prior; `WEAK_LOG_SD` is its spread.
+        centre: logarithm of the centre of the weak prior.
         distribution: a numpyro distribution that replaces the weak prior.
         learned: False holds the value.
         resolution: by how much its logarithm moves until the function is quite another one; None: by 1.
+        log_sd: standard deviation of the weak prior.
     """
 
     raw: Float[Array, "R"]
@@ -62,6 +63,7 @@ class Parameter(eqx.Module):
     distribution: Any = None
     learned: bool = eqx.field(static=True, default=True)
     resolution: Float[Array, ""] | None = None
+    log_sd: float = eqx.field(static=True, default=WEAK_LOG_SD)
 
     @property
     def value(self) -> Float[Array, "R"]:
@@ -74,7 +76,7 @@ class Parameter(eqx.Module):
             return jnp.zeros((), self.raw.dtype)
         if self.distribution is not None:
             return jnp.sum(self.distribution.log_prob(self.value) + self.raw)
-        return -0.5 * jnp.sum(((self.raw - self.centre) / WEAK_LOG_SD) ** 2)
+        return -0.5 * jnp.sum(((self.raw - self.centre) / self.log_sd) ** 2)
 
 
 def within(parameter: Parameter, low: Array | float, high: Array | float) -> Parameter:

@@ -20,6 +20,8 @@ from probtensor.typing import Array, Float, Int
 
 #: Added to the variances of the unadapted kernel before it is inverted, relative to them.
 _JITTER = 1e-8
+#: Prior standard deviation of each coefficient of the logarithm of the size.
+_LOG_SD = 0.5
 #: Cells of a table at most: its covariances are numbers of the square of that, and more are made on the way.
 MOST_IN_TABLE = 10_000
 #: So many are filled up to a power of two, which costs little memory.
@@ -58,7 +60,7 @@ class Size(eqx.Module):
         half = 0.5 * np.ptp(edges, axis=1)
         nothing = on_device(np.zeros(len(powers)))
         middle, half = on_device(edges.mean(axis=1)), on_device(np.where(half > 0, half, 1.0))
-        return Size(Parameter(nothing, nothing), columns, middle, half, turns, powers)
+        return Size(Parameter(nothing, nothing, log_sd=_LOG_SD), columns, middle, half, turns, powers)
 
     def names(self, dims: Sequence[str]) -> list[str]:
         """What each coefficient belongs to, such as ``P2(lat) cos(lon)``; dims: the coordinates' names."""

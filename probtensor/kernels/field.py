@@ -286,12 +286,15 @@ class _OfParts(AbstractFieldKernel):
 
 
 class FieldProduct(_OfParts):
-    """The product of kernels. The first factor carries the variance, the others' is 1."""
+    """The product of kernels. The first factor carries the variance unless another one was given one; others' is 1."""
 
     def bind(self, axes: Mapping[str, Axis], names: Sequence[str], start: FieldStart, carries: bool) -> FieldProduct:
         """Binds the factors."""
+        unit = FieldStart(start.fraction, 1.0, start.periods)
+        if any(_has_variance(part) for part in self.parts):
+            return FieldProduct(tuple(part.bind(axes, names, unit, False) for part in self.parts))
         first, *others = self.parts
-        rest = [p.bind(axes, names, FieldStart(start.fraction, 1.0, start.periods), False) for p in others]
+        rest = [part.bind(axes, names, unit, False) for part in others]
         return FieldProduct((first.bind(axes, names, start, carries), *rest))
 
     def between(self, a: Places, b: Places) -> Float[Array, "..."]:
@@ -320,6 +323,12 @@ class FieldSum(_OfParts):
     def products(self) -> tuple[tuple[On, ...], ...]:
         """The parts' products."""
         return tuple(product for part in self.parts for product in part.products())
+
+
+def _has_variance(kernel: AbstractFieldKernel) -> bool:
+    """Whether the user gave it a variance."""
+    factors = (own.kernel for product in kernel.products() for own in product)
+    return any(getattr(kernel, "variance", None) is not None for kernel in factors)
 
 
 def _some_places(axes: Mapping[str, Axis], names: Sequence[str]) -> Float[np.ndarray, "200 D"]:

@@ -194,9 +194,9 @@ def declared(form: Form, numbers: Numbers) -> AbstractFieldKernel:
 def declared_adapted(form: Form, numbers: Numbers, fields: Unit) -> AbstractFieldKernel:
     """The same for a single product, with what it has beside one unit adapted: the fields at that unit's levels."""
     (product,) = form.products
-    own = dict(zip(product, _factors(form, numbers, product), strict=True))
-    along = own.pop(fields)
-    return along * functools.reduce(operator.mul, own.values()).adapted()
+    first = (fields, *(unit for unit in product if unit != fields))
+    along, *rest = _factors(form, numbers, first)
+    return along * functools.reduce(operator.mul, rest).adapted()
 
 
 def _factors(form: Form, numbers: Numbers, product: tuple[Unit, ...]) -> list[AbstractFieldKernel]:

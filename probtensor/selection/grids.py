@@ -15,8 +15,9 @@ import numpy as np
 
 from probtensor import hyperparameters
 from probtensor.axes import Axis
-from probtensor.engines.collapsed import field, local_learning
-from probtensor.gridded.grid import FULL
+from probtensor.engines.collapsed import block_learning, field
+from probtensor.engines.collapsed.ascent import Learned
+from probtensor.gridded.grid import FULL, Grid
 from probtensor.kernels.field import AbstractFieldKernel, FieldStart, FieldSum, On
 from probtensor.kernels.matern import Matern
 from probtensor.kernels.metric import latitude_longitude, sphere_line
@@ -29,6 +30,8 @@ from probtensor.selection.local import GAIN, left_over
 #: Entries at most; levels of time and places at most are those of a field.
 _ENTRIES, _MOST = 1_000_000, field.MOST
 _YEAR = "365.25D"
+#: Blocks that forms are compared on.
+_BLOCKS = 2
 #: Degrees beyond which degrees of longitude are no measure of distance.
 _FLAT = 60.0
 
@@ -143,14 +146,21 @@ def propose(
     assert time is not None
     space = tuple(n for n in _varying(axes) if n != time)
     own, variance, left = left_over(axes, [time, *space], observations, residual, gaps)
+    starts = _starts(own, time, space, variance, seasonal)
+
+    def bound(form: SpaceTime) -> AbstractFieldKernel:
+        return form.kernel.bind(own, tuple(own), FieldStart(0.1, 1.0), True)
+
+    grid = Grid.of(bound(starts[0]), tuple(own), left.entries.points)
+    assert grid is not None
+    blocks = block_learning.chosen(bound(starts[0]), grid, left, _BLOCKS)
 
     def judged(form: SpaceTime) -> tuple[float, SpaceTime]:
         note(f"trying {form.metric or 'the distance'} over {', '.join(space)}, smoothness {form.nu:g}")
-        bound = form.kernel.bind(own, tuple(own), FieldStart(0.1, 1.0), True)
-        found = local_learning.glance([bound], likelihood.sd, float(likelihood.floor), left)
+        start = Learned(bound(form), likelihood.sd, -np.inf)
+        found = block_learning.glance(start, float(likelihood.floor), left, blocks)
         return found.score, form.with_numbers(found.kernel)
 
-    starts = _starts(own, time, space, variance, seasonal)
     score, best = max((judged(form) for form in starts), key=lambda pair: pair[0])
     smoother, form = judged(dataclasses.replace(best, nu=5 / 2))
     return form if smoother > score + GAIN else best

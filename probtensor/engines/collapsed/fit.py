@@ -9,7 +9,8 @@ from typing import NamedTuple
 import equinox as eqx
 import numpy as np
 
-from probtensor.engines.collapsed import adapting, local_learning, term_learning
+from probtensor.engines.collapsed import adapting, block_learning, local_learning, term_learning
+from probtensor.engines.collapsed.ascent import Learned
 from probtensor.engines.collapsed.conditional import Chain
 from probtensor.engines.collapsed.contrasts import Contrasts, contrasts
 from probtensor.engines.collapsed.entries import Training, training
@@ -137,10 +138,13 @@ class _Task(NamedTuple):
 
     def learned(
         self, starts: list[AbstractFieldKernel], noise_sd: Parameter, signal: Signal, whites: list[np.ndarray]
-    ) -> local_learning.Learned:
+    ) -> Learned:
         """Kernel and noise from what is left."""
-        residuals = local_learning.Residuals.of(self.data, self.left(signal, whites), self.neighbours, self.gaps)
-        return local_learning.learn(starts, noise_sd, self.floor, residuals)
+        return local_learning.learn(starts, noise_sd, self.floor, self.residuals(signal, whites))
+
+    def residuals(self, signal: Signal, whites: list[np.ndarray]) -> local_learning.Residuals:
+        """What kernels learn from."""
+        return local_learning.Residuals.of(self.data, self.left(signal, whites), self.neighbours, self.gaps)
 
     def contrasts(self, numbers: _Numbers) -> Contrasts:
         """Of the local terms and the noise."""
@@ -194,9 +198,11 @@ def fit(
     # Where the user gave all numbers there is one start.
     starts = [starts[0], *(start for start in starts[1:] if not eqx.tree_equal(start, starts[0]))]
     adapts = adapted_part(starts[0]) is not None  # raises before anything is learned if a sum has an adapted part
-    first = task.learned(starts, model.likelihood.sd, signal, [white])
+    grid = grid_of(starts[0], task.names, data.pooled.entries, observations.domain) if _additive(model) else None
+    first = Learned(starts[0], model.likelihood.sd, -np.inf)
+    if grid is None or len(starts) > 1:
+        first = task.learned(starts, model.likelihood.sd, signal, [white])
     numbers = _Numbers(model.terms, first.kernel, first.noise_sd)
-    grid = grid_of(numbers.kernel, task.names, data.pooled.entries, observations.domain) if _additive(model) else None
     if grid is not None:
         found = _on_grid(task, grid, signal, white, numbers)
     else:
@@ -228,7 +234,9 @@ def _on_grid(task: _Task, grid: Grid, signal: Signal, white: np.ndarray, numbers
     What each of these says of one mode is as good as known beside so many observations, and the local function has a
     part that makes up for where it is not.
     """
-    found = task.learned([numbers.kernel], numbers.noise_sd, signal, [white])
+    start = Learned(numbers.kernel, numbers.noise_sd, -np.inf)
+    residuals = task.residuals(signal, [white])
+    found = block_learning.learn(start, task.floor, residuals, block_learning.chosen(start.kernel, grid, residuals))
     numbers = numbers._replace(kernel=found.kernel, noise_sd=found.noise_sd)
     entries = task.data.pooled.entries
     means = np.repeat(task.means(signal, [white]), task.draws, axis=0)

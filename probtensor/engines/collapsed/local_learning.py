@@ -9,12 +9,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
-from scipy.optimize import minimize
 
 from probtensor.compilation import compiled
+from probtensor.engines.collapsed.ascent import Learned, ascend
 from probtensor.engines.collapsed.entries import Training
-from probtensor.hyperparameters import Parameter, learned_mask, log_prior
+from probtensor.hyperparameters import Parameter, log_prior
 from probtensor.kernels.field import AbstractFieldKernel
 from probtensor.nearest import search
 from probtensor.nearest.conditionals import (
@@ -33,18 +32,8 @@ from probtensor.typing import Array, Bool, Float
 _FEW, _MANY = 700, 2000
 #: Iterations from each of several starts, from the best of them, and in the last word.
 _FIRST, _SHORT, _LONG = 4, 15, 40
-#: How far a logarithm may move in one search.
-_REACH = 7.0
 #: Of the sample of places.
 _SEED = 0
-
-
-class Learned(NamedTuple):
-    """Kernel and noise with numbers, and their log density a sampled place with the log prior's share, in nats."""
-
-    kernel: AbstractFieldKernel
-    noise_sd: Parameter
-    score: float
 
 
 class Residuals(NamedTuple):
@@ -120,42 +109,26 @@ def glance(starts: Sequence[AbstractFieldKernel], noise_sd: Parameter, floor: fl
 
 
 def _ascend(start: Learned, floor: float, residuals: Residuals, size: int, iterations: int) -> Learned:
-    """L-BFGS with the neighbours held."""
+    """A sample of conditional densities is climbed, the neighbours held."""
     entries, draws = residuals.entries, residuals.draws
     size = min(size, len(entries.points))
     targets, index = residuals.sampled(start.kernel, float(start.noise_sd.value[0]) ** 2, size, _SEED)
     hood = gather(Entries(*(a[targets] for a in entries)), entries, index)
     near, own = draws[:, index] * (index >= 0), draws[:, targets]
-    tree = (start.kernel, start.noise_sd)
-    learned, held = eqx.partition(tree, learned_mask(tree))
     share = size / len(entries.points)
     prior_share = jnp.asarray(len(targets) / len(entries.points))
-    begun, unravel = ravel_pytree(learned)
-    flat = np.asarray(begun)
 
-    def loss(vector: np.ndarray) -> tuple[float, np.ndarray]:
-        here = unravel(jnp.asarray(vector))
-        kernel, sd = eqx.combine(here, held)
+    def density(learned: Any, held: Any) -> tuple[float, Any]:
+        kernel, sd = eqx.combine(learned, held)
         noise = float(sd.value[0]) ** 2
         found = compiled_covariances(kernel, hood)
         value, slopes = log_density(found, noise, hood, own, near)
         apart, slope = residuals.differences.log_density(noise)
         value, slopes = value + share * apart, slopes._replace(noise=slopes.noise + share * slope)
-        prior, gradient = _pull(here, held, hood, slopes, prior_share)
-        if not np.isfinite(value):
-            return 1e300, np.zeros_like(vector)
-        return -(value + float(prior)), -np.asarray(ravel_pytree(gradient)[0])
+        prior, gradient = _pull(learned, held, hood, slopes, prior_share)
+        return value + float(prior), gradient
 
-    if not flat.size:
-        return start._replace(score=-loss(np.zeros(0))[0] / len(targets))
-    low, high = flat - _REACH, flat + _REACH
-    if start.noise_sd.learned:
-        low[-1], high[-1] = np.log(floor), max(high[-1], np.log(floor))
-    bounds = list(zip(low, high, strict=True))
-    options = {"maxiter": iterations, "ftol": 1e-6}
-    result = minimize(loss, np.clip(flat, low, high), jac=True, method="L-BFGS-B", bounds=bounds, options=options)
-    kernel, sd = eqx.combine(unravel(jnp.asarray(result.x)), held)
-    return Learned(kernel, sd, -float(result.fun) / len(targets))
+    return ascend(start, floor, density, len(targets), iterations)
 
 
 @compiled
