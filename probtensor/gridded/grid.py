@@ -11,7 +11,7 @@ import numpy as np
 
 from probtensor.compilation import padded, shared_size
 from probtensor.gridded.shifts import Shifted, shifted
-from probtensor.kernels.field import AbstractFieldKernel, FieldProduct, FieldSum, covariance_matrix
+from probtensor.kernels.field import AbstractFieldKernel, FieldProduct, covariance_matrix, summands
 from probtensor.typing import Float, Int
 
 #: A grid is worth the name if so large a share of it has entries.
@@ -116,8 +116,7 @@ class Separable(NamedTuple):
 
 def products(kernel: AbstractFieldKernel) -> tuple[tuple[AbstractFieldKernel, ...], ...]:
     """The kernel's summands, each as its factors."""
-    parts = kernel.parts if isinstance(kernel, FieldSum) else (kernel,)
-    return tuple(part.parts if isinstance(part, FieldProduct) else (part,) for part in parts)
+    return tuple(part.parts if isinstance(part, FieldProduct) else (part,) for part in summands(kernel))
 
 
 def separable(kernel: AbstractFieldKernel, names: tuple[str, ...], grid: Grid) -> list[Separable]:

@@ -1,10 +1,10 @@
 """The process on its whole grid given noisy values at some of it: by conjugate gradients, whose products are dense.
 
 The system of the values' covariance is preconditioned with nearest neighbours' contrasts, which are its inverse but for
-what far entries say.
+what far entries say. What these say of slow parts is solved for on a coarse level, and taken out of all else.
 
 Source: Wilson et al. 2020 (draws by updating those of the prior, after Matheron); Schaefer, Katzfuss and Owhadi 2021
-(neighbours' factors as preconditioners).
+(neighbours' factors as preconditioners); Tang et al. 2009, table 1 (A-DEF2).
 """
 
 from __future__ import annotations
@@ -14,14 +14,13 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
+from probtensor.gridded.coarse import Coarse
 from probtensor.gridded.grid import Grid, Separable
 from probtensor.linalg.jitter import jittered
 from probtensor.typing import Float
 
 #: Of the residual in the preconditioner's norm, relative to the right side's; steps at most.
 _TOLERANCE, _MOST = 1e-3, 200
-#: A part that is the same for all rows or columns has at most so many times the variance of all else, see `_centred`.
-_WIDE = 10.0
 #: Added to a covariance before draws are made, relative to its variances.
 _JITTER = 1e-10
 
@@ -41,13 +40,15 @@ class System(NamedTuple):
         grid: where they stand.
         parts: of the function's covariance.
         noise: variance of each value's.
-        contrast: (M, M) sparse L with L'L close to the inverse of the covariance.
+        contrast: (M, M) sparse L with L'L close to the inverse of the covariance, but for what far entries say.
+        coarse: knows what these say of slow parts, which the contrasts need not know of; None: nothing does.
     """
 
     grid: Grid
     parts: list[Separable]
     noise: Float[np.ndarray, "M"]
     contrast: sparse.csr_matrix
+    coarse: Coarse | None = None
 
     def field(self, weights: Float[np.ndarray, "S M"], part: int | None = None) -> Float[np.ndarray, "S T n"]:
         """The covariance of the function, or of one part, on the whole grid with the values, times weights."""
@@ -58,21 +59,28 @@ class System(NamedTuple):
 
     def solve(self, right: Float[np.ndarray, "S M"]) -> Solved:
         """The covariance's inverse times values."""
-        x = np.zeros_like(right)
-        residual = right.copy()
-        z = self._near(residual)
+        x = np.zeros_like(right) if self.coarse is None else self.coarse(right)
+        residual = right - self._times(x)
+        z = self._preconditioned(residual)
         p, square = z, _dot(residual, z)
-        begun, steps, left = square, 0, np.inf
+        begun, steps, left = _dot(right, self._near(right)), 0, np.inf
         while steps < _MOST and left > _TOLERANCE:
-            image = self.grid.read(self.field(p)) + self.noise * p
+            image = self._times(p)
             size = square / _positive(_dot(p, image))
             x += size * p
             residual -= size * image
-            z = self._near(residual)
+            z = self._preconditioned(residual)
             after = _dot(residual, z)
             p, square = z + (after / _positive(square)) * p, after
-            steps, left = steps + 1, float(np.sqrt(np.max(after / _positive(begun))))
+            steps, left = steps + 1, float(np.sqrt(np.max(np.maximum(after, 0.0) / _positive(begun))))
         return Solved(x, steps, left)
+
+    def _times(self, values: Float[np.ndarray, "S M"]) -> Float[np.ndarray, "S M"]:
+        return self.grid.read(self.field(values)) + self.noise * values
+
+    def _preconditioned(self, values: Float[np.ndarray, "S M"]) -> Float[np.ndarray, "S M"]:
+        near = self._near(values)
+        return near if self.coarse is None else near + self.coarse(values - self._times(near))
 
     def _near(self, values: Float[np.ndarray, "S M"]) -> Float[np.ndarray, "S M"]:
         return np.asarray((self.contrast.T @ (self.contrast @ values.T)).T)
@@ -100,39 +108,13 @@ def drawn(system: System, values: Float[np.ndarray, "S M"], rng: np.random.Gener
         rng: of the draws.
     """
     middle = values.mean(axis=0)
-    system, reference = _centred(system, middle)
-    centre, apart = middle - system.grid.read(reference[None]), values - middle
+    apart = values - middle
     prior = [_prior(part, len(values), rng) for part in system.parts]
     noise = rng.standard_normal(values.shape) * np.sqrt(system.noise)
     right = apart - system.grid.read(np.sum(prior, axis=0)) - noise
-    weights, _, left = system.solve(np.concatenate([centre, right]))
+    weights, _, left = system.solve(np.concatenate([middle[None], right]))
     parts = [one + system.field(weights[1:], j) for j, one in enumerate(prior)]
-    return Drawn(system.field(weights[:1])[0] + reference, parts, left)
-
-
-def _centred(system: System, values: Float[np.ndarray, "M"]) -> tuple[System, Float[np.ndarray, "T n"]]:
-    """The same for values without their means along what a part does not vary with, and these means on the grid.
-
-    What is the same for all rows and varies far more than all else is known but for little from each column's own mean:
-    about that mean it may as well vary only some times more than all else, and rounding and the solver's steps do not
-    have to resolve it.
-    """
-    reference, grid = np.zeros(system.grid.shape), system.grid
-    sizes = [part.size for part in system.parts]
-    parts = list(system.parts)
-    for j, part in enumerate(system.parts):
-        rest = sum(sizes) - sizes[j] + float(np.mean(system.noise))
-        if sizes[j] <= _WIDE * rest:
-            continue
-        for axis, at, along in ((0, grid.column, part.rows), (1, grid.row, part.columns)):
-            number = np.bincount(at, minlength=grid.shape[1 - axis])
-            if np.ptp(along) > 0 or not number.all():
-                continue
-            means = np.bincount(at, values - grid.read(reference[None])[0], minlength=len(number)) / number
-            reference = reference + np.expand_dims(means, axis)
-            parts[j] = part._replace(rows=_WIDE * rest / sizes[j] * part.rows)
-            break
-    return system._replace(parts=parts), reference
+    return Drawn(system.field(weights[:1])[0], parts, left)
 
 
 def _prior(part: Separable, number: int, rng: np.random.Generator) -> Float[np.ndarray, "S T n"]:

@@ -325,6 +325,16 @@ class FieldSum(_OfParts):
         return tuple(product for part in self.parts for product in part.products())
 
 
+def summed(kernels: Sequence[AbstractFieldKernel]) -> AbstractFieldKernel:
+    """The sum of one or more kernels."""
+    return kernels[0] if len(kernels) == 1 else FieldSum(tuple(kernels))
+
+
+def summands(kernel: AbstractFieldKernel) -> tuple[AbstractFieldKernel, ...]:
+    """What a kernel is the sum of."""
+    return tuple(one for part in kernel.parts for one in summands(part)) if isinstance(kernel, FieldSum) else (kernel,)
+
+
 def _has_variance(kernel: AbstractFieldKernel) -> bool:
     """Whether the user gave it a variance."""
     factors = (own.kernel for product in kernel.products() for own in product)

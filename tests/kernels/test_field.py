@@ -151,6 +151,15 @@ def test_only_one_variance_of_a_product_is_learned():
     assert second.parts[1].kernel.variance.learned  # relative to the first of the sum
 
 
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_variance_given_to_one_factor_is_the_variance_of_the_product(place):
+    given = [2.5 if k == place else None for k in (0, 1)]
+    kernel = Matern(1 / 2, variance=given[0]).on("t") * Matern(3 / 2, variance=given[1]).on("lat", "lon")
+    bound = kernel.bind(axes(), NAMES, START, True)
+    assert [part.kernel.variance.learned for part in bound.parts] == [place == 0, place == 1]
+    assert_close(np.diag(matrix(kernel, A, A)), np.full(len(A), 2.5))
+
+
 def test_sphere_lengthscales_start_in_km():
     kernel = Matern(3 / 2).on("lon", "lat").bind(axes(), NAMES, START, True)
     degree = np.pi * 6371 / 180

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from probtensor.kernels.field import FieldStart
-from probtensor.selection.family import Form, declared, member
+from probtensor.selection.family import Form, declared, declared_adapted, member
 from tests.helpers import assert_close
 from tests.kernels.test_field import NAMES, START, axes, matrix, places
 
@@ -75,6 +75,17 @@ def test_without_numbers_a_member_starts_at_the_share_of_the_ranges():
         assert variance == pytest.approx(1.0)
         assert scales[T] == pytest.approx(0.2 * 99)
     assert kernel.dims == ("lat", "lon", "t", "x") == NAMES
+
+
+@pytest.mark.parametrize("fields", [T, SPHERE])
+def test_an_adapted_member_has_one_variance(fields):
+    form = Form(((SPHERE, T),), ((SPHERE, 5 / 2), (T, 1 / 2)))
+    known = numbers(form)
+    kernel = declared_adapted(form, known, fields).bind(axes(), NAMES, START, True)
+    learned = [on.kernel.variance.learned for on in kernel.products()[0]]
+    assert sorted(learned) == [False, True]
+    there = jnp.zeros((1, len(NAMES)))
+    assert float(kernel.covariance(there, there)[0]) == pytest.approx(known[frozenset((SPHERE, T))][0])
 
 
 def test_words():

@@ -10,10 +10,11 @@ from scipy import sparse
 from probtensor.engines.collapsed.contrasts import of_places
 from probtensor.engines.collapsed.entries import coordinates
 from probtensor.errors import warn
+from probtensor.gridded.coarse import coarse
 from probtensor.gridded.grid import Grid, separable
 from probtensor.gridded.posterior import System, drawn
 from probtensor.kernels.adapted import adapted_part
-from probtensor.kernels.field import AbstractFieldKernel
+from probtensor.kernels.field import AbstractFieldKernel, summands, summed
 from probtensor.nearest.conditionals import Entries
 from probtensor.observations.domain import Domain
 from probtensor.typing import Float
@@ -78,10 +79,12 @@ def field(
         residuals: draws of their values minus the other terms.
         seed: of the draws.
     """
-    apart, variance = of_places(kernel, noise, entries, _NEIGHBOURS)
-    contrast = sparse.diags(1 / np.sqrt(variance)) @ apart
     parts = separable(kernel, names, grid)
-    system = System(grid, parts, noise * entries.unit_noise, contrast.tocsr())
+    level = coarse(grid, parts, noise * entries.unit_noise)
+    quick = [part for part, own in zip(summands(kernel), parts, strict=True) if level is None or not level.slow(own)]
+    apart, variance = of_places(summed(quick or summands(kernel)), noise, entries, _NEIGHBOURS)
+    contrast = sparse.diags(1 / np.sqrt(variance)) @ apart
+    system = System(grid, parts, noise * entries.unit_noise, contrast.tocsr(), level)
     solved = drawn(system, residuals, np.random.default_rng(seed))
     if solved.left > _UNSOLVED:
         warn(

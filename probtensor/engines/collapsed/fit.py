@@ -22,7 +22,7 @@ from probtensor.engines.sweep import Beliefs
 from probtensor.gridded.grid import Grid
 from probtensor.hyperparameters import Parameter
 from probtensor.kernels.adapted import adapted_part
-from probtensor.kernels.field import AbstractFieldKernel, FieldSum
+from probtensor.kernels.field import AbstractFieldKernel, FieldSum, summed
 from probtensor.likelihoods.gaussian import BoundGaussian
 from probtensor.model import BoundModel
 from probtensor.observations.domain import Observations
@@ -83,11 +83,6 @@ class Collapsed(NamedTuple):
     local: Local
     objective: np.ndarray
     seconds: float
-
-
-def summed(kernels: list[AbstractFieldKernel]) -> AbstractFieldKernel:
-    """One kernel for several local terms."""
-    return kernels[0] if len(kernels) == 1 else FieldSum(tuple(kernels))
 
 
 def positions(model: BoundModel) -> list[int]:

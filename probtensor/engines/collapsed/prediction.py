@@ -9,10 +9,10 @@ import numpy as np
 
 from probtensor.engines import drawn
 from probtensor.engines.collapsed.entries import coordinates
-from probtensor.engines.collapsed.fit import Local, summed
+from probtensor.engines.collapsed.fit import Local
 from probtensor.engines.drawn import Draws, Moments
 from probtensor.kernels.adapted import adapted_part, extended
-from probtensor.kernels.field import AbstractFieldKernel
+from probtensor.kernels.field import AbstractFieldKernel, summed
 from probtensor.model import BoundModel
 from probtensor.nearest.conditionals import Entries
 from probtensor.nearest.kriging import Kriged, draw, krige
