@@ -108,10 +108,16 @@ class Separable(NamedTuple):
         return float(np.max(np.diagonal(self.rows)) * np.max(np.diagonal(self.columns)))
 
     def times(self, field: Float[np.ndarray, "S T n"]) -> Float[np.ndarray, "S T n"]:
-        """The covariance on the whole grid times fields."""
-        flat = field.reshape(-1, field.shape[-1])
+        """The covariance on the whole grid times fields, in the precision of its own numbers."""
+        flat = field.reshape(-1, field.shape[-1]).astype(self.columns.dtype, copy=False)
         over = flat @ self.columns if self.shifts is None else self.shifts.times(flat)
         return np.matmul(self.rows, over.reshape(field.shape))
+
+    @property
+    def single(self) -> Separable:
+        """The same in 32 bits."""
+        shifts = None if self.shifts is None else self.shifts._replace(spectrum=self.shifts.spectrum.astype(np.float32))
+        return Separable(self.rows.astype(np.float32), self.columns.astype(np.float32), shifts)
 
 
 def products(kernel: AbstractFieldKernel) -> tuple[tuple[AbstractFieldKernel, ...], ...]:
@@ -126,9 +132,9 @@ def separable(kernel: AbstractFieldKernel, names: tuple[str, ...], grid: Grid) -
         over_rows, over_columns, shifts = np.ones((1, 1)), np.ones((1, 1)), []
         for factor in factors:
             if {names.index(dim) for dim in factor.dims} <= set(grid.own):
-                over_rows = over_rows * _matrix(factor, grid.rows)
+                over_rows = over_rows * matrix(factor, grid.rows)
             else:
-                over_columns = over_columns * _matrix(factor, grid.columns)
+                over_columns = over_columns * matrix(factor, grid.columns)
                 shifts.append(shifted(factor, grid.columns, [names.index(dim) for dim in factor.dims]))
         T, n = grid.shape
         whole = np.broadcast_to(over_rows, (T, T)), np.broadcast_to(over_columns, (n, n))
@@ -168,8 +174,8 @@ def _found(known: Float[np.ndarray, "k d"], asked: Float[np.ndarray, "m d"]) -> 
     return place if (place < len(known)).all() else None
 
 
-def _matrix(kernel: AbstractFieldKernel, points: Float[np.ndarray, "n D"]) -> Float[np.ndarray, "n n"]:
-    """In blocks of rows, whose number is filled up so that few programs are compiled."""
+def matrix(kernel: AbstractFieldKernel, points: Float[np.ndarray, "n D"]) -> Float[np.ndarray, "n n"]:
+    """Covariances between places, in blocks of rows, whose number is filled up so that few programs are compiled."""
     size = shared_size(len(points))
     there = jnp.asarray(padded(points, size))
     block = min(_ROWS, size)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 import jax
 import numpy as np
@@ -23,13 +22,12 @@ from probtensor.engines.message_passing import MessagePassing
 from probtensor.engines.sweep import State
 from probtensor.errors import DataError, ModelError
 from probtensor.kernels.field import AbstractFieldKernel
-from probtensor.kernels.matern import Matern
 from probtensor.kernels.metric import latitude_longitude
 from probtensor.likelihoods.gaussian import BoundGaussian, Gaussian
 from probtensor.model import as_sum, bind
 from probtensor.observations.domain import Observations
-from probtensor.priors.categorical import Categorical
 from probtensor.selection import grids, judging, local
+from probtensor.selection.beside import factors_beside, main_effects
 from probtensor.selection.choice import Candidate, Choice
 from probtensor.selection.hold_out import hold_out, number_of_places, times
 from probtensor.terms.base import Sum
@@ -57,8 +55,8 @@ _GAIN = 0.005
 _FEWEST = 10
 #: Local terms are tried with so many observations: fewer are soon fitted by anything, more take too long.
 _LOCAL_FEWEST, _LOCAL_MOST = 200, 100_000
-#: Draws and neighbours while they are tried, and ranks of a CP beside them.
-_DRAWS, _NEIGHBOURS, _BESIDE = 8, 15, (4, 12)
+#: Draws and neighbours while they are tried.
+_DRAWS, _NEIGHBOURS = 8, 15
 #: On a grid each draw is a right side more to solve for.
 _DRAWS_ON_GRID = 4
 #: A CP is not tried beside a local term if alone it scores worse than that by more than this factor.
@@ -133,8 +131,8 @@ def choose(
     if number_of_places(observations) < _FEWEST:
         model = offset(axes) + CP(ranks[0] if ranks else 1, modes=varying)
         return Choice(model, engine.resolved(), (), "none: too few places to hold any out")
-    protocol, held = hold_out(base, observations, seed, times(axes))
-    judge = _Judge(dict(axes), base, observations, held, likelihood, engine, seed, note)
+    protocol, held, sites = hold_out(base, observations, seed, times(axes))
+    judge = _Judge(dict(axes), base, observations, held, sites, likelihood, engine, seed, note)
     if ranks is not None:
         return judge.choice(judge.low_rank(ranks), protocol)
     ranks = tuple(r for r in RANKS if r == RANKS[0] or r * sum(axes[n].size for n in varying) < count)
@@ -157,6 +155,7 @@ class _Judge:
         base: Sequence[str],
         observations: Observations,
         held: np.ndarray,
+        sites: bool,
         likelihood: Gaussian,
         engine: MessagePassing,
         seed: int,
@@ -167,7 +166,7 @@ class _Judge:
         self._varying = [name for name in base if axes[name].size > 1]
         self._few = observations.count <= _FEW
         self._scale = scale_of(self._inner)
-        self._base = base
+        self._base, self._sites = base, sites
         self._gaps: np.ndarray | None = None
         self._tried: list[Candidate] = []
         self._forms: list[local.Evidence] = []
@@ -207,7 +206,7 @@ class _Judge:
 
     def with_local(self, low_rank: Candidate) -> Candidate:
         """The best of sums with a local term, and of what was best without one."""
-        mains = _main_effects(self._axes)
+        mains = main_effects(self._axes, not self._sites)
         base = offset(self._axes) if mains is None else offset(self._axes) + mains
         self._gaps = _gaps(self._axes, self._base, self._inner, self._seed + 1)
         self._forms = [] if self._gaps is None else self._kernels(base, self._gaps)
@@ -227,7 +226,7 @@ class _Judge:
             best,
             (
                 self._beside(f"rank {rank} over {', '.join(modes)} + {beside}", base + CP(rank, modes), low_rank, rank)
-                for rank, modes in _factors(self._axes, self._varying, orders)
+                for rank, modes in factors_beside(self._axes, self._varying, orders)
             ),
         )
         return _better(low_rank, best)
@@ -235,7 +234,9 @@ class _Judge:
     def on_grid(self, low_rank: Candidate) -> Candidate:
         """A sum of separable processes over space and time, or what was best without it."""
         seasonal = any(has_seasons(axis) for axis in self._axes.values())
-        mains = None if seasonal else _main_effects(self._axes)  # few years leave the mean of a place open
+        mains = (
+            None if seasonal else main_effects(self._axes, not self._sites)
+        )  # few years leave the mean of a place open
         base = offset(self._axes) if mains is None else offset(self._axes) + mains
         self._gaps = _gaps(self._axes, self._base, self._inner, self._seed + 1)
         if self._gaps is None:
@@ -244,7 +245,20 @@ class _Judge:
         with one_blas_thread():
             form = grids.propose(self._axes, inner, residual, noise, self._gaps.ravel()[rows], seasonal, self._note)
         name = "processes that stay, return, last and pass" if seasonal else "processes that stay, last and pass"
-        return _better(low_rank, self._beside(name, base, low_rank, kernel=form.kernel, draws=_DRAWS_ON_GRID))
+        best, form = self._on_grid(name, base, low_rank, form)
+        if form.adapts(self._axes):
+            adapted = dataclasses.replace(form, adapted=True)
+            best = _better(best, self._on_grid(f"{name}, adapted", base, low_rank, adapted)[0])
+        return _better(low_rank, best)
+
+    def _on_grid(
+        self, name: str, model: Sum, low_rank: Candidate, form: grids.SpaceTime
+    ) -> tuple[Candidate, grids.SpaceTime]:
+        """A sum of processes; a fit of it begins with the numbers that this one has learned, as the form has."""
+        found = self._beside(name, model, low_rank, kernel=form.kernel, draws=_DRAWS_ON_GRID)
+        assert found.state.local is not None
+        form = form.with_numbers(found.state.local.kernel)
+        return dataclasses.replace(found, model=model + Local(form.kernel)), form
 
     def _either_form(self, name: str, model: Sum, low_rank: Candidate) -> Candidate:
         """A model with the local term of the densest form beside it, or with that form's rival if this fills better."""
@@ -334,48 +348,3 @@ def _gaps(axes: Mapping[str, Axis], base: Sequence[str], observations: Observati
         return hold_out(base, observations, seed, times(axes)).mask
     except DataError:
         return None
-
-
-def _joined(axes: Mapping[str, Axis]) -> list[str]:
-    return [name for name, axis in axes.items() if axis.parts]
-
-
-def _parts(axis: Axis) -> tuple[str, ...]:
-    return tuple(part.name for part in axis.parts)
-
-
-def _names(axes: Mapping[str, Axis]) -> list[str]:
-    """Modes whose levels are names."""
-    return [n for n, a in axes.items() if a.kind == "category" and a.size > 1 and not (a.parent or a.parts)]
-
-
-def _main_effects(axes: Mapping[str, Axis]) -> Sum | None:
-    """A surface and a constant for each of its places; a constant for each name. None if there are neither."""
-    terms = [term for name in _joined(axes) for term in (CP(1, modes=[name]), Offset(over=_parts(axes[name])))]
-    terms += [Offset(over=(name,)) for name in _names(axes)]
-    return Sum(tuple(terms)) if terms else None
-
-
-def _factors(
-    axes: Mapping[str, Axis], varying: Sequence[str], orders: Mapping[local.Unit, float]
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    """CPs to try beside a local term: of names along the longest coordinate, of surfaces, or of all modes.
-
-    orders: smoothness along the local term's coordinates.
-    """
-    names, joined = _names(axes), _joined(axes)
-    modes: dict[str, Any]
-    lines = [n for n in varying if n not in names]
-    if names and lines:
-        longest = max(lines, key=lambda n: axes[n].size)
-        levels = max(axes[n].size for n in names)
-        along = Matern(orders.get((longest,), 1 / 2), shared=True)
-        modes = {longest: along, **dict.fromkeys(names, Categorical("learned"))}
-        ranks = sorted({min(rank, levels) for rank in _BESIDE})
-    elif joined:
-        parts = [part for name in joined for part in _parts(axes[name])]
-        modes = dict.fromkeys([*(n for n in varying if n not in parts), *joined])
-        ranks = [8] if len(modes) > len(joined) else []
-    else:
-        modes, ranks = dict.fromkeys(varying), list(_BESIDE[:1]) if len(varying) > 1 else []
-    yield from ((rank, modes) for rank in ranks)

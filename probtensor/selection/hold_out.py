@@ -19,20 +19,29 @@ from probtensor.observations.layout import Points
 _HELD_OUT, _AT_MOST = 0.15, 0.4
 #: Gaps are single entries along a mode unless missing neighbours are correlated by more than this.
 _RANDOM = 0.2
+#: Places without data whose neighbours have data, as a share of those with data, that ask for sites. Coasts have fewer.
+_AMONG = 0.1
 #: Times without data at the end, as a share of all, that ask for a forecast; of those up to the last with data a
 #: forecast that is tried is at most so long.
 _BEHIND, _FORECAST = 0.02, 0.25
 
 
 class HoldOut(NamedTuple):
-    """What is held out, in words, and the mask: True where an observation is held out."""
+    """What is held out.
+
+    Attributes:
+        protocol: in words.
+        mask: True where an observation is held out.
+        sites: whether it is all that there is at some places, of which no other observation tells the mean.
+    """
 
     protocol: str
     mask: np.ndarray
+    sites: bool = False
 
 
 def hold_out(names: Sequence[str], observations: Observations, seed: int, along: Sequence[str] = ()) -> HoldOut:
-    """Boxes with the extent of the data's own gaps; or the last times, where what is missing is the future.
+    """Boxes with the extent of the data's own gaps; or the last times, where what is missing is the future; or sites.
 
     A table is seen as the grid of those modes that tell its places apart (day and station, say, where temperature and
     pressure are measured along); rows at the same coordinates are always held out together, since one of two twins
@@ -54,6 +63,11 @@ def hold_out(names: Sequence[str], observations: Observations, seed: int, along:
         future = _future(names, weights, seed, along)
         if future is not None:
             return future
+        empty = _empty_sites(names, weights, along)
+        if empty is not None:
+            sites = gaps.sites(_HELD_OUT, empty)
+            held = sites.mask(dict(zip(names, weights.shape, strict=True)), seed, weights)
+            return HoldOut(str(sites), held, sites=True)
         extent = dict(zip(names, gap_extent(weights), strict=True))
         return HoldOut(*_boxes(weights, extent, seed))
     index = np.asarray(layout.index)
@@ -97,6 +111,32 @@ def _future(names: Sequence[str], seen: np.ndarray, seed: int, along: Sequence[s
         held[known] = protocol.mask(dict(zip(names, seen[known].shape, strict=True)), seed, seen[known])
         return HoldOut(f"a forecast, {protocol} that has data", held)
     return None
+
+
+def _empty_sites(names: Sequence[str], seen: np.ndarray, along: Sequence[str]) -> tuple[str, ...] | None:
+    """The dimensions of places, some of which were never observed while those around them were; None: no such.
+
+    They are looked for along times, or where there are none along any dimension.
+    """
+    for axis, name in enumerate(names):
+        if seen.ndim < 2 or (along and name not in along):
+            continue
+        known = np.asarray(seen.any(axis=axis))
+        empty = ~known & _surrounded(known)
+        by_chance = (1 - np.moveaxis(seen, axis, -1)[known].mean()) ** seen.shape[axis]
+        if known.sum() >= 1 / _HELD_OUT and empty.sum() >= (_AMONG + 2 * by_chance) * known.sum():
+            return tuple(other for other in names if other != name)
+    return None
+
+
+def _surrounded(known: np.ndarray) -> np.ndarray:
+    """Whether more than half of the neighbours of a place, those beyond the edge left out, are known."""
+    near, there = np.zeros(known.shape), np.zeros(known.shape)
+    for axis in range(known.ndim):
+        for values, into in ((known, near), (np.ones_like(known), there)):
+            padded = np.moveaxis(np.pad(values, [(1, 1) if k == axis else (0, 0) for k in range(known.ndim)]), axis, 0)
+            into += np.moveaxis(padded[:-2].astype(int) + padded[2:], 0, axis)
+    return near > there / 2
 
 
 def number_of_places(observations: Observations) -> int:

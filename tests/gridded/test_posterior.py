@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
+from probtensor.gridded.coarse import coarse
 from probtensor.gridded.grid import Grid, Separable
 from probtensor.gridded.posterior import System, drawn
 
@@ -41,7 +42,7 @@ def test_mean_and_draws_are_those_of_the_dense_gaussian():
     system, values, mean, covariance = made(PARTS)
     found = drawn(system, np.repeat(values[None], 4000, axis=0), np.random.default_rng(1))
     np.testing.assert_allclose(found.mean.ravel(), mean, rtol=0, atol=2e-3)
-    assert found.left < 1e-3
+    assert found.left < 2e-3
     flat = found.apart.reshape(4000, -1)
     np.testing.assert_allclose(flat.mean(axis=0), 0, atol=0.06)
     np.testing.assert_allclose(flat.T @ flat / 4000, covariance, rtol=0, atol=0.04)
@@ -63,6 +64,7 @@ def test_draws_of_the_values_move_the_draws_and_not_the_mean():
 def test_a_level_far_larger_than_all_else_costs_no_digits():
     wide = [PARTS[0], Separable(np.ones((T, T)), 1e6 * covariances(N, 6.0))]
     system, values, mean, covariance = made(wide)
+    system = system._replace(coarse=coarse(system.grid, system.parts, system.noise))
     found = drawn(system, np.repeat(values[None], 4000, axis=0), np.random.default_rng(1))
     # The levels are known but for what the columns' own means leave open.
     np.testing.assert_allclose(found.mean.ravel(), mean, rtol=0, atol=0.03)
@@ -81,8 +83,10 @@ def test_a_preconditioner_saves_steps():
 
 
 @pytest.mark.parametrize("part", [0, 1])
-def test_parts_add_up(part):
+def test_the_mean_of_each_part_is_the_dense_one(part):
     system, values, _, _ = made(PARTS)
-    weights = values[None]
-    others = system.field(weights) - system.field(weights, part)
-    np.testing.assert_allclose(others, system.field(weights, 1 - part), rtol=0, atol=1e-10)
+    at = system.grid.row * N + system.grid.column
+    dense = [np.kron(p.rows, p.columns) for p in PARTS]
+    weights = np.linalg.solve(sum(dense)[np.ix_(at, at)] + np.diag(system.noise), values)
+    found = drawn(system, np.repeat(values[None], 2, axis=0), np.random.default_rng(0))
+    np.testing.assert_allclose(found.means[part].ravel(), dense[part][:, at] @ weights, rtol=0, atol=2e-3)

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from probtensor.errors import DataError
+from probtensor.labelled.encode import encode
 from probtensor.observations.domain import domain, observations
 from probtensor.selection.hold_out import gap_extent, hold_out
 
@@ -28,6 +30,43 @@ def test_places_never_observed_are_no_gaps():
     for start, row, column in [(5, 0, 0), (12, 10, 8), (1, 1, 1), (2, 10, 2), (8, 10, 5), (14, 1, 4), (9, 0, 7)]:
         seen[start : start + 4, row, column] = False
     assert gap_extent(seen) == (4, 1, 1)
+
+
+def _cube(change):
+    seen = np.ones((30, 14, 12), dtype=bool)
+    seen[:, 3:9, 2:7] = False  # land
+    change(seen, np.random.default_rng(0))
+    axes = {name: np.arange(n, dtype=float) for name, n in zip(("time", "y", "x"), seen.shape, strict=True)}
+    encoded = encode(xr.DataArray(np.where(seen, 1.0, np.nan), axes, list(axes)))
+    found = hold_out(tuple(encoded.coordinates), encoded.observations(tuple(encoded.coordinates)), 0)
+    order = [tuple(encoded.coordinates).index(name) for name in axes]
+    return seen, found._replace(mask=found.mask.transpose(order))
+
+
+def _some_sites(seen, rng):
+    seen[:, rng.random(seen.shape[1:]) < 0.3] = False
+
+
+def test_sites_without_data_among_others_are_judged_by_sites():
+    seen, found = _cube(_some_sites)
+    assert found.sites
+    held = found.mask.any(axis=0)
+    np.testing.assert_array_equal(found.mask, seen & held)
+    assert 0.1 < held.sum() / seen.any(axis=0).sum() < 0.2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda seen, rng: None,
+        lambda seen, rng: np.copyto(seen, seen & (rng.random(seen.shape) < 0.4)),
+        lambda seen, rng: seen[10:20, 8:, 5:].fill(False),
+        lambda seen, rng: seen[:, 11, 9:11].fill(False),
+    ],
+    ids=["land", "random", "a box", "two dead stations"],
+)
+def test_other_data_are_not_judged_by_sites(change):
+    assert not _cube(change)[1].sites
 
 
 def test_extent_of_half_the_entries_lost_at_random_is_one():
@@ -66,7 +105,7 @@ LINE = np.repeat(np.arange(30), 4)[:, None]
 )
 def test_rows_at_the_same_place_are_held_out_together(index, sizes):
     for seed in range(3):
-        protocol, held = held_out(index, sizes, seed)
+        protocol, held, _ = held_out(index, sizes, seed)
         assert 0.08 < held.mean() < 0.25
         assert share_with_a_twin(index, held) == 0.0
         assert "rows at the same place together" in protocol
@@ -104,7 +143,7 @@ def test_outages_in_a_table_are_judged_by_outages():
     index = np.argwhere(seen)
     along = np.column_stack([index, generator.integers(0, 150, len(index))])
     for rows, sizes in [(index, (12, 200)), (along, (12, 200, 150))]:
-        protocol, held = held_out(rows, sizes)
+        protocol, held, _ = held_out(rows, sizes)
         assert protocol == "blocks of d0 1 x d1 20 covering 15%"
         neighbour = {tuple(r) for r in rows[held][:, :2]}
         lonely = [(a, b) for a, b in neighbour if not {(a, b - 1), (a, b + 1)} & neighbour]
@@ -116,7 +155,7 @@ def test_whole_levels_missing_for_others_are_judged_by_whole_levels():
     seen = np.zeros((10, 60), dtype=bool)
     seen[0] = True
     seen[1:, ::4] = True
-    protocol, held = held_out(np.argwhere(seen), seen.shape)
+    protocol, held, _ = held_out(np.argwhere(seen), seen.shape)
     assert protocol.startswith("blocks of d0 ")
     assert int(protocol.split()[3]) >= 5
     assert held.any() and not held.all()
@@ -126,13 +165,13 @@ def test_boxes_leave_enough_to_train_on():
     """Two clusters far apart: boxes as large as the void between them would hold out everything."""
     seen = np.zeros((40, 40), dtype=bool)
     seen[:12, :12] = seen[28:, 28:] = True
-    _, held = held_out(np.argwhere(seen), seen.shape)
+    _, held, _ = held_out(np.argwhere(seen), seen.shape)
     assert 0.1 < held.mean() <= 0.4
 
 
 def test_rows_without_weight_are_not_held_out():
     weights = np.tile([1.0, 0.0], 60)
-    _, held = held_out(LINE, (30,), weights=weights)
+    _, held, _ = held_out(LINE, (30,), weights=weights)
     assert held.any() and not held[weights == 0].any()
 
 
@@ -153,7 +192,7 @@ def test_data_without_a_tail_are_judged_by_a_forecast(empty, held):
     """As long as what is asked for, and no longer than a quarter of what there is."""
     seen = np.random.default_rng(0).random((30, 5, 6)) < 0.99
     seen[30 - empty :] = False
-    protocol, mask = on_grid(seen)
+    protocol, mask, _ = on_grid(seen)
     assert protocol.startswith("a forecast, the last ") and protocol.endswith(" of d0 that has data")
     expected = np.zeros_like(seen)
     expected[30 - empty - held : 30 - empty] = seen[30 - empty - held : 30 - empty]
@@ -186,7 +225,7 @@ def nothing(seen):
 def test_other_gaps_ask_for_no_forecast(change):
     seen = np.random.default_rng(0).random((30, 6, 6)) < 0.97
     change(seen)
-    protocol, mask = on_grid(seen)
+    protocol, mask, _ = on_grid(seen)
     assert "forecast" not in protocol
     assert mask.any() and not (mask & ~seen).any()
 
