@@ -77,6 +77,8 @@ class Grid(NamedTuple):
     ) -> Grid | None:
         """The grid on which a sum of products is separable and that costs least; None if there is none.
 
+        Of its two sides the shorter one has the rows.
+
         Args:
             kernel: the covariance.
             names: of the columns of points.
@@ -86,7 +88,7 @@ class Grid(NamedTuple):
         everything = points if others is None else np.concatenate([points, others])
         grids = [_split(everything, len(points), own) for own in _ways(products(kernel), names)]
         full = [grid for grid in grids if len(points) >= FULL * np.prod(grid.shape)]
-        return min(full, key=lambda grid: grid.cost, default=None)
+        return min(full, key=lambda grid: (grid.cost, len(grid.rows)), default=None)
 
 
 class Separable(NamedTuple):
@@ -108,16 +110,10 @@ class Separable(NamedTuple):
         return float(np.max(np.diagonal(self.rows)) * np.max(np.diagonal(self.columns)))
 
     def times(self, field: Float[np.ndarray, "S T n"]) -> Float[np.ndarray, "S T n"]:
-        """The covariance on the whole grid times fields, in the precision of its own numbers."""
-        flat = field.reshape(-1, field.shape[-1]).astype(self.columns.dtype, copy=False)
+        """The covariance on the whole grid times fields."""
+        flat = field.reshape(-1, field.shape[-1])
         over = flat @ self.columns if self.shifts is None else self.shifts.times(flat)
         return np.matmul(self.rows, over.reshape(field.shape))
-
-    @property
-    def single(self) -> Separable:
-        """The same in 32 bits."""
-        shifts = None if self.shifts is None else self.shifts._replace(spectrum=self.shifts.spectrum.astype(np.float32))
-        return Separable(self.rows.astype(np.float32), self.columns.astype(np.float32), shifts)
 
 
 def products(kernel: AbstractFieldKernel) -> tuple[tuple[AbstractFieldKernel, ...], ...]:

@@ -9,6 +9,8 @@ Source: Wilson et al. 2020 (draws by updating those of the prior, after Matheron
 
 from __future__ import annotations
 
+import functools
+import operator
 from typing import NamedTuple
 
 import numpy as np
@@ -21,8 +23,6 @@ from probtensor.typing import Float
 
 #: Of the residual in the preconditioner's norm, relative to the first one's; steps at most.
 _TOLERANCE, _MOST = 2e-3, 200
-#: Of a part's variance, what products in 32 bits may be wrong by: a part for which this is more than the noise has 64.
-_ROUGH = 1e-5
 #: Added to a covariance before draws are made, relative to its variances.
 _JITTER = 1e-10
 
@@ -52,18 +52,16 @@ class System(NamedTuple):
     contrast: sparse.csr_matrix
     coarse: Coarse | None = None
 
-    def part(self, number: int, weights: Float[np.ndarray, "S M"]) -> Float[np.ndarray, "S T n"]:
-        """The covariance of one part on the whole grid with the values, times weights."""
-        return self.parts[number].times(self.grid.spread(weights))
+    def field(self, weights: Float[np.ndarray, "S M"]) -> Float[np.ndarray, "S T n"]:
+        """The covariance of the function on the whole grid with the values, times weights."""
+        spread = self.grid.spread(weights)
+        return functools.reduce(operator.add, [part.times(spread) for part in self.parts])
 
     def solve(self, right: Float[np.ndarray, "S M"]) -> Solved:
         """The covariance's inverse times values."""
-        noise = float(np.min(self.noise))
-        rough = [part.single if part.size * _ROUGH <= noise else part for part in self.parts]
 
         def times(values: Float[np.ndarray, "S M"]) -> Float[np.ndarray, "S M"]:
-            spread = self.grid.spread(values)
-            return sum(self.grid.read(own.times(spread)) for own in rough) + self.noise * values
+            return self.grid.read(self.field(values)) + self.noise * values
 
         def preconditioned(values: Float[np.ndarray, "S M"]) -> Float[np.ndarray, "S M"]:
             near = np.asarray((self.contrast.T @ (self.contrast @ values.T)).T)
@@ -87,21 +85,11 @@ class System(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """The function on a grid: of each summand the mean, and S draws about it; and see `Solved.left`."""
+    """The function on a grid: its mean, S draws about what it is on average, and see `Solved.left`."""
 
-    means: list[Float[np.ndarray, "T n"]]
-    parts: list[Float[np.ndarray, "S T n"]]
+    mean: Float[np.ndarray, "T n"]
+    apart: Float[np.ndarray, "S T n"]
     left: float
-
-    @property
-    def mean(self) -> Float[np.ndarray, "T n"]:
-        """Of the whole."""
-        return np.sum(self.means, axis=0)
-
-    @property
-    def apart(self) -> Float[np.ndarray, "S T n"]:
-        """Draws of the whole about its mean."""
-        return np.sum(self.parts, axis=0)
 
 
 def drawn(system: System, values: Float[np.ndarray, "S M"], rng: np.random.Generator) -> Drawn:
@@ -114,12 +102,11 @@ def drawn(system: System, values: Float[np.ndarray, "S M"], rng: np.random.Gener
     """
     middle = values.mean(axis=0)
     apart = values - middle
-    prior = [_prior(part, len(values), rng) for part in system.parts]
+    prior = functools.reduce(operator.add, [_prior(part, len(values), rng) for part in system.parts])
     noise = rng.standard_normal(values.shape) * np.sqrt(system.noise)
-    right = apart - system.grid.read(np.sum(prior, axis=0)) - noise
+    right = apart - system.grid.read(prior) - noise
     weights, _, left = system.solve(np.concatenate([middle[None], right]))
-    parts = [one + system.part(j, weights[1:]) for j, one in enumerate(prior)]
-    return Drawn([system.part(j, weights[:1])[0] for j in range(len(prior))], parts, left)
+    return Drawn(system.field(weights[:1])[0], prior + system.field(weights[1:]), left)
 
 
 def _prior(part: Separable, number: int, rng: np.random.Generator) -> Float[np.ndarray, "S T n"]:

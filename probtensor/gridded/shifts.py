@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import fft
 
-from probtensor.kernels.adapted import adapted_part
 from probtensor.kernels.field import AbstractFieldKernel
 from probtensor.typing import Float, Int
 
@@ -44,7 +43,7 @@ class Shifted(NamedTuple):
     def times(self, x: Float[np.ndarray, "k n"]) -> Float[np.ndarray, "k n"]:
         """The covariance times vectors."""
         A = self.spectrum.shape[1]
-        spread = np.zeros((len(x), A, self.length), x.dtype)
+        spread = np.zeros((len(x), A, self.length))
         spread[:, self.first, self.second] = x
         waves = np.ascontiguousarray(fft.rfft(spread, axis=2).transpose(2, 1, 0))
         moved = (self.spectrum @ waves).transpose(2, 1, 0)
@@ -59,7 +58,7 @@ def shifted(kernel: AbstractFieldKernel, points: Float[np.ndarray, "n D"], colum
         points: the places.
         columns: those of their coordinates that vary.
     """
-    if len(columns) != 2 or adapted_part(kernel) is not None:
+    if len(columns) != 2:
         return None
     for first, second in (columns, columns[::-1]):
         found = _embedded(kernel, points, first, second)

@@ -15,16 +15,7 @@ from probtensor.axes import Axis
 from probtensor.compilation import on_device, padded, shared_size
 from probtensor.errors import ModelError
 from probtensor.hyperparameters import Parameter
-from probtensor.kernels.field import (
-    AbstractFieldKernel,
-    FieldProduct,
-    FieldStart,
-    FieldSum,
-    On,
-    Places,
-    covariance_matrix,
-    summands,
-)
+from probtensor.kernels.field import AbstractFieldKernel, FieldProduct, FieldStart, On, Places, covariance_matrix
 from probtensor.typing import Array, Float, Int
 
 #: Added to the variances of the unadapted kernel before it is inverted, relative to them.
@@ -253,20 +244,21 @@ class Adapted(AbstractFieldKernel):
 
 
 def adapted_part(kernel: AbstractFieldKernel) -> Adapted | None:
-    """The adapted factor of a product, which may be one summand of several; None: there is none.
+    """The adapted factor of a product; None: there is none.
 
-    Raises ModelError where there are several, where one is part of a factor, or where another factor of the product
-    reads one of its coordinates, too.
+    Raises ModelError where there are several, where one is a summand among others, or where another factor reads one of
+    its coordinates, too.
     """
+    if isinstance(kernel, Adapted):
+        return kernel
     found = _all(kernel)
+    factors = kernel.parts if isinstance(kernel, FieldProduct) else ()
     if not found:
         return None
-    (product, *more) = [part for part in summands(kernel) if _all(part)]
-    factors = product.parts if isinstance(product, FieldProduct) else (product,)
-    if more or len(found) > 1 or not any(part is found[0] for part in factors):
+    if len(found) > 1 or not any(part is found[0] for part in factors):
         raise ModelError(
-            "Local: kernel.adapted() goes with one product of kernels, in which one factor is adapted: the data could "
-            "not tell the covariances of several apart"
+            "Local: kernel.adapted() goes with one product of kernels, in which one factor is adapted, and neither "
+            "with sums nor beside another Local term: the data could not tell the summands' covariances apart"
         )
     twice = sorted({d for part in factors if part is not found[0] for d in part.dims} & set(found[0].dims))
     if twice:
@@ -288,15 +280,9 @@ def with_table(kernel: AbstractFieldKernel, table: Table | None) -> AbstractFiel
     own = adapted_part(kernel)
     assert own is not None
     other = Adapted(own.base, own.degree, own.size, own.columns, table)
-
-    def replaced(part: AbstractFieldKernel) -> AbstractFieldKernel:
-        if part is own:
-            return other
-        if isinstance(part, FieldSum | FieldProduct):
-            return type(part)(tuple(map(replaced, part.parts)))
-        return part
-
-    return replaced(kernel)
+    if kernel is own:
+        return other
+    return FieldProduct(tuple(other if part is own else part for part in kernel.parts))  # type: ignore[attr-defined]
 
 
 def extended(

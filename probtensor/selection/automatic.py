@@ -245,20 +245,11 @@ class _Judge:
         with one_blas_thread():
             form = grids.propose(self._axes, inner, residual, noise, self._gaps.ravel()[rows], seasonal, self._note)
         name = "processes that stay, return, last and pass" if seasonal else "processes that stay, last and pass"
-        best, form = self._on_grid(name, base, low_rank, form)
-        if form.adapts(self._axes):
-            adapted = dataclasses.replace(form, adapted=True)
-            best = _better(best, self._on_grid(f"{name}, adapted", base, low_rank, adapted)[0])
-        return _better(low_rank, best)
-
-    def _on_grid(
-        self, name: str, model: Sum, low_rank: Candidate, form: grids.SpaceTime
-    ) -> tuple[Candidate, grids.SpaceTime]:
-        """A sum of processes; a fit of it begins with the numbers that this one has learned, as the form has."""
-        found = self._beside(name, model, low_rank, kernel=form.kernel, draws=_DRAWS_ON_GRID)
-        assert found.state.local is not None
-        form = form.with_numbers(found.state.local.kernel)
-        return dataclasses.replace(found, model=model + Local(form.kernel)), form
+        found = self._beside(name, base, low_rank, kernel=form.kernel, draws=_DRAWS_ON_GRID)
+        if found.state.local is not None:  # a fit to all data begins with what this one has learned
+            learned = form.with_numbers(found.state.local.kernel).kernel
+            found = dataclasses.replace(found, model=base + Local(learned))
+        return _better(low_rank, found)
 
     def _either_form(self, name: str, model: Sum, low_rank: Candidate) -> Candidate:
         """A model with the local term of the densest form beside it, or with that form's rival if this fills better."""

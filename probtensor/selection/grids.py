@@ -16,10 +16,8 @@ import numpy as np
 from probtensor import hyperparameters
 from probtensor.axes import Axis
 from probtensor.engines.collapsed import block_learning, field
-from probtensor.engines.collapsed.adapting import MOST_CELLS
 from probtensor.engines.collapsed.ascent import Learned
 from probtensor.gridded.grid import FULL, Grid, products
-from probtensor.kernels.adapted import Adapted
 from probtensor.kernels.field import AbstractFieldKernel, FieldStart
 from probtensor.kernels.matern import Matern
 from probtensor.kernels.metric import latitude_longitude, sphere_line
@@ -32,8 +30,6 @@ from probtensor.selection.local import GAIN, left_over
 #: Entries at most; levels of time and places at most are those of a field.
 _ENTRIES, _MOST = 1_000_000, field.MOST
 _YEAR = "365.25D"
-#: Times from which covariances over space are learned; of 54 months they are no better than a kernel's (OSTIA).
-_TIMES = 100
 #: Blocks that forms are compared on.
 _BLOCKS = 2
 #: Degrees beyond which degrees of longitude are no measure of distance.
@@ -72,7 +68,6 @@ class SpaceTime:
         metric: of these.
         nu: smoothness over space.
         processes: the summands.
-        adapted: whether the last one's covariance over space follows the data.
     """
 
     time: str
@@ -80,19 +75,14 @@ class SpaceTime:
     metric: str | None
     nu: float
     processes: tuple[Process, ...]
-    adapted: bool = False
 
     @property
     def kernel(self) -> AbstractFieldKernel:
         """Starting from these numbers."""
-        *others, last = self.processes
-        products = [*map(self._product, others), self._product(last, self.adapted)]
-        return functools.reduce(operator.add, products)
+        return functools.reduce(operator.add, map(self._product, self.processes))
 
-    def _product(self, one: Process, adapted: bool = False) -> AbstractFieldKernel:
-        own = Matern(self.nu, lengthscale=one.lengthscale, variance=one.variance)
-        over: AbstractFieldKernel = own.on(*self.space, metric=self.metric)
-        over = over.adapted() if adapted else over
+    def _product(self, one: Process) -> AbstractFieldKernel:
+        over = Matern(self.nu, lengthscale=one.lengthscale, variance=one.variance).on(*self.space, metric=self.metric)
         if one.yearly:
             return over * Periodic(hyperparameters.fixed(_YEAR), lengthscale=1.0).on(self.time)
         return over * Matern(1 / 2, lengthscale=one.duration).on(self.time) if one.duration else over
@@ -101,16 +91,10 @@ class SpaceTime:
         """With the numbers that a bound kernel of this form has."""
         found = []
         for one, factors in zip(self.processes, products(kernel), strict=True):
-            over, *along = [factor.base if isinstance(factor, Adapted) else factor for factor in factors]
-            numbers = [float(own.kernel.lengthscale.value[0]) for own in (over, *along)]  # type: ignore[attr-defined]
-            variance = float(over.kernel.variance.value[0])  # type: ignore[attr-defined]
+            numbers = [float(own.kernel.lengthscale.value[0]) for own in factors]  # type: ignore[attr-defined]
+            variance = float(factors[0].kernel.variance.value[0])  # type: ignore[attr-defined]
             found.append(Process(variance, numbers[0], numbers[1] if one.duration else 0.0, one.yearly))
         return dataclasses.replace(self, processes=tuple(found))
-
-    def adapts(self, axes: Mapping[str, Axis]) -> bool:
-        """Whether there are enough times to learn a covariance over space from, and not too many places."""
-        places = int(np.prod([axes[name].size for name in self.space]))
-        return axes[self.time].size >= _TIMES and places <= MOST_CELLS
 
 
 def unit_of_time(axes: Mapping[str, Axis]) -> str | None:

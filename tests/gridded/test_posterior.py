@@ -1,7 +1,6 @@
 """The process on its grid against the dense Gaussian."""
 
 import numpy as np
-import pytest
 from scipy import sparse
 
 from probtensor.gridded.coarse import coarse
@@ -80,13 +79,3 @@ def test_a_preconditioner_saves_steps():
     slow, quick = system.solve(values[None]), better.solve(values[None])
     assert quick.steps <= 2 < slow.steps
     np.testing.assert_allclose(quick.weights, slow.weights, rtol=0, atol=0.02 * np.abs(quick.weights).max())
-
-
-@pytest.mark.parametrize("part", [0, 1])
-def test_the_mean_of_each_part_is_the_dense_one(part):
-    system, values, _, _ = made(PARTS)
-    at = system.grid.row * N + system.grid.column
-    dense = [np.kron(p.rows, p.columns) for p in PARTS]
-    weights = np.linalg.solve(sum(dense)[np.ix_(at, at)] + np.diag(system.noise), values)
-    found = drawn(system, np.repeat(values[None], 2, axis=0), np.random.default_rng(0))
-    np.testing.assert_allclose(found.means[part].ravel(), dense[part][:, at] @ weights, rtol=0, atol=2e-3)

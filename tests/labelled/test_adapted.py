@@ -207,7 +207,7 @@ def test_names_have_no_places():
 
 
 def test_beside_another_local_term():
-    with pytest.raises(pt.ModelError, match="on a grid only, .* beside no other Local term"):
+    with pytest.raises(pt.ModelError, match="neither with sums nor beside another Local term"):
         fit(DATA[:3], pt.Local(TIME * SPACE.adapted(), neighbours=5) + pt.Local(TIME, neighbours=5))
 
 

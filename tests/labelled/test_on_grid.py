@@ -126,28 +126,3 @@ def test_what_the_other_terms_know_stays_what_message_passing_left(few):
     data, _ = field()
     post = fitted(data, MODEL + pt.CP(1, modes=["x"]), draws=4)
     assert (post.factors()["x_sd"] > 0).all()
-
-
-def test_an_adapted_process_of_a_sum_follows_the_data_and_is_kept(few, tmp_path):
-    """Half of the map moves four times as much as the other, which the fixed kernel cannot say."""
-    data, truth = field(T=60)
-    level = truth.mean("t")
-    data = level + (1 - 0.75 * (truth.y < 2)) * (data - level)
-    passes = pt.Matern(1 / 2, lengthscale=2.0, variance=0.5).on("t") * pt.Matern(3 / 2, lengthscale=2.0).on(
-        "x", "y", metric="euclidean"
-    )
-    model = pt.Offset() + pt.Local(STAYS + passes.parts[0] * passes.parts[1].adapted(0))
-    post = fitted(data, model, draws=30)
-    assert "adapted over x x y: covariances between 30 places" in post.summary()
-    plain = fitted(data, pt.Offset() + pt.Local(STAYS + passes), draws=30)
-
-    def calmer(post):
-        sd = post.predict(data)["signal_sd"].sel(t=slice(5, 7), x=slice(3, 5))  # inside a gap
-        return float(sd.sel(y=slice(0, 1)).mean() / sd.sel(y=2).mean())
-
-    assert calmer(post) < 0.92 * calmer(plain)
-    post.save(tmp_path / "fit.zarr")
-    again = pt.load(tmp_path / "fit.zarr").predict(data)
-    np.testing.assert_array_equal(again["mean"], post.predict(data)["mean"])
-    off = {"t": [13.5], "x": [2.5], "y": [1.0]}
-    np.testing.assert_allclose(post.predict(off)["mean"], plain.predict(off)["mean"], atol=0.5)

@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
-from probtensor.engines.collapsed import grid_adapting
 from probtensor.engines.collapsed.contrasts import of_places
 from probtensor.engines.collapsed.entries import coordinates
 from probtensor.errors import warn
@@ -27,8 +26,6 @@ FEWEST, MOST, _COSTLIEST = 50_000, 10_000, 10**10
 _UNSOLVED = 0.05
 #: Neighbours of the preconditioner.
 _NEIGHBOURS = 20
-#: Steps of learning an adapted kernel's covariances, and draws in each.
-_ADAPTATIONS, _LEARNED_FROM = 3, 4
 
 
 class Field(NamedTuple):
@@ -50,76 +47,48 @@ class Field(NamedTuple):
         return None if found is None else (self.mean[found], self.draws[:, found[0], found[1]].astype(float))
 
 
-class Given(NamedTuple):
-    """What is known of the local function.
-
-    Attributes:
-        names: of the columns of points.
-        entries: places.
-        residuals: S draws of their values minus the other terms.
-        learns_noise: whether the noise is learned again with an adapted kernel.
-        seed: of draws.
-    """
-
-    names: tuple[str, ...]
-    entries: Entries
-    residuals: Float[np.ndarray, "S M"]
-    learns_noise: bool
-    seed: int
-
-
 def grid_of(kernel: AbstractFieldKernel, names: tuple[str, ...], entries: Entries, domain: Domain) -> Grid | None:
     """The grid on which a kernel is a sum of separable ones, if the data are many and it is not too large."""
-    if len(entries.points) < FEWEST:
+    if len(entries.points) < FEWEST or adapted_part(kernel) is not None:
         return None
     everywhere = coordinates(domain, names, np.arange(int(np.prod(domain.shape))), kernel.dims)
     for others in (everywhere, None):
         found = Grid.of(kernel, names, entries.points, others)
         if found is not None and max(found.shape) <= MOST and found.cost <= _COSTLIEST:
-            return found if adapted_part(kernel) is None or grid_adapting.serves(kernel, names, found) else None
+            return found
     return None
 
 
 def field(
-    grid: Grid, kernel: AbstractFieldKernel, noise: float, given: Given
-) -> tuple[Field, AbstractFieldKernel, float]:
-    """Its posterior given draws of the residuals, one draw for each of them; an adapted kernel, and the noise.
+    grid: Grid,
+    kernel: AbstractFieldKernel,
+    names: tuple[str, ...],
+    noise: float,
+    entries: Entries,
+    residuals: Float[np.ndarray, "S M"],
+    seed: int,
+) -> Field:
+    """Its posterior given draws of the residuals, one draw for each of them.
 
     Args:
         grid: of the entries.
         kernel: with numbers.
+        names: of the columns of points.
         noise: variance of an entry with unit noise 1.
-        given: all else.
+        entries: places.
+        residuals: draws of their values minus the other terms.
+        seed: of the draws.
     """
-    rng = np.random.default_rng(given.seed)
-    system = _system(grid, kernel, noise, given)
-    for _ in range(_ADAPTATIONS if adapted_part(kernel) is not None else 0):
-        some = given.residuals[:_LEARNED_FROM]
-        solved = drawn(system, some, rng)
-        kernel = grid_adapting.adapt(kernel, given.names, grid, solved)
-        if given.learns_noise:
-            noise = float(np.mean((some - grid.read(solved.mean + solved.apart)) ** 2 / given.entries.unit_noise))
-        system = _again(system, kernel, noise, given)
-    solved = drawn(system, given.residuals, rng)
+    parts = separable(kernel, names, grid)
+    level = coarse(grid, parts, noise * entries.unit_noise)
+    quick = [part for part, own in zip(summands(kernel), parts, strict=True) if level is None or not level.slow(own)]
+    apart, variance = of_places(summed(quick or summands(kernel)), noise, entries, _NEIGHBOURS)
+    contrast = sparse.diags(1 / np.sqrt(variance)) @ apart
+    system = System(grid, parts, noise * entries.unit_noise, contrast.tocsr(), level)
+    solved = drawn(system, residuals, np.random.default_rng(seed))
     if solved.left > _UNSOLVED:
         warn(
             f"the local term on the grid is solved for up to {solved.left:.0%}: processes that last for the whole "
             "record and vary over short distances take many steps; leave them to pt.Offset(over=...)"
         )
-    return Field(grid, solved.mean, solved.apart.astype(np.float32)), kernel, noise
-
-
-def _system(grid: Grid, kernel: AbstractFieldKernel, noise: float, given: Given) -> System:
-    """Preconditioned by contrasts of those summands that are not slow."""
-    parts, noises = separable(kernel, given.names, grid), noise * given.entries.unit_noise
-    level = coarse(grid, parts, noises)
-    quick = [part for part, own in zip(summands(kernel), parts, strict=True) if level is None or not level.slow(own)]
-    apart, variance = of_places(summed(quick or summands(kernel)), noise, given.entries, _NEIGHBOURS)
-    contrast = sparse.diags(1 / np.sqrt(variance)) @ apart
-    return System(grid, parts, noises, contrast.tocsr(), level)
-
-
-def _again(system: System, kernel: AbstractFieldKernel, noise: float, given: Given) -> System:
-    """The same for a kernel that is a little different: the contrasts stay."""
-    parts, noises = separable(kernel, given.names, system.grid), noise * given.entries.unit_noise
-    return System(system.grid, parts, noises, system.contrast, coarse(system.grid, parts, noises))
+    return Field(grid, solved.mean, solved.apart.astype(np.float32))

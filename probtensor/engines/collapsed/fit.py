@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
 
 from probtensor.engines.collapsed import adapting, block_learning, local_learning, term_learning
@@ -15,12 +14,11 @@ from probtensor.engines.collapsed.ascent import Learned
 from probtensor.engines.collapsed.conditional import Chain
 from probtensor.engines.collapsed.contrasts import Contrasts, contrasts
 from probtensor.engines.collapsed.entries import Training, training
-from probtensor.engines.collapsed.field import Field, Given, field, grid_of
+from probtensor.engines.collapsed.field import Field, field, grid_of
 from probtensor.engines.collapsed.said import AllSaid
 from probtensor.engines.collapsed.signal import Signal, Terms, Values
 from probtensor.engines.drawn import Draws, summaries
 from probtensor.engines.sweep import Beliefs
-from probtensor.errors import ModelError
 from probtensor.gridded.grid import Grid
 from probtensor.hyperparameters import Parameter
 from probtensor.kernels.adapted import adapted_part
@@ -42,13 +40,6 @@ _SETTLE = 2
 TO_START, IN_STEP = 60, 300
 #: Iterations in which a round learns the terms' hyper-parameters.
 _TERM_STEPS = 6
-
-
-_SUM_WITH_ADAPTED = (
-    "Local: a sum with an adapted kernel in one of its products can be learned on a grid only, of 50,000 or more "
-    "observations and at most 2,500 cells that it is adapted over, beside no other Local term and terms of one mode "
-    "each; leave the other summands out, or adapted()"
-)
 
 
 class Local(NamedTuple):
@@ -201,10 +192,8 @@ def fit(
     starts = [summed(list(kernels)) for kernels in zip(*([t.kernel, *t.starts] for t in locals_), strict=True)]
     # Where the user gave all numbers there is one start.
     starts = [starts[0], *(start for start in starts[1:] if not eqx.tree_equal(start, starts[0]))]
-    adapts = adapted_part(starts[0]) is not None
+    adapts = adapted_part(starts[0]) is not None  # raises before anything is learned if a sum has an adapted part
     grid = grid_of(starts[0], task.names, data.pooled.entries, observations.domain) if _additive(model) else None
-    if adapts and isinstance(starts[0], FieldSum) and (grid is None or len(places) > 1):
-        raise ModelError(_SUM_WITH_ADAPTED)
     first = Learned(starts[0], model.likelihood.sd, -np.inf)
     if grid is None or len(starts) > 1:
         first = task.learned(starts, model.likelihood.sd, signal, [white])
@@ -243,14 +232,11 @@ def _on_grid(task: _Task, grid: Grid, signal: Signal, white: np.ndarray, numbers
     start = Learned(numbers.kernel, numbers.noise_sd, -np.inf)
     residuals = task.residuals(signal, [white])
     found = block_learning.learn(start, task.floor, residuals, block_learning.chosen(start.kernel, grid, residuals))
-    entries, noise_sd = task.data.pooled.entries, found.noise_sd
+    numbers = numbers._replace(kernel=found.kernel, noise_sd=found.noise_sd)
+    entries = task.data.pooled.entries
     means = np.repeat(task.means(signal, [white]), task.draws, axis=0)
-    given = Given(task.names, entries, means, noise_sd.learned, task.seed)
-    whole, kernel, noise = field(grid, found.kernel, float(noise_sd.value[0]) ** 2, given)
-    noise_sd = eqx.tree_at(lambda sd: sd.raw, noise_sd, jnp.asarray([0.5 * np.log(noise)]))
-    return _Found(
-        _Numbers(numbers.terms, kernel, noise_sd), signal, [white], [found.score * len(entries.points)], whole
-    )
+    whole = field(grid, numbers.kernel, task.names, numbers.noise, entries, means, task.seed)
+    return _Found(numbers, signal, [white], [found.score * len(entries.points)], whole)
 
 
 def _by_draws(
