@@ -42,9 +42,17 @@ class Field(NamedTuple):
     draws: Float[np.ndarray, "S T n"]
 
     def at(self, points: Float[np.ndarray, "E D"]) -> tuple[np.ndarray, np.ndarray] | None:
-        """(E,) mean and (S, E) draws about it at some points; None unless all of them are on the grid."""
+        """(E,) mean and variance at some points; None unless all of them are on the grid.
+
+        Of a Gaussian variable whose variance S draws tell, what is known is a t distribution with S degrees of freedom:
+        the variance is that one's.
+        """
         found = self.grid.at(points)
-        return None if found is None else (self.mean[found], self.draws[:, found[0], found[1]].astype(float))
+        if found is None:
+            return None
+        S = len(self.draws)
+        square = np.sum(self.draws[:, found[0], found[1]].astype(float) ** 2, axis=0)
+        return self.mean[found], square / max(S - 2, 1)
 
 
 def grid_of(kernel: AbstractFieldKernel, names: tuple[str, ...], entries: Entries, domain: Domain) -> Grid | None:

@@ -40,7 +40,7 @@ def moments(model: BoundModel, local: Local, domain: Domain, terms: Sequence[int
         solved = local.field.at(_places(local, domain))
         if solved is not None:
             others = drawn.moments(_signals(model, local, domain, terms, known, key))
-            return Moments(others.mean + solved[0], others.variance + np.mean(solved[1] ** 2, axis=0))
+            return Moments(others.mean + solved[0], others.variance + solved[1])
     if chosen:
         found = _kriged(local, _places(local, domain), summed(chosen))
     else:
