@@ -82,6 +82,7 @@ def _digest(engine: AbstractEngine, tree: Any, key: Key) -> bytes:
     """Of everything that a fit depends on."""
     total = hashlib.sha256(repr(engine).encode())
     for leaf in (*jax.tree.leaves(eqx.filter(tree, eqx.is_array_like)), jax.random.key_data(key)):
-        array = np.asarray(leaf)
-        total.update(repr((array.shape, array.dtype)).encode() + array.tobytes())
+        array = np.ascontiguousarray(leaf).reshape(-1)
+        total.update(repr((np.shape(leaf), array.dtype)).encode())
+        total.update(array.data)
     return total.digest()

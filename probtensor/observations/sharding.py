@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 
 from probtensor.observations.domain import Domain, Observations
 from probtensor.observations.layout import Grid, Place, Points
-from probtensor.observations.sharded import ShardedGrid, ShardedPoints, parts, whole
+from probtensor.observations.sharded_layout import ShardedGrid, ShardedPoints, parts, whole
 from probtensor.typing import Array, Float
 
 #: What the one axis of the mesh is called.
@@ -47,8 +47,8 @@ class Split(NamedTuple):
 
     def observations(self, given: Observations) -> Observations:
         """Observations in memory, split; every process that has devices of the mesh calls it with the same ones."""
-        known = {name: self._entries(own, 1.0) for name, own in given.known.items()}
-        values, weights = self._entries(given.values), self._entries(given.weights)
+        known = {name: self.entries(own, 1.0) for name, own in given.known.items()}
+        values, weights = self.entries(given.values), self.entries(given.weights)
         return Observations(self._domain(given.domain), values, weights, known)
 
     def in_memory(self, entries: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
@@ -63,7 +63,8 @@ class Split(NamedTuple):
             array = jax.jit(lambda array: array, out_shardings=whole(self.mesh))(array)
         return np.asarray(array)
 
-    def _entries(self, array: Array, blank: float = 0.0) -> Array:
+    def entries(self, array: Array, blank: float = 0.0) -> Array:
+        """Numbers at the entries in memory, split; blank: at entries that are filled up with."""
         moved = np.moveaxis(np.asarray(array), self.mode, 0)
         more = _filled(len(moved), self.mesh.size) - len(moved)
         return self._placed(np.concatenate([moved, np.full((more, *moved.shape[1:]), blank, moved.dtype)]))
