@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import jax
@@ -34,19 +35,26 @@ def started(name, *arguments, devices=1):
     flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
     command = [sys.executable, "-W", "error", "-m", f"tests.devices.{name}", *map(str, arguments)]
     environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe, text=True)
+    # Files, not pipes: a process would wait to write into a full one, and the other, at its end, for the process.
+    out, err = tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=err), out, err
 
 
 def answered(*programs):
     """What programs that run at once write in their last lines."""
+    texts = []
     try:
-        found = [program.communicate(timeout=LONG) for program in programs]
+        codes = [program.wait(LONG) for program, _, _ in programs]
     finally:
-        for program in programs:
+        for program, *files in programs:
             program.kill()
-    assert [program.returncode for program in programs] == [0] * len(programs), "".join(err for _, err in found)
-    return [json.loads(out.splitlines()[-1]) for out, _ in found]
+            program.wait()
+            for file in files:
+                file.seek(0)
+                texts.append(file.read())
+                file.close()
+    assert codes == [0] * len(programs), "".join(texts[1::2])
+    return [json.loads(out.splitlines()[-1]) for out in texts[::2]]
 
 
 @pytest.fixture(scope="module")
