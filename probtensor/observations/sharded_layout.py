@@ -173,7 +173,10 @@ class ShardedPoints(AbstractLayout):
         return self.points.shape
 
     def _runs(self, array: Array) -> Array:
-        """With an axis of devices in front, so that a device goes through the chunks of its own run."""
+        """With an axis of devices in front, so that a device goes through the chunks of its own run.
+
+        A loop over chunks of the whole list would make XLA gather all of it on every device.
+        """
         return _apart(array.reshape(self.mesh.size, -1, *array.shape[1:]), self.mesh)
 
     def _wired(self, factors: Sequence[Factor]) -> list[Factor]:
