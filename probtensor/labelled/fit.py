@@ -12,7 +12,9 @@ from typing import Any
 import jax
 import numpy as np
 import xarray as xr
+from jax.sharding import Mesh
 
+from probtensor.engines import sharded
 from probtensor.engines.base import AbstractEngine, Fit, Progress
 from probtensor.engines.collapsed import fit as collapsed
 from probtensor.engines.message_passing import MessagePassing
@@ -52,6 +54,7 @@ def fit(
     seed: int = 0,
     init: Any = None,
     progress: Progress | bool | None = None,
+    mesh: Mesh | None = None,
 ) -> Posterior:
     """Fits a model to data with gaps.
 
@@ -78,6 +81,9 @@ def fit(
             and none searched for); or a ``CPTensor`` or ``TuckerTensor`` of tensorly's, for a grid and a model with one
             such term over all dimensions. It stands for the first of the engine's ``restarts``.
         progress: True shows a bar on the terminal; a function is called with (sweeps done, sweeps at most, objective).
+        mesh: a ``jax.sharding.Mesh``, over all of whose devices message passing splits the observations; the answer is
+            the same, but for rounding, and the posterior is on the default device as ever. Models and ranks are chosen,
+            and local terms fitted, on one device. docs/distributed.md has more, for several hosts too.
 
     Returns:
         The posterior, computed in 64 bits.
@@ -105,6 +111,7 @@ def fit(
         seed=seed,
         init=init,
         progress=progress,
+        mesh=mesh,
     )
 
 
@@ -120,6 +127,7 @@ def _checked_fit(
     seed: int = 0,
     init: Any = None,
     progress: Progress | bool | None = None,
+    mesh: Mesh | None = None,
 ) -> Posterior:
     """See `fit`; check: of the encoded data, before anything is fitted."""
     engine = MessagePassing() if engine is None else engine
@@ -130,6 +138,8 @@ def _checked_fit(
     if init is not None and isinstance(model, str) and model == "auto":
         model, engine = warm_start.model_of(init), warm_start.as_before(init, engine)
         likelihood = init.likelihood if likelihood is None else likelihood
+    if mesh is not None:
+        sharded.check(mesh, engine)
     given = Gaussian() if likelihood is None else likelihood
     if isinstance(engine, SVI) and chunks.is_lazy(data) and not stacking.is_stacked(data):
         encoded = out_of_core.outline(data, weights, known_for(given, errors))
@@ -141,7 +151,7 @@ def _checked_fit(
     if likelihood is None:
         likelihood = preparing.default_likelihood(encoded) if _is_open(model) else Gaussian()
     with jax.enable_x64(True):
-        return _fit(encoded, model, likelihood, engine, seed, init, progress)
+        return _fit(encoded, model, likelihood, engine, seed, init, progress, mesh)
 
 
 def _fit(
@@ -152,6 +162,7 @@ def _fit(
     seed: int,
     init: Any,
     progress: Any,
+    mesh: Mesh | None,
 ) -> Posterior:
     """Models and ranks are chosen by message passing on the scale of the signal, as if values were normal there."""
     passing = engine if isinstance(engine, MessagePassing) else MessagePassing()
@@ -162,11 +173,16 @@ def _fit(
             raise ModelError(f"model={model!r}: expected 'auto' or terms such as pt.Offset() + pt.CP(rank=8)")
         model = automatic.Automatic()
     if isinstance(model, automatic.Automatic):
+        if mesh is not None:
+            sharded.refuse_choice(mesh, "model='auto'")
         choice = _choose(prepared, passing, seed, model.ranks)
         model = choice.model
         if passing is engine:
             engine = choice.engine
     declared = as_sum(model)
+    if mesh is not None and any(isinstance(term, Local) for term in declared.terms):
+        _say_unused(chosen=choice is not None)
+        mesh = None
     modes = _modes_read(declared, likelihood, encoded)
     if choice is None:
         _warn_of_unread(modes, encoded)
@@ -184,6 +200,8 @@ def _fit(
     if rank.is_open(declared):
         if init is not None:
             raise ModelError('init= starts one fit, and rank="auto" makes many; give the rank, or leave init out')
+        if mesh is not None:
+            sharded.refuse_choice(mesh, 'rank="auto"')
         names = tuple(encoded.coordinates)
         choice = rank.choose(declared, axes, names, on_signal, prepared.chooser, passing, scale, seed, _LOG.info)
         declared = choice.model
@@ -195,7 +213,8 @@ def _fit(
         if init is not None:
             start = warm_start.state(init, bound, encoded, modes)
         gaps = _gaps(bound, encoded, observations, seed)
-        result = prepared.placed(engine.run(bound, observations, jax.random.key(seed), report, start, gaps))
+        run = engine.run if mesh is None else functools.partial(sharded.run, engine, mesh)
+        result = prepared.placed(run(bound, observations, jax.random.key(seed), report, start, gaps))
     _tell_end(result)
     fitted = Fitted(encoded, modes, observations, likelihood, result.state)
     return Posterior(fitted, Made(declared, engine, choice, seed, result, peak_memory()))
@@ -241,6 +260,16 @@ def _tell_start(engine: AbstractEngine, bound: BoundModel, seen: int, size: int)
 
 def _tell_end(result: Fit) -> None:
     _LOG.info("%s, %.1f s compiling and %.1f s running", result.reason, result.compile_seconds, result.run_seconds)
+
+
+def _say_unused(chosen: bool) -> None:
+    """Warns that a local term has no use for a mesh. Raises ModelError if it was asked for, and not chosen."""
+    if not chosen:
+        raise ModelError(
+            "mesh=: a Local term is fitted on one device, since it conditions entries on their neighbours. Leave "
+            "mesh out, or fit the other terms alone"
+        )
+    warn("mesh=: the chosen model has a Local term, which is fitted on one device; the mesh is not used")
 
 
 def _gaps(bound: BoundModel, encoded: Encoded, observations: Observations, seed: int) -> np.ndarray | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -74,6 +75,8 @@ class Observations(eqx.Module):
     @property
     def count(self) -> int:
         """Number of entries with a positive weight."""
+        if isinstance(self.weights, jax.Array) and not self.weights.is_fully_addressable:
+            return int(jnp.count_nonzero(self.weights > 0))
         return int(np.count_nonzero(np.asarray(self.weights) > 0))
 
     def listed(self) -> tuple[Observations, Int[np.ndarray, "n"]]:

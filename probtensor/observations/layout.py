@@ -100,7 +100,7 @@ class Grid(AbstractLayout):
 
     def evaluate(self, factors: Mapping[Place, Float[Array, "T C"]]) -> Float[Array, "..."]:
         """One einsum over the modes that have a factor, broadcast over the others."""
-        modes = sorted({m for place in factors for m in _modes(place)})
+        modes = sorted({m for place in factors for m in modes_of(place)})
         inputs = ",".join(f"{_capitals(place)}z" for place in factors)
         arrays = [self._unjoined(place, columns) for place, columns in factors.items()]
         out = jnp.einsum(f"{inputs}->{_capitals(modes)}", *arrays, optimize="optimal")
@@ -117,13 +117,13 @@ class Grid(AbstractLayout):
         self, values: Float[Array, "..."], factors: Mapping[Place, Float[Array, "T C"]], keep: Place, levels: int
     ) -> Float[Array, "T C"]:
         """One einsum for each factor, that of the largest place first."""
-        kept, every = _modes(keep), range(len(self.sizes))
-        used = {*kept, *(m for place in factors for m in _modes(place))}
+        kept, every = modes_of(keep), range(len(self.sizes))
+        used = {*kept, *(m for place in factors for m in modes_of(place))}
         values = values.sum(axis=tuple(m for m in every if m not in used))
         current = _capitals([m for m in every if m in used])
-        order = sorted(factors, key=lambda place: (-factors[place].shape[0], _modes(place)))
+        order = sorted(factors, key=lambda place: (-factors[place].shape[0], modes_of(place)))
         for k, place in enumerate(order):
-            needed = {*kept, *(m for later in order[k + 1 :] for m in _modes(later))}
+            needed = {*kept, *(m for later in order[k + 1 :] for m in modes_of(later))}
             after = "".join(c for c in current if c in _capitals(sorted(needed))) + "z"
             columns = self._unjoined(place, factors[place])
             values = jnp.einsum(f"{current},{_capitals(place)}z->{after}", values, columns)
@@ -133,7 +133,7 @@ class Grid(AbstractLayout):
 
     def evaluate_network(self, factors: Sequence[Factor]) -> Float[Array, "..."]:
         """One einsum, broadcast over the modes without a factor."""
-        modes = sorted({m for f in factors for m in _modes(f.mode)})
+        modes = sorted({m for f in factors for m in modes_of(f.mode)})
         subscripts = f"{','.join(_of_levels(f) for f in factors)}->{_capitals(modes)}"
         out = jnp.einsum(subscripts, *(self._unjoined(f.mode, f.array) for f in factors), optimize="auto")
         return jnp.broadcast_to(self._expand(out, modes), self.sizes)
@@ -142,12 +142,12 @@ class Grid(AbstractLayout):
         self, values: Float[Array, "..."], factors: Sequence[Factor], out: str, keep: Place | None, levels: int = 1
     ) -> Array:
         """One einsum after the sum over the modes without a factor."""
-        used = {m for place in (keep, *(f.mode for f in factors)) for m in _modes(place)}
+        used = {m for place in (keep, *(f.mode for f in factors)) for m in modes_of(place)}
         values = values.sum(axis=tuple(m for m in range(len(self.sizes)) if m not in used))
         inputs = ",".join([_capitals(sorted(used)), *(_of_levels(f) for f in factors)])
         arrays = [self._unjoined(f.mode, f.array) for f in factors]
         total = jnp.einsum(f"{inputs}->{_capitals(keep)}{out}", values, *arrays, optimize="auto")
-        return total if keep is None else total.reshape(levels, *total.shape[len(_modes(keep)) :])
+        return total if keep is None else total.reshape(levels, *total.shape[len(modes_of(keep)) :])
 
     def combine(
         self, modes: Sequence[int], codes: Sequence[Int[Array, "T"]], sizes: Sequence[int]
@@ -258,7 +258,7 @@ class Points(AbstractLayout):
         return _segment_sum(values, jnp.broadcast_to(groups, values.shape), number)
 
 
-def _modes(place: Place | None) -> tuple[int, ...]:
+def modes_of(place: Place | None) -> tuple[int, ...]:
     """The modes of a place, in the order of its levels."""
     if place is None:
         return ()
@@ -267,7 +267,7 @@ def _modes(place: Place | None) -> tuple[int, ...]:
 
 def _capitals(place: Place | Sequence[int] | None) -> str:
     """Levels of modes in einsum's notation: a grid's entries are named by capitals, a factor's letters are not."""
-    modes = _modes(place) if isinstance(place, int | tuple | None) else place
+    modes = modes_of(place) if isinstance(place, int | tuple | None) else place
     return "".join(string.ascii_uppercase[m] for m in modes)
 
 
