@@ -264,7 +264,7 @@ def test_demo_tells_its_story(tmp_path, small_demo, monkeypatch):
         "climatology by month",
         "linear interpolation",
         "tensorly masked CP",
-        "probtensor, pt.fit(data)",
+        "probtensor, factors",
         "hidden ones, in K",
     ):
         assert words in result.stdout
