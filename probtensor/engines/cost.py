@@ -27,10 +27,11 @@ _BY_ENTRY_ARRAYS, _DAMPED_ARRAYS = 4, 2
 _BELIEF_MATRICES = 6
 #: Copies of a contraction's largest array, on a grid and in chunks of a list.
 _GRID_COPIES, _CHUNK_COPIES = 2, 3
-#: Operations for each entry and block beside its products, and for each level and cubed number of functions.
-_ENTRY_OPERATIONS, _CUBES = 40, 30
-#: For each entry, block and pair of functions: in the matrix products of a grid, and in sums over a list.
-_GRID_OPERATIONS, _LIST_OPERATIONS = 0.5, 8.0
+#: Operations for each entry and block: those beside its products, and for each pair of functions in the matrix products
+#: of a grid, in sums over a list, and in a list's products with a core.
+_ENTRY_OPERATIONS, _GRID_OPERATIONS, _LIST_OPERATIONS, _CORE_OPERATIONS = 40, 0.5, 8.0, 0.5
+#: Operations of a posterior, for each level and function, and for each level and cubed number of functions.
+_FUNCTION_OPERATIONS, _JOINT_OPERATIONS = 3e4, 15.0
 #: Operations that a processor core makes in a second, to the order of magnitude.
 _SPEED = 3e9
 #: Bytes that the compiler takes, and the programs that it makes.
@@ -44,6 +45,7 @@ FEWER_ENTRIES = (
 _MESH = "or split the entries over devices with memory of their own, mesh="
 #: What to do about too many functions.
 _SMALLER = "Give the term a smaller rank, or the mode fewer levels (a coarser grid)"
+_APART = "or take its functions as independent, pt.MessagePassing(coupling='component')"
 
 
 class Part(NamedTuple):
@@ -113,6 +115,7 @@ def cost_of(model: BoundModel, observations: Observations, by_component: bool, d
     arrays = held + 2 * columns + _SWEEP_ARRAYS + _TERM_ARRAYS * len(model.terms)
     arrays += _BY_ENTRY_ARRAYS * model.likelihood.by_entry(observations) + _DAMPED_ARRAYS * damped
     data = Part(f"the numbers of {entries:,} entries", item * entries * arrays, f"{FEWER_ENTRIES}; {_MESH}")
+    remedy = _SMALLER if by_component else f"{_SMALLER}, {_APART}"
     beliefs, steps, operations = [], [], 0.0
     for number, term in enumerate(model.terms):
         blocks = _blocks(number, term, observations)
@@ -121,17 +124,12 @@ def cost_of(model: BoundModel, observations: Observations, by_component: bool, d
             matrices = block.levels * block.rank**2
             beliefs.append(Part(f"beliefs of {said}", item * _BELIEF_MATRICES * matrices, _SMALLER))
             passed = own.prior.workspace(block.levels, 1 if by_component else block.rank)
-            alone = (
-                ""
-                if by_component
-                else ", or take its functions as independent, pt.MessagePassing(coupling='component')"
-            )
-            steps.append(Part(f"the matrices of the posterior of {said}", item * passed, _SMALLER + alone))
+            steps.append(Part(f"the matrices of the posterior of {said}", item * passed, remedy))
             products = _products(blocks, k, entries, grid=columns == 0)
             steps.append(Part(f"the products of the data with all but {said}", item * products, f"{_SMALLER}, {_MESH}"))
-            widest = max((other.pairs for other in blocks if other.indexed), default=1)
-            operations += entries * (_ENTRY_OPERATIONS + (_LIST_OPERATIONS if columns else _GRID_OPERATIONS) * widest)
-            operations += _CUBES * block.levels * float(block.rank) ** (1 if by_component else 3)
+            joint = 0.0 if by_component else float(block.rank) ** 3
+            operations += block.levels * (_FUNCTION_OPERATIONS * block.rank + _JOINT_OPERATIONS * joint)
+        operations += entries * len(blocks) * _entry_operations(blocks, grid=columns == 0)
     return Cost(data, item * entries * held, tuple(beliefs), tuple(steps), operations / _SPEED)
 
 
@@ -148,6 +146,15 @@ def _blocks(number: int, term: AbstractBoundTerm, observations: Observations) ->
         levels, rank = belief.mean.shape
         found.append(_Block(name, levels, rank, mode is not None))
     return found
+
+
+def _entry_operations(blocks: list[_Block], grid: bool) -> float:
+    """Operations that an entry takes for each block of a term."""
+    widest = max((block.pairs for block in blocks if block.indexed), default=1)
+    if grid:
+        return _ENTRY_OPERATIONS + _GRID_OPERATIONS * widest
+    core = max((block.pairs for block in blocks if not block.indexed), default=0)
+    return _ENTRY_OPERATIONS + _LIST_OPERATIONS * widest + _CORE_OPERATIONS * core
 
 
 def _products(blocks: list[_Block], k: int, entries: int, grid: bool) -> int:

@@ -93,8 +93,9 @@ def fit(
         The posterior, computed in 64 bits.
 
     Raises:
-        DataError: the data cannot be used.
-        ModelError: the model does not fit them, or ``seed`` is not a whole number.
+        DataError: the data cannot be used, or memory has no room for them.
+        ModelError: the model does not fit them, memory has no room for message passing (not asked with a mesh or a
+            local term), or ``seed`` is not a whole number.
 
     Example:
         >>> import numpy as np, xarray as xr, probtensor as pt
@@ -214,7 +215,7 @@ def _fit(
     bound = bind(declared, axes, likelihood, scale)
     engine = engine.resolved_for(bound)
     _tell_start(engine, bound, int(encoded.seen.sum()), encoded.seen.size)
-    if isinstance(engine, MessagePassing) and mesh is None:
+    if isinstance(engine, MessagePassing) and mesh is None and not collapsed.positions(bound):
         _check_cost(engine, bound, observations)
     with _progress(progress, isinstance(engine, MessagePassing)) as report:
         start = choice.start if choice is not None and prepared.plain else None

@@ -1,6 +1,7 @@
 """Fits that memory has no room for are refused before they begin, and long ones say what they will take."""
 
 import logging
+import warnings
 
 import numpy as np
 import pytest
@@ -105,6 +106,17 @@ def test_without_a_word_of_the_system_even_a_huge_rank_begins(room, unfitted):
     room(None)
     with pytest.raises(AssertionError, match="the fit began"):
         pt.fit(field(), pt.CP(rank=2000))
+
+
+def test_local_terms_are_not_judged(room, unfitted):
+    """They are fitted on the observed entries alone, by solvers of their own."""
+    room(40_000)
+    model = pt.Offset() + pt.Local(pt.Matern(1 / 2).on("time"))
+    with pytest.raises(AssertionError, match="the fit began"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", pt.ProbtensorWarning)  # of the mode that no term reads
+        pt.fit(field(), model)
+    with pytest.raises(pt.ModelError, match="1,200 entries alone take"):
+        pt.fit(field(), pt.Offset() + pt.CP(rank=1))
 
 
 def test_an_accelerators_own_memory_counts(monkeypatch, room):
