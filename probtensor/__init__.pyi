@@ -3,6 +3,7 @@
 from . import datasets, interop, kernels, presets
 from .approximation.approximate import approximate
 from .approximation.tucker import FunctionalTucker
+from .compilation import compilation_cache
 from .engines.gibbs.engine import Gibbs
 from .engines.message_passing import MessagePassing
 from .engines.nuts.engine import NUTS
@@ -81,6 +82,7 @@ __all__ = [
     "TensorTrain",
     "Tucker",
     "approximate",
+    "compilation_cache",
     "cross_validate",
     "datasets",
     "fit",

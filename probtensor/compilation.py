@@ -5,15 +5,21 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import tempfile
 import threading
 from collections.abc import Callable, Hashable, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental.compilation_cache import compilation_cache as jax_cache
 from threadpoolctl import threadpool_limits
+
+from probtensor import files
+from probtensor.errors import FormatError
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -37,8 +43,46 @@ def _options() -> dict[str, bool | int]:
     return {name: value for name, value in _OPTIONS.items() if name not in named}
 
 
+#: Programs that compile faster than this, in seconds, are not kept on disk: they are many, and soon made again.
+_WORTH_KEEPING = 0.3
 #: Numbers of points are rounded up to multiples of the first, and to so many leading bits.
 _FEWEST, _DIGITS = 16, 3
+
+
+def compilation_cache(folder: str | os.PathLike[str] | None = None) -> Path:
+    """Keeps compiled programs on disk, so that later processes do not compile them again; a fit is otherwise the same.
+
+    Call it once, before the first fit of a process. It sets JAX's own options for the whole process, so that JAX's
+    other programs are kept there, too: ``jax_compilation_cache_dir``, and that programs of any size are kept which took
+    at least 0.3 s to compile. Without the call nothing is set. A program serves data of the same shape, the same
+    model, and the same version of JAX on the same kind of machine. The folder is never emptied; delete it at will.
+
+    Args:
+        folder: where; made if it is not there. None: ``probtensor`` in the user's cache folder, which the environment's
+            XDG_CACHE_HOME names (``~/.cache`` where it does not).
+
+    Returns:
+        The folder.
+
+    Raises:
+        FormatError: the folder cannot be made or written to, or is a file.
+
+    Example:
+        >>> import probtensor as pt
+        >>> folder = pt.compilation_cache()  # doctest: +SKIP
+    """
+    named = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "probtensor" if folder is None else Path(folder)
+    place = named.expanduser().absolute()
+    if place.exists() and not place.is_dir():
+        raise FormatError(f"compilation_cache: {place} is a file; name a folder, or one that can be made")
+    with files.told(place, "compilation_cache"):
+        place.mkdir(parents=True, exist_ok=True)
+        os.rmdir(tempfile.mkdtemp(dir=place))
+    jax.config.update("jax_compilation_cache_dir", str(place))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", _WORTH_KEEPING)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    jax_cache.reset_cache()  # JAX looks at its options when it compiles for the first time, and then no more
+    return place
 
 
 def compiled(function: _Function) -> _Function:

@@ -42,6 +42,23 @@ def shown(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def telling_time_left(tell: Callable[[str], None], least: float) -> Callable[[int, int, float], None]:
+    """A function for (steps done, steps at most, objective) that tells once what is left, if at least so many seconds.
+
+    Steps from the beginning again, as restarts make them, are told of again.
+    """
+    left, told = TimeLeft(), 0
+
+    def update(done: int, total: int, objective: float) -> None:
+        nonlocal told
+        seconds, told = left.after(done, total), told if done > told else 0
+        if seconds is not None and seconds >= least and not told:
+            tell(f"at most {shown(seconds)} left after {done} of at most {total} sweeps")
+            told = done
+
+    return update
+
+
 @contextlib.contextmanager
 def bar(console: Console | None = None, logs: bool = False) -> Iterator[Callable[[int, int, float], None]]:
     """Draws a bar while it lasts.

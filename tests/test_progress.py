@@ -37,6 +37,21 @@ def test_more_steps_than_there_are():
     assert left.after(3, 2) == 0.0
 
 
+def test_a_long_fit_is_told_once_for_how_long_it_can_go_on(monkeypatch):
+    monkeypatch.setattr(progress.TimeLeft.__init__, "__defaults__", (at(0.0, 10.0, 20.0, 20.0, 30.0, 30.0, 31.0),))
+    said = []
+    update = progress.telling_time_left(said.append, 60.0)
+    for done in (5, 10, 15):
+        update(done, 100, 0.0)
+    assert said == ["at most 3:00 left after 10 of at most 100 sweeps"]
+    for done in (5, 10):  # a restart
+        update(done, 100, 0.0)
+    assert said[1:] == ["at most 3:00 left after 10 of at most 100 sweeps"]
+    for done in (5, 10):  # and one that is quick
+        update(done, 100, 0.0)
+    assert len(said) == 2
+
+
 @pytest.mark.parametrize(("seconds", "text"), [(0.2, "0:00"), (59.6, "1:00"), (125, "2:05"), (3725, "1:02:05")])
 def test_times_as_a_clock_shows_them(seconds, text):
     assert progress.shown(seconds) == text

@@ -17,6 +17,7 @@ from jax.sharding import Mesh
 from probtensor.engines import sharded
 from probtensor.engines.base import AbstractEngine, Fit, Progress
 from probtensor.engines.collapsed import fit as collapsed
+from probtensor.engines.cost import cost_of
 from probtensor.engines.message_passing import MessagePassing
 from probtensor.engines.svi.engine import SVI
 from probtensor.errors import ModelError, warn
@@ -25,13 +26,14 @@ from probtensor.labelled.checking import LOCAL_IS_NORMAL, encode_for, known_for
 from probtensor.labelled.encode import Encoded
 from probtensor.labelled.fitted import Fitted
 from probtensor.labelled.made import Made
-from probtensor.labelled.memory import peak_memory
+from probtensor.labelled.memory import check_cost, check_data, peak_memory, size
 from probtensor.labelled.posterior import Posterior
 from probtensor.likelihoods.base import AbstractLikelihood
 from probtensor.likelihoods.gaussian import Gaussian
 from probtensor.model import BoundModel, as_sum, bind
 from probtensor.observations.domain import Observations
 from probtensor.observations.sources import Elsewhere, sampled
+from probtensor.progress import bar, telling_time_left
 from probtensor.selection import automatic, rank
 from probtensor.selection.hold_out import hold_out, times
 from probtensor.terms.base import DataScale, Sum
@@ -40,6 +42,8 @@ from probtensor.terms.scale import scale_of
 
 #: From fewer observations no gaps are made.
 _FEW = 50
+#: A message-passing fit that could take so many seconds is told what it will take.
+_LONG = 60.0
 _LOG = logging.getLogger("probtensor")
 
 
@@ -89,8 +93,9 @@ def fit(
         The posterior, computed in 64 bits.
 
     Raises:
-        DataError: the data cannot be used.
-        ModelError: the model does not fit them, or ``seed`` is not a whole number.
+        DataError: the data cannot be used, or memory has no room for them.
+        ModelError: the model does not fit them, memory has no room for message passing (not asked with a mesh or a
+            local term), or ``seed`` is not a whole number.
 
     Example:
         >>> import numpy as np, xarray as xr, probtensor as pt
@@ -146,6 +151,8 @@ def _checked_fit(
         check(encoded)
         with jax.enable_x64(True):
             return _fit_out_of_core(encoded, model, given, engine, seed, init, progress)
+    if isinstance(data, xr.DataArray):
+        check_data(data.size, chunks.is_lazy(data))
     encoded = encode_for(given, data, weights, errors)
     check(encoded)
     if likelihood is None:
@@ -208,7 +215,9 @@ def _fit(
     bound = bind(declared, axes, likelihood, scale)
     engine = engine.resolved_for(bound)
     _tell_start(engine, bound, int(encoded.seen.sum()), encoded.seen.size)
-    with _progress(progress) as report:
+    if isinstance(engine, MessagePassing) and mesh is None and not collapsed.positions(bound):
+        _check_cost(engine, bound, observations)
+    with _progress(progress, isinstance(engine, MessagePassing)) as report:
         start = choice.start if choice is not None and prepared.plain else None
         if init is not None:
             start = warm_start.state(init, bound, encoded, modes)
@@ -256,6 +265,16 @@ def _fit_out_of_core(
 
 def _tell_start(engine: AbstractEngine, bound: BoundModel, seen: int, size: int) -> None:
     _LOG.info("%s begins: terms %d, observed %d of %d entries", type(engine).__name__, len(bound.terms), seen, size)
+
+
+def _check_cost(engine: MessagePassing, bound: BoundModel, observations: Observations) -> None:
+    """Raises ModelError where memory has no room for the fit; tells of one that could take long."""
+    cost = cost_of(bound, observations, engine.coupling == "component", engine.rule == "cep")
+    check_cost(cost)
+    assert engine.max_sweeps is not None
+    if cost.sweep_seconds * engine.max_sweeps * engine.restarts > _LONG:
+        said = "about %s of memory, of the order of %.2g s a sweep, and at most %d sweeps from each of %d starts"
+        _LOG.info(said, size(cost.peak), cost.sweep_seconds, engine.max_sweeps, engine.restarts)
 
 
 def _tell_end(result: Fit) -> None:
@@ -318,15 +337,25 @@ def _warn_of_unread(modes: tuple[str, ...], encoded: Encoded) -> None:
 
 
 @contextlib.contextmanager
-def _progress(wanted: Progress | bool | None) -> Iterator[Progress | None]:
-    """A progress bar on the terminal (True), a function (as it is) or nothing."""
-    if not wanted or callable(wanted):
-        yield wanted or None
-        return
-    from probtensor.progress import bar
+def _progress(wanted: Progress | bool | None, sweeps: bool = False) -> Iterator[Progress | None]:
+    """A progress bar on the terminal (True), a function (as it is) or nothing.
 
-    with bar() as report:
-        yield report
+    sweeps: the steps are sweeps, and of a long fit the time left goes to the log; a bar shows it anyway.
+    """
+    if wanted is True:
+        with bar() as report:
+            yield report
+    elif not sweeps:
+        yield wanted or None
+    else:
+        tell = telling_time_left(_LOG.info, _LONG)
+
+        def report_both(done: int, total: int, objective: float) -> None:
+            tell(done, total, objective)
+            if wanted:
+                wanted(done, total, objective)
+
+        yield report_both
 
 
 def impute(

@@ -142,6 +142,13 @@ class AbstractModePrior(eqx.Module):
         Affine; what it needs of the hyper-parameters is computed once. Points must be distinct.
         """
 
+    def workspace(self, levels: int, rank: int) -> int:
+        """How many numbers a posterior with its gradient holds at once, about, beside its sites and beliefs.
+
+        Those of the large matrices alone. Most priors hold none that counts.
+        """
+        return 0
+
     def improve(self, points: Float[Array, "T ..."], sites: Sites) -> Self:
         """Hyper-parameters with a closed-form update, updated: never lowers the log-normaliser plus log prior.
 
@@ -194,15 +201,22 @@ def pool(points: Float[Array, "T ..."], sites: Sites) -> tuple[Sites, Int[Array,
     return Sites(eta, precision, sites.origin), group
 
 
-#: Numbers with one joint posterior, at most, and how many matrices of their number squared it takes.
-_LARGEST, _MATRICES = 5000, 8
+#: Numbers with one joint posterior, at most.
+_LARGEST = 5000
+#: How many matrices of the square of that number of numbers a joint posterior holds at once.
+_MATRICES = 8
+
+
+def joint_workspace(number: int) -> int:
+    """`AbstractModePrior.workspace` of so many numbers with one joint posterior."""
+    return _MATRICES * number**2
 
 
 def check_size(prior: str, points: int, rank: int, what: str, numbers: str, remedy: str) -> None:
     """Raises ModelError, in a prior's name, for more numbers with one joint posterior than memory has room for."""
     number = points * rank
     if number > _LARGEST:
-        gigabytes = _MATRICES * 8 * number**2 / 1e9
+        gigabytes = 8 * joint_workspace(number) / 1e9
         raise ModelError(
             f"{prior}: {points:,} {what} of {rank} components are {number:,} {numbers} with one joint posterior, which "
             f"takes {gigabytes:,.1f} GB; at most {_LARGEST:,} are possible. {remedy}"

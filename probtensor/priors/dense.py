@@ -15,7 +15,17 @@ from probtensor.kernels.custom import check_positive_definite
 from probtensor.kernels.metric import Metric, measure
 from probtensor.linalg.gaussian import cholesky, cholesky_above_identity
 from probtensor.linalg.small import one_by_one, semidefinite_root, spread_of
-from probtensor.priors.base import AbstractModePrior, Belief, Colouring, Marginals, Sites, check_size, divergence, pool
+from probtensor.priors.base import (
+    AbstractModePrior,
+    Belief,
+    Colouring,
+    Marginals,
+    Sites,
+    check_size,
+    divergence,
+    joint_workspace,
+    pool,
+)
 from probtensor.typing import Array, Bool, Float, Int, Key
 
 
@@ -219,6 +229,10 @@ class Dense(AbstractModePrior):
         )
         shared = jnp.einsum("rmi,ni->nmr", found.reduced, z) - jnp.einsum("rmi,ni->nmr", found.gain, noise)
         return found.mean[None] + shared + jnp.einsum("rmk,nrk->nmr", spread_of(own), e)
+
+    def workspace(self, levels: int, rank: int) -> int:
+        """Matrices between all functions at all levels."""
+        return joint_workspace(levels * rank)
 
     def white_shape(self, levels: int, rank: int) -> tuple[int, ...]:
         """A number for each value."""

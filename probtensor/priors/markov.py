@@ -19,6 +19,9 @@ from probtensor.statespace.chain import Chain, discretise, run
 from probtensor.statespace.smoothing import draw, posterior_chain, smooth, smooth_for_derivatives
 from probtensor.typing import Array, Float, Int, Key
 
+#: Matrices between all states that are kept for each level while a posterior and its gradient are computed.
+_MATRICES = 9
+
 
 class Markov(AbstractModePrior):
     """Independent Gaussian processes with a Markovian kernel, one for each component, smoothed jointly.
@@ -102,6 +105,11 @@ class Markov(AbstractModePrior):
     def white_shape(self, levels: int, rank: int) -> tuple[int, ...]:
         """An innovation of every state at every level; on a circle there are twice as many."""
         return levels, rank, self.kernel.state_size * (1 if self.period is None else 2)
+
+    def workspace(self, levels: int, rank: int) -> int:
+        """Matrices between all states at each level: of the two passes, and of the gradient after them."""
+        _, _, states = self.white_shape(levels, rank)
+        return _MATRICES * levels * (rank * states) ** 2
 
     def colouring(self, points: Float[Array, "T"]) -> Colouring:
         """The chain driven by the noise."""

@@ -24,6 +24,7 @@ from probtensor.priors.base import (
     Sites,
     divergence,
     group_equal,
+    joint_workspace,
 )
 from probtensor.priors.features.base import AbstractFeatures, Located
 from probtensor.typing import Array, Float, Key
@@ -66,6 +67,10 @@ class AbstractWeighted(AbstractModePrior):
     @abc.abstractmethod
     def parts(self) -> Parts:
         """Kernel, coordinates and functions, once it is bound."""
+
+    def workspace(self, levels: int, rank: int) -> int:
+        """Matrices between all weights."""
+        return joint_workspace(self.parts().features.number * rank)
 
     def outside(self, points: np.ndarray) -> Outside | None:
         """The first point outside the functions' domain, if that has an end."""
