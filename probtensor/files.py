@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import os
 import re
 import shutil
@@ -73,6 +74,19 @@ def check_writable(path: Path, what: str) -> None:
         raise FormatError(f"{what}: {path} cannot be written: it exists and is read-only; choose another path")
     with told(path, what):
         os.rmdir(tempfile.mkdtemp(prefix=f".{place.name}.", suffix=".part", dir=place.parent))
+
+
+def flush(file: Path) -> None:
+    """Waits until a file is on the disk, so that it is whole after a power cut, too."""
+    with file.open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
+def remove_unfinished(path: Path) -> None:
+    """Removes what processes that were killed while they wrote ``path`` have left beside it."""
+    place = real(path)
+    for left in place.parent.glob(f".{glob.escape(place.name)}.????????.part"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 @contextlib.contextmanager

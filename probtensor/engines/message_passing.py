@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import numbers
 import time
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ import numpy as np
 
 from probtensor.compilation import one_blas_thread
 from probtensor.engines.base import AbstractEngine, Fit, Progress, best_of, check_options
+from probtensor.engines.checkpoint import Journal, Loop
 from probtensor.engines.collapsed import fit as collapsed
 from probtensor.engines.sweep import Rule, State, again, start, sweeps
 from probtensor.errors import ModelError
@@ -119,37 +121,61 @@ class MessagePassing(AbstractEngine):
         progress: Progress | None = None,
         init: State | None = None,
         gaps: np.ndarray | None = None,
+        journal: Journal | None = None,
     ) -> Fit:
-        """Fits the model, keeping the best of the restarts; ``init`` is in the place of the first start."""
+        """Fits the model, keeping the best of the restarts; ``init`` is in the place of the first start.
+
+        journal: what is known of this fit already, and is told how far it is.
+        """
         engine, everything = self.resolved_for(model), observations
         if collapsed.positions(model):
             # Learning beside a local term makes much of a rounding error: a grid and a table begin with the same.
             observations = observations.listed()[0]
-        dtype = observations.values.dtype
-        power, most = jnp.asarray(engine.power, dtype), engine._most(model, dtype)
-        rule = Rule(self.rule == "cep", self.sites == "entry", self.coupling == "component")
+        journal = Journal() if journal is None else journal
         fits = []
         with one_blas_thread():
             for number, one in enumerate(jax.random.split(key, self.restarts)):
-                if number == 0 and init is not None:
-                    held = dataclasses.replace(rule, held=init.rule.held)
-                    state = again(init._replace(power=power, rule=held), observations, most)
-                    fits.append(engine._go_on(state, observations, progress, fresh=False))
-                    continue
-                begun = time.perf_counter()
-                # Moments matched against a random start can prune a component that the bound would have kept.
-                first = dataclasses.replace(rule, matching=rule.matching and model.likelihood.conjugate)
-                state = jax.block_until_ready(start(model, power, observations, one, first, most))
-                compiling, running = time.perf_counter() - begun, 0.0
-                fit = engine._go_on(state, observations, progress, fresh=True)
-                if first != rule:
-                    compiling, running = compiling + fit.compile_seconds, fit.run_seconds
-                    state = again(fit.state._replace(rule=rule), observations, most)
-                    fit = engine._go_on(state, observations, progress, fresh=False)
-                compiling, running = compiling + fit.compile_seconds, running + fit.run_seconds
-                fits.append(fit._replace(compile_seconds=compiling, run_seconds=running))
+                first = init if number == 0 else None
+                fits.append(engine._from_start(model, observations, one, first, progress, journal))
         best = best_of(fits)
         return self._with_local(best, everything, key, gaps, progress) if collapsed.positions(model) else best
+
+    def _from_start(
+        self,
+        model: BoundModel,
+        observations: Observations,
+        key: Key,
+        init: State | None,
+        progress: Progress | None,
+        journal: Journal,
+    ) -> Fit:
+        """One of the restarts, from a state or at random."""
+        dtype = observations.values.dtype
+        power, most = jnp.asarray(self.power, dtype), self._most(model, dtype)
+        rule = Rule(self.rule == "cep", self.sites == "entry", self.coupling == "component")
+
+        def ended(begin: Callable[[], Loop], fresh: bool) -> Fit:
+            return journal.ended(begin, lambda loop: self._go_on(loop, observations, progress, journal.note, fresh))
+
+        if init is not None:
+            state = init._replace(power=power, rule=dataclasses.replace(rule, held=init.rule.held))
+            return ended(lambda: Loop(again(state, observations, most)), fresh=False)
+        # Moments matched against a random start can prune a component that the bound would have kept.
+        first = dataclasses.replace(rule, matching=rule.matching and model.likelihood.conjugate)
+
+        def begin() -> Loop:
+            begun = time.perf_counter()
+            state = jax.block_until_ready(start(model, power, observations, key, first, most))
+            return Loop(state, time.perf_counter() - begun)
+
+        fit = ended(begin, fresh=True)
+        if first == rule:
+            return fit
+        second = ended(lambda: Loop(again(fit.state._replace(rule=rule), observations, most)), fresh=False)
+        return second._replace(
+            compile_seconds=fit.compile_seconds + second.compile_seconds,
+            run_seconds=fit.run_seconds + second.run_seconds,
+        )
 
     def _most(self, model: BoundModel, dtype: np.dtype) -> Array | None:
         """How far sites move at most; None where they can go all the way."""
@@ -173,37 +199,54 @@ class MessagePassing(AbstractEngine):
             run_seconds=fit.run_seconds + found.seconds,
         )
 
-    def _go_on(self, state: State, observations: Observations, progress: Progress | None, fresh: bool) -> Fit:
+    def _go_on(
+        self,
+        loop: Loop,
+        observations: Observations,
+        progress: Progress | None,
+        note: Callable[[Loop], None],
+        fresh: bool,
+    ) -> Fit:
         """Sweeps until the objective stands still; a fresh start first sweeps without learning, and for longer."""
         assert self.power is not None and self.max_sweeps is not None
         quiet, always = (_QUIET, _ALWAYS) if fresh else (0, BLOCK)
-        laps, counts = [], []
-        objective: list[float] = []
         enough = self.tol * self.power * observations.count
-        converged, stuck, gain = False, False, np.nan
-        while len(objective) < self.max_sweeps:
-            begun, done = time.perf_counter(), len(objective)
-            counts.append(min(BLOCK, self.max_sweeps - done))
-            learn = jnp.asarray(learning_sweeps(done, BLOCK, quiet) & (not state.rule.held))
-            state, info = sweeps(state, observations, learn, jnp.asarray(counts[-1]))
-            objective.extend(np.asarray(info.elbo, dtype=float)[: counts[-1]].tolist())
-            kept = float(np.mean(np.asarray(info.step)[: counts[-1]] > 0))
-            laps.append(time.perf_counter() - begun)
+        while (reason := self._ended(loop, always, enough)) is None:
+            begun, done = time.perf_counter(), len(loop.objective)
+            count = min(BLOCK, self.max_sweeps - done)
+            learn = jnp.asarray(learning_sweeps(done, BLOCK, quiet) & (not loop.state.rule.held))
+            state, info = sweeps(loop.state, observations, learn, jnp.asarray(count))
+            objective = np.asarray(info.elbo, dtype=float)[:count].tolist()
+            loop = Loop(
+                state,
+                loop.begun,
+                (*loop.objective, *objective),
+                (*loop.laps, time.perf_counter() - begun),
+                (*loop.counts, count),
+                float(np.mean(np.asarray(info.step)[:count] > 0)),
+            )
             if not np.isfinite(objective[-1]):
-                raise ModelError(_not_finite(len(objective)))
+                raise ModelError(_not_finite(len(loop.objective)))
+            note(loop)
             if progress is not None:
-                progress(len(objective), self.max_sweeps, objective[-1])
-            stuck = state.step is not None and float(state.step.now) < _SMALLEST
-            if stuck:
-                break
-            if done >= always:
-                gain = (objective[-1] - objective[-BLOCK]) / (BLOCK - 1)
-                if (abs(gain) if state.rule.matching else gain) < enough and kept > 0.5:
-                    converged = True
-                    break
-        reason = _STUCK if stuck else _reason(converged, self.max_sweeps, gain, enough)
-        compiling, running = _split(laps, counts)
-        return Fit(state, np.array(objective), converged, reason, compiling, running)
+                progress(len(loop.objective), self.max_sweeps, objective[-1])
+        converged, text = reason
+        compiling, running = _split(loop.laps, loop.counts)
+        return Fit(loop.state, np.array(loop.objective), converged, text, loop.begun + compiling, running)
+
+    def _ended(self, loop: Loop, always: int, enough: float) -> tuple[bool, str] | None:
+        """Whether the objective stands still, and why no more sweeps are made; None: there are more to make."""
+        assert self.max_sweeps is not None
+        if not loop.counts:
+            return None
+        state, objective, gain = loop.state, loop.objective, np.nan
+        if state.step is not None and float(state.step.now) < _SMALLEST:
+            return False, _STUCK
+        if len(objective) - loop.counts[-1] >= always:
+            gain = (objective[-1] - objective[-BLOCK]) / (BLOCK - 1)
+            if (abs(gain) if state.rule.matching else gain) < enough and loop.kept > 0.5:
+                return True, _reason(True, self.max_sweeps, gain, enough)
+        return None if len(objective) < self.max_sweeps else (False, _reason(False, self.max_sweeps, gain, enough))
 
 
 def learning_sweeps(done: int, number: int, quiet: int = _QUIET) -> Bool[np.ndarray, "n"]:
@@ -236,7 +279,7 @@ def _with_local_reason(found: collapsed.Collapsed, before: str) -> str:
     )
 
 
-def _split(laps: list[float], counts: list[int]) -> tuple[float, float]:
+def _split(laps: Sequence[float], counts: Sequence[int]) -> tuple[float, float]:
     """Seconds of compiling and of running: the first block's excess over its number of typical sweeps is compiling."""
     a_sweep = np.divide(laps, counts)
     typical = float(np.median(a_sweep[1:])) if len(laps) > 1 else float(a_sweep[0])

@@ -99,7 +99,7 @@ def _how(name: str, own: Any, common: Mapping[str, Any]) -> Any:
 
 
 def _check_arguments(name: str, given: Mapping[str, Any], but: tuple[str, ...] = ()) -> None:
-    known = [key for key in inspect.signature(fit).parameters if key not in ("data", "progress", *but)]
+    known = [key for key in inspect.signature(fit).parameters if key not in ("data", "progress", "checkpoint", *but)]
     unknown = [key for key in given if key not in known]
     if unknown:
         whose = f" of model {name!r}" if name else ""

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import logging
 import math
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,12 +17,13 @@ from jax.sharding import Mesh
 
 from probtensor.engines import sharded
 from probtensor.engines.base import AbstractEngine, Fit, Progress
+from probtensor.engines.checkpoint import Journal
 from probtensor.engines.collapsed import fit as collapsed
 from probtensor.engines.cost import cost_of
 from probtensor.engines.message_passing import MessagePassing
 from probtensor.engines.svi.engine import SVI
 from probtensor.errors import ModelError, warn
-from probtensor.labelled import arguments, chunks, filling, out_of_core, preparing, stacking, warm_start
+from probtensor.labelled import arguments, checkpointing, chunks, filling, out_of_core, preparing, stacking, warm_start
 from probtensor.labelled.checking import LOCAL_IS_NORMAL, encode_for, known_for
 from probtensor.labelled.encode import Encoded
 from probtensor.labelled.fitted import Fitted
@@ -58,6 +60,7 @@ def fit(
     seed: int = 0,
     init: Any = None,
     progress: Progress | bool | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
     mesh: Mesh | None = None,
 ) -> Posterior:
     """Fits a model to data with gaps.
@@ -85,6 +88,11 @@ def fit(
             and none searched for); or a ``CPTensor`` or ``TuckerTensor`` of tensorly's, for a grid and a model with one
             such term over all dimensions. It stands for the first of the engine's ``restarts``.
         progress: True shows a bar on the terminal; a function is called with (sweeps done, sweeps at most, objective).
+        checkpoint: where the posterior is written at the end, as `Posterior.save` would, and before, at most every 10
+            seconds, how far message passing is: to one file beside it, ``"fit.zarr.checkpoint"``, that is replaced
+            whole and gone at the end. The same call after an end of any kind, a killed process too, goes on from there
+            to the same answer bit for bit on the same machine; once there is a posterior it only reads that. Models and
+            ranks are chosen again, and a local term is fitted again behind message passing.
         mesh: a ``jax.sharding.Mesh``, over all of whose devices message passing splits the observations; the answer is
             the same, but for rounding, and the posterior is on the default device as ever. Models and ranks are chosen,
             and local terms fitted, on one device. docs/distributed.md has more, for several hosts too.
@@ -93,9 +101,12 @@ def fit(
         The posterior, computed in 64 bits.
 
     Raises:
-        DataError: the data cannot be used, or memory has no room for them.
+        DataError: the data cannot be used, memory has no room for them, or what is at ``checkpoint`` is of a fit to
+            others.
         ModelError: the model does not fit them, memory has no room for message passing (not asked with a mesh or a
-            local term), or ``seed`` is not a whole number.
+            local term), or ``seed`` is not a whole number; what is at ``checkpoint`` is of another fit, or the engine
+            has no use for it or there is a mesh.
+        FormatError: what is at ``checkpoint`` is damaged or something else, or nothing can be written there.
 
     Example:
         >>> import numpy as np, xarray as xr, probtensor as pt
@@ -116,6 +127,7 @@ def fit(
         seed=seed,
         init=init,
         progress=progress,
+        checkpoint=checkpoint,
         mesh=mesh,
     )
 
@@ -132,6 +144,7 @@ def _checked_fit(
     seed: int = 0,
     init: Any = None,
     progress: Progress | bool | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
     mesh: Mesh | None = None,
 ) -> Posterior:
     """See `fit`; check: of the encoded data, before anything is fitted."""
@@ -145,6 +158,8 @@ def _checked_fit(
         likelihood = init.likelihood if likelihood is None else likelihood
     if mesh is not None:
         sharded.check(mesh, engine)
+    if checkpoint is not None:
+        checkpointing.check(engine, mesh)
     given = Gaussian() if likelihood is None else likelihood
     if isinstance(engine, SVI) and chunks.is_lazy(data) and not stacking.is_stacked(data):
         encoded = out_of_core.outline(data, weights, known_for(given, errors))
@@ -157,8 +172,13 @@ def _checked_fit(
     check(encoded)
     if likelihood is None:
         likelihood = preparing.default_likelihood(encoded) if _is_open(model) else Gaussian()
+    made = functools.partial(_fit, encoded, model, likelihood, engine, seed, init, progress, mesh)
     with jax.enable_x64(True):
-        return _fit(encoded, model, likelihood, engine, seed, init, progress, mesh)
+        if checkpoint is None:
+            return made()
+        from probtensor.store import checkpoint as store
+
+        return store.fitted(checkpoint, checkpointing.asked(encoded, model, likelihood, engine, seed, init), made)
 
 
 def _fit(
@@ -170,8 +190,12 @@ def _fit(
     init: Any,
     progress: Any,
     mesh: Mesh | None,
+    journal: Callable[[BoundModel], Journal] | None = None,
 ) -> Posterior:
-    """Models and ranks are chosen by message passing on the scale of the signal, as if values were normal there."""
+    """Models and ranks are chosen by message passing on the scale of the signal, as if values were normal there.
+
+    journal: of message passing, for the bound model.
+    """
     passing = engine if isinstance(engine, MessagePassing) else MessagePassing()
     prepared = preparing.prepare(likelihood, encoded)
     choice: automatic.Choice | rank.Growth | None = None
@@ -222,7 +246,9 @@ def _fit(
         if init is not None:
             start = warm_start.state(init, bound, encoded, modes)
         gaps = _gaps(bound, encoded, observations, seed)
-        run = engine.run if mesh is None else functools.partial(sharded.run, engine, mesh)
+        run: Callable[..., Fit] = engine.run if mesh is None else functools.partial(sharded.run, engine, mesh)
+        if journal is not None:
+            run = functools.partial(run, journal=journal(bound))
         result = prepared.placed(run(bound, observations, jax.random.key(seed), report, start, gaps))
     _tell_end(result)
     fitted = Fitted(encoded, modes, observations, likelihood, result.state)

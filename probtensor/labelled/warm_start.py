@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import numpy as np
+
 from probtensor.engines import warm_start
 from probtensor.engines.message_passing import MessagePassing
 from probtensor.engines.sweep import State
@@ -62,6 +64,13 @@ def state(init: Any, bound: BoundModel, encoded: Encoded, modes: tuple[str, ...]
     from probtensor.interop import tensorly
 
     return tensorly.start(init, bound, encoded, domain)
+
+
+def storable(init: Any) -> Any:
+    """What a fit from it depends on, for a store; None without one."""
+    if isinstance(init, Description):
+        return init._fitted.state, init._fitted.encoded.levels
+    return None if init is None else [np.asarray(init[0]), [np.asarray(factor) for factor in init[1]]]
 
 
 def _numbered(before: Fitted, encoded: Encoded) -> Encoded:

@@ -1,13 +1,17 @@
 """A tree and its arrays as a folder: a zarr store, and a header with the digest of every file of it.
 
 The header is read first, then every file is compared with its digest, and only then are arrays opened. A store is
-written beside its place and moved there when it is whole.
+written beside its place and moved there when it is whole. Packed, it is one file, which another replaces at one moment.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +28,46 @@ _TREE = "tree"
 _CHUNK = 2**20
 
 
-def write(path: Path, stored: Stored, written_by: str) -> None:
+def write(path: Path, stored: Stored, written_by: str, fit: Mapping[str, str] | None = None) -> None:
     """Writes a store; one that is there is replaced when the new one is whole.
+
+    fit: what tells the fit that this is the end of from others; None: it may be any.
 
     Raises:
         FormatError: there is something else at the path, or it cannot be written; nothing was changed then.
     """
     check_replaceable(path)
     with files.whole(path, "save") as part:
-        _fill(part, stored, written_by)
+        _fill(part, stored, written_by, fit)
+        if fit is not None:
+            for name in _files(part):
+                files.flush(part / name)
+
+
+def write_packed(path: Path, stored: Stored, written_by: str, fit: Mapping[str, str]) -> None:
+    """Writes a store as one file, which replaces that which is there; see `write`."""
+    with files.whole(path, "checkpoint") as part:
+        folder = part.parent / "unpacked"
+        _fill(folder, stored, written_by, fit)
+        with zipfile.ZipFile(part, "w") as packed:
+            for name in _files(folder):
+                packed.write(folder / name, name)
+        files.flush(part)
+
+
+def read_packed(path: Path) -> tuple[dict[str, Any], Stored]:
+    """The header and the content of such a file. Raises FormatError as `read` does."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            with zipfile.ZipFile(path) as packed:
+                packed.extractall(folder)
+        # What zipfile raises for bytes that make no sense to it: of a length, of a way to pack, of a name.
+        except (zipfile.BadZipFile, EOFError, NotImplementedError, ValueError, RuntimeError, OSError) as error:
+            raise FormatError(f"load: {path} is damaged: {files.reason(error)}") from error
+        try:
+            return header(Path(folder)), read(Path(folder))
+        except FormatError as error:
+            raise FormatError(str(error).replace(folder, os.fspath(path))) from error
 
 
 def check_replaceable(path: Path) -> None:
@@ -48,7 +83,7 @@ def check_replaceable(path: Path) -> None:
         raise FormatError(f"save: {path} has a file that is not the store's, {strange[0]}; choose another path")
 
 
-def _fill(folder: Path, stored: Stored, written_by: str) -> None:
+def _fill(folder: Path, stored: Stored, written_by: str, fit: Mapping[str, str] | None) -> None:
     import zarr
 
     folder.mkdir()
@@ -62,7 +97,7 @@ def _fill(folder: Path, stored: Stored, written_by: str) -> None:
         "written_by": written_by,
         "arrays": len(stored.arrays),
         "files": {name: _digest(folder / name) for name in _files(folder)},
-    }
+    } | ({} if fit is None else {"fit": dict(fit)})
     (folder / HEADER).write_text(json.dumps(said | {"digest": _digest_of(said)}, indent=1))
 
 
@@ -134,3 +169,12 @@ def _digest(file: Path) -> str:
 def _digest_of(said: dict[str, Any]) -> str:
     """SHA-256 of what a header says."""
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def digest(stored: Stored) -> str:
+    """SHA-256 of a tree with its arrays, which need not be written for it."""
+    own = hashlib.sha256(json.dumps(stored.tree).encode())
+    for array in stored.arrays:
+        own.update(repr((array.shape, array.dtype.str)).encode())
+        own.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return own.hexdigest()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import os
+from collections.abc import Mapping
 
 import jax
 
@@ -17,24 +18,29 @@ from probtensor.store import archive
 from probtensor.store.tree import described, rebuilt
 
 #: What is only of use while fitting: states of candidates, and optimisers, which are functions.
-_LEFT_OUT = {
+LEFT_OUT = {
     "selection.choice:Candidate": ("state",),
     "selection.rank:Growth": ("start",),
     "engines.svi.engine:SVI": ("optimizer",),
 }
 
 
-def save(fitted: Fitted, made: Made, path: str | os.PathLike[str]) -> None:
-    """Writes a posterior. See `Posterior.save`."""
+def save(fitted: Fitted, made: Made, path: str | os.PathLike[str], fit: Mapping[str, str] | None = None) -> None:
+    """Writes a posterior. See `Posterior.save`; fit: see `archive.write`."""
     # Of a fit out of core the data stay where they are.
     fitted = dataclasses.replace(fitted, encoded=fitted.encoded.without_data())
-    stored = described((fitted, made), _LEFT_OUT)
+    stored = described((fitted, made), LEFT_OUT)
     try:
         with jax.enable_x64(True):
             rebuilt(stored)
     except FormatError as error:
         raise ModelError(f"save: there is something in the posterior that could not be read again: {error}") from error
-    archive.write(files.real(path), stored, importlib.metadata.version("probtensor"))
+    archive.write(files.real(path), stored, version(), fit)
+
+
+def version() -> str:
+    """Of this package, as stores say who wrote them."""
+    return importlib.metadata.version("probtensor")
 
 
 def load(path: str | os.PathLike[str]) -> Posterior:

@@ -1,0 +1,67 @@
+"""How far message passing is between two blocks of sweeps, so that a fit that was cut off can go on from there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from probtensor.engines.base import Fit
+from probtensor.engines.sweep import State
+
+
+class Loop(NamedTuple):
+    """Sweeps from one start, between two blocks.
+
+    Attributes:
+        state: what the next sweep needs.
+        begun: seconds that the start took.
+        objective: after each sweep so far, in nats.
+        laps: seconds of each block.
+        counts: sweeps of each block.
+        kept: share of the last block's sweeps that were not taken back.
+    """
+
+    state: State
+    begun: float = 0.0
+    objective: tuple[float, ...] = ()
+    laps: tuple[float, ...] = ()
+    counts: tuple[int, ...] = ()
+    kept: float = 1.0
+
+
+class Checkpoint(NamedTuple):
+    """All that a fit needs to go on; its random numbers follow from the seed, and which start is next from these.
+
+    Attributes:
+        finished: the loops that have ended, in their order: one for each start, or two where a start has two rules.
+        loop: the next one, where it has begun.
+    """
+
+    finished: tuple[Fit, ...] = ()
+    loop: Loop | None = None
+
+
+class Journal:
+    """Gives a fit what a checkpoint has of it, and hands on how far it is after each block of sweeps."""
+
+    def __init__(
+        self, found: Checkpoint = Checkpoint(), keep: Callable[[Checkpoint], None] = lambda checkpoint: None
+    ) -> None:
+        self._found, self._keep = found, keep
+        self._finished: list[Fit] = []
+
+    def ended(self, begin: Callable[[], Loop], go_on: Callable[[Loop], Fit]) -> Fit:
+        """The end of the next loop: as found, or made from where it was found, or from its begin."""
+        number, found = len(self._finished), self._found
+        if number < len(found.finished):
+            fit = found.finished[number]
+        elif number == len(found.finished) and found.loop is not None:
+            fit = go_on(found.loop)
+        else:
+            fit = go_on(begin())
+        self._finished.append(fit)
+        return fit
+
+    def note(self, loop: Loop) -> None:
+        """After a block of sweeps."""
+        self._keep(Checkpoint(tuple(self._finished), loop))
