@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.linalg import lapack
 
-from probtensor.compilation import compiled, padded
+from probtensor.compilation import compiled, padded, shared_size
 from probtensor.engines.collapsed.ascent import Learned, ascend
 from probtensor.engines.collapsed.local_learning import Residuals
 from probtensor.gridded.grid import Grid
@@ -44,8 +44,8 @@ class Block(NamedTuple):
 
     @property
     def padded(self) -> Float[Array, "n D"]:
-        """Places, as many for each block."""
-        return jnp.asarray(padded(self.entries.points, _SIZE))
+        """Places, filled up so that blocks share programs."""
+        return jnp.asarray(padded(self.entries.points, shared_size(len(self.entries.points))))
 
 
 def learn(start: Learned, floor: float, residuals: Residuals, blocks: list[Block]) -> Learned:
@@ -66,8 +66,8 @@ def glance(start: Learned, floor: float, residuals: Residuals, blocks: list[Bloc
 
 
 def _ascend(start: Learned, floor: float, residuals: Residuals, blocks: list[Block], iterations: int) -> Learned:
-    places = sum(len(block.entries.points) for block in blocks)
-    share = places / len(residuals.entries.points)
+    number = sum(len(block.entries.points) for block in blocks)
+    share = number / len(residuals.entries.points)
 
     def density(learned: Any, held: Any) -> tuple[float, Any]:
         kernel, sd = eqx.combine(learned, held)
@@ -76,13 +76,13 @@ def _ascend(start: Learned, floor: float, residuals: Residuals, blocks: list[Blo
         prior, gradient = _prior(learned, held, jnp.asarray(share), jnp.asarray(slope))
         for block in blocks:
             apart, slopes, by_noise = log_density(kernel, noise, block)
-            missing = _SIZE - len(slopes)
-            filled = jnp.asarray(np.pad(slopes, (0, missing)))
-            pulled = _pull(learned, held, block.padded, filled, jnp.asarray(by_noise))
+            places = block.padded
+            filled = jnp.asarray(np.pad(slopes, (0, len(places) - len(slopes))))
+            pulled = _pull(learned, held, places, filled, jnp.asarray(by_noise))
             value, gradient = value + apart, jax.tree.map(jnp.add, gradient, pulled)
         return value + float(prior), gradient
 
-    return ascend(start, floor, density, places, iterations)
+    return ascend(start, floor, density, number, iterations)
 
 
 def chosen(kernel: AbstractFieldKernel, grid: Grid, residuals: Residuals, number: int = _BLOCKS) -> list[Block]:
