@@ -142,8 +142,9 @@ def test_a_local_term_is_fitted_again_behind_message_passing(tmp_path):
         with pytest.raises(Stop):
             pt.fit(grid(), model, checkpoint=path, progress=stop_after(calls))
     post = pt.fit(grid(), model, checkpoint=path)
-    for own, again in zip(jax.tree.leaves(whole._fitted.state), jax.tree.leaves(post._fitted.state), strict=True):
-        np.testing.assert_array_equal(own, again)
+    np.testing.assert_array_equal(whole.objective, post.objective)
+    np.testing.assert_array_equal(whole._fitted.state.local.residuals, post._fitted.state.local.residuals)
+    xr.testing.assert_identical(whole.impute(), post.impute())
 
 
 @pytest.mark.slow
@@ -166,12 +167,13 @@ def test_an_interrupt(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         pt.fit(grid(), MODEL, engine=ENGINE, checkpoint=path, progress=stop_after(2, KeyboardInterrupt))
     monkeypatch.setattr(store, "_SECONDS", 0.0)
-    moves, move = [], os.replace
+    running, moves, move = path.with_name(path.name + store.SUFFIX), [], os.replace
 
     def interrupted(one, other):
-        moves.append(other)
-        if len(moves) == 1:
-            raise KeyboardInterrupt
+        if other == running:
+            moves.append(one)
+            if len(moves) == 1:
+                raise KeyboardInterrupt
         move(one, other)
 
     monkeypatch.setattr(os, "replace", interrupted)
@@ -179,7 +181,7 @@ def test_an_interrupt(tmp_path, monkeypatch):
         pt.fit(grid(), MODEL, engine=ENGINE, checkpoint=path)
     assert [one.name for one in tmp_path.iterdir()] == [path.name + store.SUFFIX]
     assert_same(uninterrupted(), pt.fit(grid(), MODEL, engine=ENGINE, checkpoint=path))
-    assert len(set(moves)) == 2
+    assert len(moves) > 1
 
 
 @pytest.fixture(scope="module")
