@@ -1,5 +1,7 @@
 """What several test files need: the precision of this run and the tolerances that go with it."""
 
+import os
+
 import jax
 import numpy as np
 
@@ -24,3 +26,18 @@ def assert_close(actual, expected, factor: float = 1.0) -> None:
 def joined(text: str) -> str:
     """Text on one line: a summary breaks long lines."""
     return " ".join(text.split())
+
+
+def interrupted_once(monkeypatch, place):
+    """Ctrl-C when something is first moved to a place; gives what was to be moved there, so far."""
+    moves, move = [], os.replace
+
+    def replace(one, other):
+        if other == place:
+            moves.append(one)
+            if len(moves) == 1:
+                raise KeyboardInterrupt
+        move(one, other)
+
+    monkeypatch.setattr(os, "replace", replace)
+    return moves

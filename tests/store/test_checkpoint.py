@@ -15,6 +15,7 @@ import probtensor as pt
 from probtensor.errors import DataError, FormatError, ModelError
 from probtensor.store import archive
 from probtensor.store import checkpoint as store
+from tests.helpers import interrupted_once
 
 RANDOM = np.random.default_rng(0)
 VALUES = RANDOM.normal(size=(8, 4)) + 3 * np.sin(np.arange(8))[:, None]
@@ -167,16 +168,7 @@ def test_an_interrupt(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         pt.fit(grid(), MODEL, engine=ENGINE, checkpoint=path, progress=stop_after(2, KeyboardInterrupt))
     monkeypatch.setattr(store, "_SECONDS", 0.0)
-    running, moves, move = path.with_name(path.name + store.SUFFIX), [], os.replace
-
-    def interrupted(one, other):
-        if other == running:
-            moves.append(one)
-            if len(moves) == 1:
-                raise KeyboardInterrupt
-        move(one, other)
-
-    monkeypatch.setattr(os, "replace", interrupted)
+    moves = interrupted_once(monkeypatch, path.with_name(path.name + store.SUFFIX))
     with pytest.raises(KeyboardInterrupt):
         pt.fit(grid(), MODEL, engine=ENGINE, checkpoint=path)
     assert [one.name for one in tmp_path.iterdir()] == [path.name + store.SUFFIX]

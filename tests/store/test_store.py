@@ -2,7 +2,6 @@
 
 import functools
 import json
-import os
 import resource
 import shutil
 import signal
@@ -18,6 +17,7 @@ import probtensor as pt
 from probtensor import cli
 from probtensor.errors import FormatError
 from probtensor.store.archive import HEADER
+from tests.helpers import interrupted_once
 
 RANDOM = np.random.default_rng(0)
 VALUES = RANDOM.normal(size=(8, 4)) + 3 * np.sin(np.arange(8))[:, None]
@@ -183,16 +183,7 @@ def test_nothing_else_is_replaced(store, tmp_path):
 def test_an_interrupt_between_two_moves(store, tmp_path, monkeypatch):
     path = tmp_path / "fit.zarr"
     fitted().save(path)
-    moves, move = [], os.replace
-
-    def interrupted(one, other):
-        if other == path:
-            moves.append(one)
-            if len(moves) == 1:
-                raise KeyboardInterrupt
-        move(one, other)
-
-    monkeypatch.setattr(os, "replace", interrupted)
+    interrupted_once(monkeypatch, path)
     with pytest.raises(KeyboardInterrupt):
         fitted().save(path)
     pt.load(path)

@@ -134,7 +134,8 @@ def log_density(
     """
     entries, draws = block
     k = len(entries.points)
-    covariance = np.asarray(covariance_matrix(kernel, block.padded, block.padded))[:k, :k]
+    places = block.padded
+    covariance = np.asarray(covariance_matrix(kernel, places, places))[:k, :k]
     found = jittered(covariance, noise * entries.unit_noise, JITTER * float(np.max(np.diagonal(covariance))))
     if found is None:
         return -np.inf, np.zeros((k, k)), 0.0

@@ -87,12 +87,12 @@ def field(
         residuals: draws of their values minus the other terms.
         seed: of the draws.
     """
-    parts = separable(kernel, names, grid)
-    level = coarse(grid, parts, noise * entries.unit_noise)
+    parts, noises = separable(kernel, names, grid), noise * entries.unit_noise
+    level = coarse(grid, parts, noises)
     quick = [part for part, own in zip(summands(kernel), parts, strict=True) if level is None or not level.slow(own)]
     apart, variance = of_places(summed(quick or summands(kernel)), noise, entries, _NEIGHBOURS)
     contrast = sparse.diags(1 / np.sqrt(variance)) @ apart
-    system = System(grid, parts, noise * entries.unit_noise, contrast.tocsr(), level)
+    system = System(grid, parts, noises, contrast.tocsr(), level)
     solved = drawn(system, residuals, np.random.default_rng(seed))
     if solved.left > _UNSOLVED:
         warn(

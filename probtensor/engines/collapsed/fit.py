@@ -234,7 +234,7 @@ def _on_grid(task: _Task, grid: Grid, signal: Signal, white: np.ndarray, numbers
     found = block_learning.learn(start, task.floor, residuals, block_learning.chosen(start.kernel, grid, residuals))
     numbers = numbers._replace(kernel=found.kernel, noise_sd=found.noise_sd)
     entries = task.data.pooled.entries
-    means = np.repeat(task.means(signal, [white]), task.draws, axis=0)
+    means = np.repeat(residuals.draws, task.draws, axis=0)
     whole = field(grid, numbers.kernel, task.names, numbers.noise, entries, means, task.seed)
     return _Found(numbers, signal, [white], [found.score * len(entries.points)], whole)
 
