@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import fft
 
+from probtensor.kernels.adapted import adapted_part
 from probtensor.kernels.field import AbstractFieldKernel
 from probtensor.typing import Float, Int
 
@@ -53,12 +54,14 @@ class Shifted(NamedTuple):
 def shifted(kernel: AbstractFieldKernel, points: Float[np.ndarray, "n D"], columns: list[int]) -> Shifted | None:
     """A kernel's covariance between places as such a product; None where it is none, or a matrix product is quicker.
 
+    An adapted one knows its own places only, and is none.
+
     Args:
         kernel: with numbers.
         points: the places.
         columns: those of their coordinates that vary.
     """
-    if len(columns) != 2:
+    if len(columns) != 2 or adapted_part(kernel) is not None:
         return None
     for first, second in (columns, columns[::-1]):
         found = _embedded(kernel, points, first, second)
@@ -103,7 +106,7 @@ def _embedded(
     pairs = np.random.default_rng(0).integers(len(points), size=(2, _PAIRS))
     expected = _covariance(kernel, *points[pairs])
     between = over[at[pairs[0]], at[pairs[1]], np.abs(place[pairs[0]] - place[pairs[1]])]
-    if np.max(np.abs(between - expected)) > _EQUAL * size:
+    if not np.max(np.abs(between - expected)) <= _EQUAL * size:
         return None
     spectrum = np.ascontiguousarray(fft.rfft(over, axis=2).real.transpose(2, 0, 1))
     return Shifted(at.ravel(), place, spectrum, length)

@@ -15,7 +15,16 @@ from probtensor.axes import Axis
 from probtensor.compilation import on_device, padded, shared_size
 from probtensor.errors import ModelError
 from probtensor.hyperparameters import Parameter
-from probtensor.kernels.field import AbstractFieldKernel, FieldProduct, FieldStart, On, Places, covariance_matrix
+from probtensor.kernels.field import (
+    AbstractFieldKernel,
+    FieldProduct,
+    FieldStart,
+    FieldSum,
+    On,
+    Places,
+    covariance_matrix,
+    summands,
+)
 from probtensor.typing import Array, Float, Int
 
 #: Added to the variances of the unadapted kernel before it is inverted, relative to them.
@@ -47,8 +56,12 @@ class Size(eqx.Module):
     powers: tuple[tuple[int, ...], ...] = eqx.field(static=True)
 
     @staticmethod
-    def start(axes: Sequence[Axis], columns: tuple[int, ...], degree: int) -> Size:
-        """The same everywhere, to be learned; along few levels not more functions than these can tell apart."""
+    def start(axes: Sequence[Axis], columns: tuple[int, ...], degree: int | None) -> Size:
+        """The same everywhere, to be learned; along few levels not more functions than these can tell apart.
+
+        degree: None: it stays the same.
+        """
+        degree = degree or 0
         turns = tuple(axis.period or 0.0 for axis in axes)
         numbers = [range(min(a.size, 2 * degree + 1 if a.period else degree + 1)) for a in axes]
         powers = tuple(
@@ -186,7 +199,8 @@ class Adapted(AbstractFieldKernel):
 
     Args:
         base: the kernel.
-        degree: of the polynomial that the logarithm of the size is.
+        degree: of the polynomial that the logarithm of the size is; None: each place has a size of its own, which is
+            learned with the covariances, as at coasts.
         size: once bound.
         columns: where the coordinates stand, once bound.
         table: covariances once they are learned; None before, or where there are too few fields.
@@ -196,15 +210,16 @@ class Adapted(AbstractFieldKernel):
     """
 
     base: AbstractFieldKernel
-    degree: int = eqx.field(static=True, default=4)
+    degree: int | None = eqx.field(static=True, default=4)
     size: Size | None = None
     columns: tuple[int, ...] = eqx.field(static=True, default=())
     table: Table | None = None
 
     def __check_init__(self) -> None:
         """Raises ModelError for what cannot be adapted."""
-        if not isinstance(self.degree, int) or isinstance(self.degree, bool) or not 0 <= self.degree <= 8:
-            raise ModelError(f"adapted(degree={self.degree!r}): expected a whole number from 0 to 8")
+        degree = 0 if self.degree is None else self.degree
+        if not isinstance(degree, int) or isinstance(degree, bool) or not 0 <= degree <= 8:
+            raise ModelError(f"adapted(degree={self.degree!r}): expected a whole number from 0 to 8, or None")
         if not isinstance(self.base, AbstractFieldKernel):
             raise ModelError(f"adapted: {self.base!r} does not say which coordinates it reads; write kernel.on('lat')")
         if _all(self.base):
@@ -244,11 +259,15 @@ class Adapted(AbstractFieldKernel):
 
 
 def adapted_part(kernel: AbstractFieldKernel) -> Adapted | None:
-    """The adapted factor of a product; None: there is none.
+    """The adapted factor of a product, or of one of those that a kernel is the sum of; None: there is none.
 
-    Raises ModelError where there are several, where one is a summand among others, or where another factor reads one of
-    its coordinates, too.
+    Raises ModelError where there are several, or where another factor reads one of its coordinates, too.
     """
+    if isinstance(kernel, FieldSum):
+        holders = [part for part in summands(kernel) if _all(part)]
+        if len(holders) > 1:
+            raise _several()
+        return adapted_part(holders[0]) if holders else None
     if isinstance(kernel, Adapted):
         return kernel
     found = _all(kernel)
@@ -256,10 +275,7 @@ def adapted_part(kernel: AbstractFieldKernel) -> Adapted | None:
     if not found:
         return None
     if len(found) > 1 or not any(part is found[0] for part in factors):
-        raise ModelError(
-            "Local: kernel.adapted() goes with one product of kernels, in which one factor is adapted, and neither "
-            "with sums nor beside another Local term: the data could not tell the summands' covariances apart"
-        )
+        raise _several()
     twice = sorted({d for part in factors if part is not found[0] for d in part.dims} & set(found[0].dims))
     if twice:
         raise ModelError(
@@ -267,6 +283,13 @@ def adapted_part(kernel: AbstractFieldKernel) -> Adapted | None:
             "it as a whole, (one * other).adapted()"
         )
     return found[0]
+
+
+def _several() -> ModelError:
+    return ModelError(
+        "Local: kernel.adapted() goes with one product of kernels, in which one factor is adapted: the data could not "
+        "tell apart the covariances of several"
+    )
 
 
 def _all(kernel: Any) -> list[Adapted]:
@@ -280,9 +303,15 @@ def with_table(kernel: AbstractFieldKernel, table: Table | None) -> AbstractFiel
     own = adapted_part(kernel)
     assert own is not None
     other = Adapted(own.base, own.degree, own.size, own.columns, table)
-    if kernel is own:
-        return other
-    return FieldProduct(tuple(other if part is own else part for part in kernel.parts))  # type: ignore[attr-defined]
+
+    def replaced(one: AbstractFieldKernel) -> AbstractFieldKernel:
+        if one is own:
+            return other
+        if isinstance(one, FieldSum | FieldProduct):
+            return type(one)(tuple(map(replaced, one.parts)))
+        return one
+
+    return replaced(kernel)
 
 
 def extended(

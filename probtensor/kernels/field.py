@@ -83,7 +83,7 @@ class AbstractFieldKernel(eqx.Module):
     def products(self) -> tuple[tuple[On, ...], ...]:
         """Its expansion as a sum of products."""
 
-    def adapted(self, degree: int = 4) -> AbstractFieldKernel:
+    def adapted(self, degree: int | None = 4) -> AbstractFieldKernel:
         """This kernel with a covariance that differs from place to place as the data say, for `Local`.
 
         See `probtensor.kernels.adapted.Adapted`.

@@ -19,8 +19,9 @@ from probtensor.labelled.encode import Encoded
 from probtensor.labelled.fitted import Fitted
 from probtensor.labelled.places import Places
 from probtensor.observations.domain import Domain, Observations
-from probtensor.selection.hold_out import hold_out, times
+from probtensor.selection.hold_out import hold_out
 from probtensor.selection.judging import without
+from probtensor.selection.roles import times
 
 #: So many gaps are wanted, from so many fits at most: with n gaps a margin of 1 / n is added to every coverage.
 _ENOUGH, _FITS = 30, 6

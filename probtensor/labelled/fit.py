@@ -37,7 +37,8 @@ from probtensor.observations.domain import Observations
 from probtensor.observations.sources import Elsewhere, sampled
 from probtensor.progress import bar, telling_time_left
 from probtensor.selection import automatic, rank
-from probtensor.selection.hold_out import hold_out, times
+from probtensor.selection.hold_out import hold_out
+from probtensor.selection.roles import times
 from probtensor.terms.base import DataScale, Sum
 from probtensor.terms.local import Local
 from probtensor.terms.scale import scale_of

@@ -29,7 +29,8 @@ from probtensor.observations.domain import Observations
 from probtensor.selection import grids, judging, local
 from probtensor.selection.beside import factors_beside, main_effects
 from probtensor.selection.choice import Candidate, Choice
-from probtensor.selection.hold_out import hold_out, number_of_places, times
+from probtensor.selection.hold_out import hold_out, number_of_places
+from probtensor.selection.roles import times
 from probtensor.terms.base import Sum
 from probtensor.terms.cp import CP
 from probtensor.terms.local import Local
@@ -245,11 +246,18 @@ class _Judge:
         with one_blas_thread():
             form = grids.propose(self._axes, inner, residual, noise, self._gaps.ravel()[rows], seasonal, self._note)
         name = "processes that stay, return, last and pass" if seasonal else "processes that stay, last and pass"
-        found = self._beside(name, base, low_rank, kernel=form.kernel, draws=_DRAWS_ON_GRID)
-        if found.state.local is not None:  # a fit to all data begins with what this one has learned
-            learned = form.with_numbers(found.state.local.kernel).kernel
-            found = dataclasses.replace(found, model=base + Local(learned))
-        return _better(low_rank, found)
+
+        def tried(name: str, form: grids.SpaceTime) -> tuple[Candidate, grids.SpaceTime]:
+            found = self._beside(name, base, low_rank, kernel=form.kernel, draws=_DRAWS_ON_GRID)
+            if found.state.local is not None:  # a fit to all data begins with what this one has learned
+                form = form.with_numbers(found.state.local.kernel)
+                found = dataclasses.replace(found, model=base + Local(form.kernel))
+            return found, form
+
+        best, form = tried(name, form)
+        if best.state.local is not None and grids.can_adapt(self._axes):
+            best = _better(best, tried(f"{name}, adapted", dataclasses.replace(form, adapts=True))[0])
+        return _better(low_rank, best)
 
     def _either_form(self, name: str, model: Sum, low_rank: Candidate) -> Candidate:
         """A model with the local term of the densest form beside it, or with that form's rival if this fills better."""

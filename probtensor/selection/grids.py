@@ -7,31 +7,34 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
 import operator
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from probtensor import hyperparameters
 from probtensor.axes import Axis
 from probtensor.engines.collapsed import block_learning, field
+from probtensor.engines.collapsed.adapting import FEWEST_FIELDS, MOST_CELLS
 from probtensor.engines.collapsed.ascent import Learned
 from probtensor.gridded.grid import FULL, Grid, products
+from probtensor.kernels.adapted import Adapted
 from probtensor.kernels.field import AbstractFieldKernel, FieldStart
 from probtensor.kernels.matern import Matern
-from probtensor.kernels.metric import latitude_longitude, sphere_line
+from probtensor.kernels.metric import sphere_line
 from probtensor.kernels.periodic import Periodic
 from probtensor.likelihoods.gaussian import BoundGaussian
 from probtensor.observations.domain import Observations
 from probtensor.observations.layout import Points
 from probtensor.selection.local import GAIN, left_over
+from probtensor.selection.roles import globe, times, varying
 
 #: Entries at most; levels of time and places at most are those of a field.
 _ENTRIES, _MOST = 1_000_000, field.MOST
 _YEAR = "365.25D"
-#: Blocks that forms are compared on.
-_BLOCKS = 2
+#: Blocks that forms learn from, and as many that they are compared on.
+_BLOCKS = 3
 #: Degrees beyond which degrees of longitude are no measure of distance.
 _FLAT = 60.0
 
@@ -68,6 +71,7 @@ class SpaceTime:
         metric: of these.
         nu: smoothness over space.
         processes: the summands.
+        adapts: whether the last one has covariances over space that follow the data.
     """
 
     time: str
@@ -75,14 +79,18 @@ class SpaceTime:
     metric: str | None
     nu: float
     processes: tuple[Process, ...]
+    adapts: bool = False
 
     @property
     def kernel(self) -> AbstractFieldKernel:
         """Starting from these numbers."""
-        return functools.reduce(operator.add, map(self._product, self.processes))
+        last = self.processes[-1]
+        return functools.reduce(operator.add, (self._product(p, self.adapts and p is last) for p in self.processes))
 
-    def _product(self, one: Process) -> AbstractFieldKernel:
-        over = Matern(self.nu, lengthscale=one.lengthscale, variance=one.variance).on(*self.space, metric=self.metric)
+    def _product(self, one: Process, adapts: bool) -> AbstractFieldKernel:
+        kernel = Matern(self.nu, lengthscale=one.lengthscale, variance=one.variance)
+        over: AbstractFieldKernel = kernel.on(*self.space, metric=self.metric)
+        over = over.adapted(degree=None) if adapts else over
         if one.yearly:
             return over * Periodic(hyperparameters.fixed(_YEAR), lengthscale=1.0).on(self.time)
         return over * Matern(1 / 2, lengthscale=one.duration).on(self.time) if one.duration else over
@@ -91,33 +99,35 @@ class SpaceTime:
         """With the numbers that a bound kernel of this form has."""
         found = []
         for one, factors in zip(self.processes, products(kernel), strict=True):
-            numbers = [float(own.kernel.lengthscale.value[0]) for own in factors]  # type: ignore[attr-defined]
-            variance = float(factors[0].kernel.variance.value[0])  # type: ignore[attr-defined]
+            owns: list[Any] = [own.base if isinstance(own, Adapted) else own for own in factors]
+            kernels = [own.kernel for own in owns]
+            numbers = [float(kernel.lengthscale.value[0]) for kernel in kernels]
+            variance = float(kernels[0].variance.value[0])
             found.append(Process(variance, numbers[0], numbers[1] if one.duration else 0.0, one.yearly))
         return dataclasses.replace(self, processes=tuple(found))
 
 
-def unit_of_time(axes: Mapping[str, Axis]) -> str | None:
-    """The coordinate that is the time; beside latitude and longitude the longest other one. None: there is none."""
-    lines = _varying(axes)
-    times = [name for name, axis in lines.items() if axis.kind == "time"]
-    if times:
-        return times[0]
-    globe = _globe(lines)
-    others = sorted((n for n in lines if n not in globe), key=lambda n: -lines[n].size)
-    return others[0] if globe and others else None
+def time_of(axes: Mapping[str, Axis]) -> str | None:
+    """The coordinate that is the time; None: there is none."""
+    return next(iter(times(axes)), None)
 
 
 def serves(axes: Mapping[str, Axis], observations: Observations) -> bool:
     """Whether the data are a grid of times and places, not too large, without names."""
-    time = unit_of_time(axes)
-    lines = _varying(axes)
+    time, lines = time_of(axes), varying(axes)
     if time is None or len(lines) < 2 or any(axis.kind == "category" for axis in lines.values()):
         return False
     if isinstance(observations.domain.layout, Points) or observations.count < FULL * observations.values.size:
         return False
     size = observations.values.size
     return size <= _ENTRIES and max(axes[time].size, size // axes[time].size) <= _MOST
+
+
+def can_adapt(axes: Mapping[str, Axis]) -> bool:
+    """Whether there are enough times, and not too many places, to learn covariances from place to place."""
+    sizes = {name: axis.size for name, axis in varying(axes).items()}
+    number = sizes.pop(time_of(axes) or "", 0)
+    return number >= FEWEST_FIELDS and int(np.prod(list(sizes.values()))) <= MOST_CELLS
 
 
 def propose(
@@ -140,9 +150,9 @@ def propose(
         seasonal: whether the months of the year can be told apart.
         note: is told what is being tried.
     """
-    time = unit_of_time(axes)
+    time = time_of(axes)
     assert time is not None
-    space = tuple(n for n in _varying(axes) if n != time)
+    space = tuple(n for n in varying(axes) if n != time)
     own, variance, left = left_over(axes, [time, *space], observations, residual, gaps)
     starts = _starts(own, time, space, variance, seasonal)
 
@@ -151,13 +161,13 @@ def propose(
 
     grid = Grid.of(bound(starts[0]), tuple(own), left.entries.points)
     assert grid is not None
-    blocks = block_learning.chosen(bound(starts[0]), grid, left, _BLOCKS)
+    blocks = block_learning.chosen(bound(starts[0]), grid, left, 2 * _BLOCKS)
 
     def judged(form: SpaceTime) -> tuple[float, SpaceTime]:
         note(f"trying {form.metric or 'the distance'} over {', '.join(space)}, smoothness {form.nu:g}")
         start = Learned(bound(form), likelihood.sd, -np.inf)
-        found = block_learning.glance(start, float(likelihood.floor), left, blocks)
-        return found.score, form.with_numbers(found.kernel)
+        found = block_learning.glance(start, float(likelihood.floor), left, blocks[:_BLOCKS])
+        return block_learning.score(found, blocks[_BLOCKS:]), form.with_numbers(found.kernel)
 
     score, best = max((judged(form) for form in starts), key=lambda pair: pair[0])
     smoother, form = judged(dataclasses.replace(best, nu=5 / 2))
@@ -169,9 +179,9 @@ def _starts(
 ) -> list[SpaceTime]:
     """One form for each metric."""
     extent = {"ard": axes[space[0]].range}
-    globe = _globe({n: axes[n] for n in space}) if len(space) == 2 else ()
-    if globe:
-        latitude, longitude = (axes[n] for n in globe)
+    earth = globe({n: axes[n] for n in space}) if len(space) == 2 else ()
+    if earth:
+        latitude, longitude = (axes[n] for n in earth)
         extent = {"sphere": sphere_line(latitude, longitude).range}
         if np.abs(latitude.points).max() <= _FLAT:
             extent["ard"] = latitude.range + longitude.range
@@ -187,17 +197,3 @@ def _starts(
         chosen = tuple(one for one in processes if seasonal or not one.yearly)
         forms.append(SpaceTime(time, tuple(space), metric, 3 / 2, chosen))
     return forms
-
-
-def _varying(axes: Mapping[str, Axis]) -> dict[str, Axis]:
-    """The data's own axes with more than one level."""
-    return {n: a for n, a in axes.items() if not (a.parent or a.parts) and a.size > 1}
-
-
-def _globe(axes: Mapping[str, Axis]) -> tuple[str, ...]:
-    """Names of the latitude and the longitude among some axes, in this order; none: they are not both there."""
-    for pair in itertools.combinations(axes, 2):
-        found = latitude_longitude([axes[name] for name in pair])
-        if found is not None:
-            return pair[found[0]], pair[found[1]]
-    return ()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from probtensor.axes import Axis
 from probtensor.errors import DataError
 from probtensor.evaluation import gaps
 from probtensor.evaluation.entries import domain, key, laid_out, places
@@ -83,11 +82,6 @@ def hold_out(names: Sequence[str], observations: Observations, seed: int, along:
     if max(extent.values()) == 1:
         protocol = f"places ({', '.join(names)}) covering {_HELD_OUT:.0%}, rows at the same place together"
     return HoldOut(protocol, held[tuple(rows.T)] & weights)
-
-
-def times(axes: Mapping[str, Axis]) -> list[str]:
-    """The names of those axes that are times."""
-    return [name for name, axis in axes.items() if axis.kind == "time"]
 
 
 def _future(names: Sequence[str], seen: np.ndarray, seed: int, along: Sequence[str]) -> HoldOut | None:

@@ -25,7 +25,8 @@ from probtensor.model import bind
 from probtensor.observations.domain import Observations
 from probtensor.selection import growing
 from probtensor.selection.growing import Problem, Trial, ranked
-from probtensor.selection.hold_out import hold_out, times
+from probtensor.selection.hold_out import hold_out
+from probtensor.selection.roles import times
 from probtensor.selection.tried import AbstractChoice
 from probtensor.terms.base import DataScale, Sum
 from probtensor.terms.cp import CP

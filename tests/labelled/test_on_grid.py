@@ -117,9 +117,9 @@ def axes_of(data):
 
 def test_where_there_is_no_time():
     data, _ = field()
-    assert grids.unit_of_time(axes_of(data)) is None
-    assert grids.unit_of_time(axes_of(data.rename(x="lat", y="lon"))) == "t"
-    assert grids.unit_of_time(axes_of(data.assign_coords(y=pd.date_range("2000", periods=5)))) == "y"
+    assert grids.time_of(axes_of(data)) is None
+    assert grids.time_of(axes_of(data.rename(x="lat", y="lon"))) == "t"
+    assert grids.time_of(axes_of(data.assign_coords(y=pd.date_range("2000", periods=5)))) == "y"
 
 
 def test_what_the_other_terms_know_stays_what_message_passing_left(few):

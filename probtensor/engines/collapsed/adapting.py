@@ -30,6 +30,9 @@ FEWEST_FIELDS, MOST_CELLS = 16, 2500
 _WEIGHTS, _TRIED = (0.1, 0.3, 1.0, 3.0, 10.0), 48
 #: Steps of expectation and maximisation at a time, and fields looked at in each of them.
 _STEPS, _FIELDS = 2, 96
+#: Values at a place that the kernel's variance counts for where each place has a size of its own, and how small a share
+#: of that variance may be left.
+_AS_VALUES, _SMALLEST = 4.0, 0.01
 #: Added to variances before they are inverted, relative to them.
 _JITTER = 1e-9
 
@@ -54,6 +57,15 @@ class _Fields(NamedTuple):
     def second_moment(self, K: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
         """Mean over fields of the expectation of f f' given their values."""
         return np.asarray(sum(self._second_moment(K, rows) for rows in self.rows)) / len(self.rows)
+
+    def sized(self, K: Float[np.ndarray, "n n"]) -> Float[np.ndarray, "n n"]:
+        """A covariance with the same correlations, and with variances that each cell's own values have."""
+        square = np.mean(self.residuals**2, axis=0) - self.noise * self.entries.unit_noise
+        variance, n = np.diagonal(K), len(K)
+        total = _AS_VALUES * variance + np.bincount(self.cell, square, n)
+        share = total / (_AS_VALUES + np.bincount(self.cell, minlength=n)) / variance
+        size = np.sqrt(np.maximum(share, _SMALLEST))
+        return size[:, None] * K * size
 
     def log_density(self, K: Float[np.ndarray, "n n"]) -> float:
         """Of the values, in nats, on average over draws."""
@@ -132,6 +144,8 @@ def adapt(
     others_variance = float(prior[0, 0] / np.asarray(covariance_matrix(own.parametric(), first, first))[0, 0])
     rows = np.split(np.argsort(field, kind="stable"), np.cumsum(np.bincount(field))[:-1])
     fields, rng = _Fields(entries, residuals, noise, cell.ravel(), rows), np.random.default_rng(seed)
+    if own.degree is None:
+        prior = fields.sized(prior)
     if own.table is None:
         K, weight = prior, _weight(prior, fields.some(rng.permutation(T)[:_TRIED]))
     else:

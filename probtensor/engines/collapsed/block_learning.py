@@ -27,9 +27,11 @@ from probtensor.nearest.conditionals import JITTER, Entries
 from probtensor.typing import Array, Float, Int
 
 #: Blocks, entries of each at most, and levels of the longer side in it.
-_BLOCKS, _SIZE, _LEVELS = 4, 1600, 40
+_BLOCKS, _SIZE, _LEVELS = 6, 1400, 37
 #: Half of a block's levels are nearest ones, a quarter is chosen among so many times as many, the others are anywhere.
 _AROUND = 30
+#: Of the middles of blocks: the golden section, by which any number of them in turn are spread evenly (Weyl 1916).
+_TURN = 0.6180339887
 #: Iterations at most, and while kernels are compared.
 _STEPS, _GLANCE = 30, 12
 #: Of the choice of blocks.
@@ -85,8 +87,17 @@ def _ascend(start: Learned, floor: float, residuals: Residuals, blocks: list[Blo
     return ascend(start, floor, density, number, iterations)
 
 
+def score(found: Learned, blocks: list[Block]) -> float:
+    """The log density of some blocks, such as it has not been learned from, in nats an entry."""
+    noise = float(found.noise_sd.value[0]) ** 2
+    total = sum(log_density(found.kernel, noise, block)[0] for block in blocks)
+    return total / sum(len(block.entries.points) for block in blocks)
+
+
 def chosen(kernel: AbstractFieldKernel, grid: Grid, residuals: Residuals, number: int = _BLOCKS) -> list[Block]:
     """Some levels of the grid's longer side, and as many of the other as there is room for, with all their entries.
+
+    Blocks are spread over both sides: what few of them lack, such as the last years of a warming, is not learned.
 
     Args:
         kernel: says which levels are near to each other.
@@ -94,17 +105,20 @@ def chosen(kernel: AbstractFieldKernel, grid: Grid, residuals: Residuals, number
         residuals: what the blocks are of.
         number: of blocks.
     """
-    entry, rng = np.full(grid.shape, -1), np.random.default_rng(_SEED)
+    entry = np.full(grid.shape, -1)
     entry[grid.row, grid.column] = np.arange(len(grid.row))
     own = np.isin(np.arange(grid.rows.shape[1]), grid.own)
     sides = (grid.rows * own, grid.columns * ~own)
     longer = int(np.argmax(grid.shape))
     found = []
-    for _ in range(number):
+    for k in range(number):
+        rng, turn = np.random.default_rng([_SEED, k]), (0.5 + k * _TURN) % 1
         levels: list[np.ndarray] = [np.empty(0)] * 2
-        levels[longer] = _levels(kernel, sides[longer], _LEVELS, rng)
+        levels[longer] = _levels(kernel, sides[longer], _LEVELS, turn, rng)
         full = max(float(np.mean(np.take(entry, levels[longer], axis=longer) >= 0)), 1 / grid.shape[1 - longer])
-        levels[1 - longer] = _levels(kernel, sides[1 - longer], max(int(_SIZE / len(levels[longer]) / full), 1), rng)
+        levels[1 - longer] = _levels(
+            kernel, sides[1 - longer], max(int(_SIZE / len(levels[longer]) / full), 1), turn, rng
+        )
         there = entry[np.ix_(*levels)].ravel()
         some = np.sort(there[there >= 0][:_SIZE])
         found.append(Block(Entries(*(a[some] for a in residuals.entries)), residuals.draws[:, some]))
@@ -112,16 +126,20 @@ def chosen(kernel: AbstractFieldKernel, grid: Grid, residuals: Residuals, number
 
 
 def _levels(
-    kernel: AbstractFieldKernel, points: Float[np.ndarray, "n D"], number: int, rng: np.random.Generator
+    kernel: AbstractFieldKernel, points: Float[np.ndarray, "n D"], number: int, turn: float, rng: np.random.Generator
 ) -> Int[np.ndarray, "k"]:
-    """Some near to each other as the kernel sees it, some at all distances; all of them if there are no more."""
+    """Some near to each other as the kernel sees it, some at all distances; all of them if there are no more.
+
+    turn: where the near ones are, as a share of all.
+    """
     if len(points) <= number:
         return np.arange(len(points))
-    middle = np.repeat(points[rng.integers(len(points), size=1)], len(points), axis=0)
+    middle = np.repeat(points[[int(turn * len(points))]], len(points), axis=0)
     order = np.argsort(-np.asarray(kernel.covariance(jnp.asarray(middle), jnp.asarray(points))), kind="stable")
     near, reach = (number + 1) // 2, min(len(points), _AROUND * number)
     around = rng.choice(order[near:reach], min(number // 4, reach - near), replace=False)
-    anywhere = rng.choice(len(points), number - near - len(around), replace=False)
+    rest = number - near - len(around)
+    anywhere = ((np.arange(rest) + rng.random(rest)) * len(points) / max(rest, 1)).astype(int)
     return np.unique(np.concatenate([order[:near], around, anywhere]))
 
 

@@ -13,7 +13,6 @@ from probtensor.errors import warn
 from probtensor.gridded.coarse import coarse
 from probtensor.gridded.grid import Grid, separable
 from probtensor.gridded.posterior import System, drawn
-from probtensor.kernels.adapted import adapted_part
 from probtensor.kernels.field import AbstractFieldKernel, summands, summed
 from probtensor.nearest.conditionals import Entries
 from probtensor.observations.domain import Domain
@@ -57,7 +56,7 @@ class Field(NamedTuple):
 
 def grid_of(kernel: AbstractFieldKernel, names: tuple[str, ...], entries: Entries, domain: Domain) -> Grid | None:
     """The grid on which a kernel is a sum of separable ones, if the data are many and it is not too large."""
-    if len(entries.points) < FEWEST or adapted_part(kernel) is not None:
+    if len(entries.points) < FEWEST:
         return None
     everywhere = coordinates(domain, names, np.arange(int(np.prod(domain.shape))), kernel.dims)
     for others in (everywhere, None):
@@ -87,16 +86,37 @@ def field(
         residuals: draws of their values minus the other terms.
         seed: of the draws.
     """
+    solved = drawn(_system(grid, kernel, names, noise, entries), residuals, np.random.default_rng(seed))
+    if solved.left > _UNSOLVED:
+        warn(
+            f"the local term on the grid is solved for up to {solved.left:.0%}, so that it is smoother than the data "
+            "ask for; a larger noise, or fewer processes, take fewer steps"
+        )
+    return Field(grid, solved.mean, solved.apart.astype(np.float32))
+
+
+def beside(
+    which: int,
+    grid: Grid,
+    kernel: AbstractFieldKernel,
+    names: tuple[str, ...],
+    noise: float,
+    entries: Entries,
+    residuals: Float[np.ndarray, "S M"],
+) -> Float[np.ndarray, "S M"]:
+    """Posterior mean, given each draw of the residuals, of all summands but one.
+
+    which: the number of that one. The others: see `field`.
+    """
+    system = _system(grid, kernel, names, noise, entries)
+    others = system._replace(parts=[part for k, part in enumerate(system.parts) if k != which])
+    return grid.read(others.field(system.solve(residuals).weights))
+
+
+def _system(grid: Grid, kernel: AbstractFieldKernel, names: tuple[str, ...], noise: float, entries: Entries) -> System:
     parts, noises = separable(kernel, names, grid), noise * entries.unit_noise
     level = coarse(grid, parts, noises)
     quick = [part for part, own in zip(summands(kernel), parts, strict=True) if level is None or not level.slow(own)]
     apart, variance = of_places(summed(quick or summands(kernel)), noise, entries, _NEIGHBOURS)
     contrast = sparse.diags(1 / np.sqrt(variance)) @ apart
-    system = System(grid, parts, noises, contrast.tocsr(), level)
-    solved = drawn(system, residuals, np.random.default_rng(seed))
-    if solved.left > _UNSOLVED:
-        warn(
-            f"the local term on the grid is solved for up to {solved.left:.0%}: processes that last for the whole "
-            "record and vary over short distances take many steps; leave them to pt.Offset(over=...)"
-        )
-    return Field(grid, solved.mean, solved.apart.astype(np.float32))
+    return System(grid, parts, noises, contrast.tocsr(), level)

@@ -14,15 +14,16 @@ from probtensor.engines.collapsed.ascent import Learned
 from probtensor.engines.collapsed.conditional import Chain
 from probtensor.engines.collapsed.contrasts import Contrasts, contrasts
 from probtensor.engines.collapsed.entries import Training, training
-from probtensor.engines.collapsed.field import Field, field, grid_of
+from probtensor.engines.collapsed.field import FEWEST, Field, beside, field, grid_of
 from probtensor.engines.collapsed.said import AllSaid
 from probtensor.engines.collapsed.signal import Signal, Terms, Values
 from probtensor.engines.drawn import Draws, summaries
 from probtensor.engines.sweep import Beliefs
+from probtensor.errors import ModelError
 from probtensor.gridded.grid import Grid
 from probtensor.hyperparameters import Parameter
-from probtensor.kernels.adapted import adapted_part
-from probtensor.kernels.field import AbstractFieldKernel, FieldSum, summed
+from probtensor.kernels.adapted import adapted_part, with_table
+from probtensor.kernels.field import AbstractFieldKernel, FieldSum, summands, summed
 from probtensor.likelihoods.gaussian import BoundGaussian
 from probtensor.model import BoundModel
 from probtensor.observations.domain import Observations
@@ -192,14 +193,20 @@ def fit(
     starts = [summed(list(kernels)) for kernels in zip(*([t.kernel, *t.starts] for t in locals_), strict=True)]
     # Where the user gave all numbers there is one start.
     starts = [starts[0], *(start for start in starts[1:] if not eqx.tree_equal(start, starts[0]))]
-    adapts = adapted_part(starts[0]) is not None  # raises before anything is learned if a sum has an adapted part
+    adapts = adapted_part(starts[0]) is not None
     grid = grid_of(starts[0], task.names, data.pooled.entries, observations.domain) if _additive(model) else None
+    if grid is None and adapts and isinstance(starts[0], FieldSum):
+        raise ModelError(
+            f"Local: kernel.adapted() in a sum of kernels, or beside another Local term, goes with grids of {FEWEST:,} "
+            "or more values and of times and places that each kernel tells apart, beside terms of one mode each; adapt "
+            "a single product of kernels"
+        )
     first = Learned(starts[0], model.likelihood.sd, -np.inf)
     if grid is None or len(starts) > 1:
         first = task.learned(starts, model.likelihood.sd, signal, [white])
     numbers = _Numbers(model.terms, first.kernel, first.noise_sd)
     if grid is not None:
-        found = _on_grid(task, grid, signal, white, numbers)
+        found = _on_grid(task, grid, signal, white, numbers, adapts)
     else:
         found = _by_draws(task, signal, white, numbers, adapts, watch)
     numbers, values = found.numbers, tuple(found.signal.values(one) for one in found.kept)
@@ -223,7 +230,7 @@ def fit(
     )
 
 
-def _on_grid(task: _Task, grid: Grid, signal: Signal, white: np.ndarray, numbers: _Numbers) -> _Found:
+def _on_grid(task: _Task, grid: Grid, signal: Signal, white: np.ndarray, numbers: _Numbers, adapts: bool) -> _Found:
     """The local function on the whole grid, the other terms held.
 
     What each of these says of one mode is as good as known beside so many observations, and the local function has a
@@ -234,9 +241,20 @@ def _on_grid(task: _Task, grid: Grid, signal: Signal, white: np.ndarray, numbers
     found = block_learning.learn(start, task.floor, residuals, block_learning.chosen(start.kernel, grid, residuals))
     numbers = numbers._replace(kernel=found.kernel, noise_sd=found.noise_sd)
     entries = task.data.pooled.entries
+    if adapts:
+        numbers = numbers._replace(kernel=_adapted(task, grid, numbers, residuals.draws))
     means = np.repeat(residuals.draws, task.draws, axis=0)
     whole = field(grid, numbers.kernel, task.names, numbers.noise, entries, means, task.seed)
     return _Found(numbers, signal, [white], [found.score * len(entries.points)], whole)
+
+
+def _adapted(task: _Task, grid: Grid, numbers: _Numbers, residuals: Float[np.ndarray, "S M"]) -> AbstractFieldKernel:
+    """The kernel whose adapted summand has covariances as those that the others leave over of the residuals."""
+    kernel, entries = numbers.kernel, task.data.pooled.entries
+    which, one = next((k, s) for k, s in enumerate(summands(kernel)) if adapted_part(s) is not None)
+    left = residuals - beside(which, grid, kernel, task.names, numbers.noise, entries, residuals)
+    learned = adapted_part(adapting.adapt(one, numbers.noise, entries, left, task.seed))
+    return kernel if learned is None else with_table(kernel, learned.table)
 
 
 def _by_draws(

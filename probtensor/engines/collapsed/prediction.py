@@ -74,8 +74,9 @@ def _kriged(local: Local, places: Float[np.ndarray, "E D"], part: AbstractFieldK
     mean, variance = np.zeros((len(residuals), len(places))), np.zeros(len(places))
     for at in range(0, len(cells), _CELLS):
         rows = np.flatnonzero((cell.ravel() >= at) & (cell.ravel() < at + _CELLS))
-        wider = extended(kernel, places[rows])
-        found = krige(wider, noise, entries, residuals, places[rows], local.neighbours)
+        some = places[rows]
+        wider = extended(kernel, some)
+        found = krige(wider, noise, entries, residuals, some, local.neighbours, extended(part, some))
         mean[:, rows], variance[rows] = found.mean, found.variance
     return Kriged(mean, variance)
 

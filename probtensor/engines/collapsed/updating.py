@@ -126,10 +126,7 @@ def _together(local: Local, new: Observations, share: float) -> Observations:
 
 def _with_cells(local: Local, points: Float[np.ndarray, "M D"]) -> Local:
     """With an adapted kernel's covariances at places that it has not met, too."""
-    if len(local.kernels) > 1:  # an adapted kernel is the only one
-        return local
-    ((place, kernel),) = local.kernels
-    return local._replace(kernels=((place, extended(kernel, points, _MOST_CELLS)),))
+    return local._replace(kernels=tuple((place, extended(own, points, _MOST_CELLS)) for place, own in local.kernels))
 
 
 def _with_kernel(position: int, term: AbstractBoundTerm, local: Local) -> AbstractBoundTerm:
