@@ -219,14 +219,14 @@ def test_too_many_cells():
 
 X, Y = Matern(1 / 2).on("x"), Matern(1 / 2).on("y")
 REFUSED = {
-    "a sum": (lambda: TIME * SPACE.adapted() + X, "neither with sums nor beside another Local term"),
-    "a summand": (lambda: SPACE.adapted() + TIME, "neither with sums"),
-    "inside a sum": (lambda: (SPACE.adapted() + X) * TIME, "neither with sums"),
+    "two summands": (lambda: TIME * SPACE.adapted() + X.adapted(), "could not tell apart the covariances of several"),
+    "inside a sum": (lambda: (SPACE.adapted() + X) * TIME, "one product of kernels, in which one factor is adapted"),
+    "overlap in a sum": (lambda: TIME + X * SPACE.adapted(), "x is read by an adapted kernel and by another factor"),
     "two": (lambda: X.adapted() * Y.adapted(), "one factor is adapted"),
     "twice": (lambda: X.adapted().adapted(), "adapted already"),
     "a part twice": (lambda: (TIME * X.adapted()).adapted(), "adapted already, or a part of it"),
     "overlap": (lambda: X * SPACE.adapted(), r"Local: x is read by an adapted kernel and by another factor"),
-    "degree": (lambda: X.adapted(9), r"adapted\(degree=9\): expected a whole number from 0 to 8"),
+    "degree": (lambda: X.adapted(9), r"adapted\(degree=9\): expected a whole number from 0 to 8, or None"),
     "negative": (lambda: X.adapted(degree=-1), "degree=-1"),
     "half": (lambda: X.adapted(1.5), "degree=1.5"),
     "bool": (lambda: X.adapted(True), "degree=True"),
@@ -244,7 +244,32 @@ def test_refused(case):
 
 def test_allowed():
     assert adapted_part(TIME * SPACE) is None
-    for kernel in (SPACE.adapted(), TIME * SPACE.adapted(), (X + Y).adapted() * TIME, (TIME + TIME) * SPACE.adapted(0)):
+    for kernel in (
+        SPACE.adapted(),
+        TIME * SPACE.adapted(),
+        (X + Y).adapted() * TIME,
+        (TIME + TIME) * SPACE.adapted(0),
+        TIME * SPACE.adapted() + X,
+        SPACE.adapted(degree=None) + TIME + X,
+    ):
         part = adapted_part(Local(kernel).kernel)
         assert isinstance(part, Adapted)
         assert adapted_part(bind(kernel)).dims == part.dims
+
+
+def test_a_table_in_a_sum_is_that_summands_alone():
+    kernel = bind(X + TIME * SPACE.adapted())
+    there = places(CELLS)
+    table = Table.of(CELLS, 5.0 * np.eye(len(CELLS)), 1.0)
+    one = with_table(kernel, table)
+    assert adapted_part(one).table is table
+    expected = dense(kernel.parts[0], there, there) + dense(with_table(kernel.parts[1], table), there, there)
+    np.testing.assert_allclose(dense(one, there, there), expected)
+    assert adapted_part(with_table(one, None)).table is None
+
+
+def test_without_a_degree_the_size_is_the_same_everywhere():
+    kernel = bind(TIME * SPACE.adapted(degree=None))
+    there = places(CELLS)
+    np.testing.assert_allclose(dense(kernel, there, there), dense(bind(TIME * SPACE), there, there))
+    assert adapted_part(kernel).size.names(("x", "y")) == []

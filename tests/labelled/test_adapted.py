@@ -207,7 +207,7 @@ def test_names_have_no_places():
 
 
 def test_beside_another_local_term():
-    with pytest.raises(pt.ModelError, match="neither with sums nor beside another Local term"):
+    with pytest.raises(pt.ModelError, match="in a sum of kernels, or beside another Local term, goes with grids"):
         fit(DATA[:3], pt.Local(TIME * SPACE.adapted(), neighbours=5) + pt.Local(TIME, neighbours=5))
 
 

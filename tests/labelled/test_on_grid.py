@@ -6,6 +6,7 @@ import pytest
 import xarray as xr
 
 import probtensor as pt
+from probtensor.engines.collapsed import block_learning
 from probtensor.engines.collapsed import field as gridded
 from probtensor.selection import automatic, grids
 
@@ -99,14 +100,72 @@ def test_a_model_with_factors_is_drawn_jointly_as_before(few):
     assert "on the whole grid" not in post.summary()
 
 
-def test_the_automatic_model_tries_it_on_large_grids(few, monkeypatch):
+@pytest.fixture
+def tried_on_grids(few, monkeypatch):
+    """Also on small ones, with small blocks and few other candidates."""
     monkeypatch.setattr(automatic, "_LOCAL_MOST", 100)
+    monkeypatch.setattr(automatic, "RANKS", (1,))
+    monkeypatch.setattr(block_learning, "_SIZE", 200)
+
+
+def test_the_automatic_model_tries_it_on_large_grids(tried_on_grids):
     data, truth = field(T=24)
     data = data.assign_coords(t=pd.date_range("2000-01-01", periods=24, freq="YS"))
     post = pt.fit(data, engine=pt.MessagePassing(draws=8))
     assert "processes that stay, last and pass" in str(post.choice)
     held = truth.assign_coords(t=data.t).where(data.isnull())
     assert post.score(held)["rmse"] < float(np.sqrt(((held - data.mean("t")) ** 2).mean()))
+
+
+ADAPTED = pt.Offset() + pt.Local(
+    STAYS
+    + pt.Matern(3 / 2, lengthscale=HELD(2.0), variance=HELD(0.5)).on("x", "y", metric="euclidean").adapted(degree=None)
+    * pt.Matern(1 / 2, lengthscale=HELD(2.0)).on("t")
+)
+
+
+def coast(T=40):
+    """What passes is eight times as large on one side of the map as on the other."""
+    data, truth = field(T=T)
+    middle = truth.mean("t")
+    factor = xr.where(truth.x > 2, 2.0, 0.25)
+    noisy = middle + factor * (data - middle)
+    return noisy, middle + factor * (truth - middle)
+
+
+def test_one_process_of_a_sum_follows_the_data_from_place_to_place(few, tmp_path):
+    data, truth = coast()
+    plain, post = fitted(data, draws=60), fitted(data, ADAPTED, draws=60)
+    held = truth.where(data.isnull())
+    assert post.score(held)["nlpd"] < plain.score(held)["nlpd"] - 0.1
+    assert "adapted over x x y: covariances between 30 places" in " ".join(post.summary().split())
+    sd = post.predict({"t": [60.0], "x": data.x, "y": data.y})["signal_sd"][0]
+    assert float(sd[4].mean()) > 3 * float(sd[0].mean())
+    post.save(tmp_path / "fit.zarr")
+    off = {"t": [13.5], "x": [2.5, 3.0], "y": [1.0]}
+    again = pt.load(tmp_path / "fit.zarr")
+    xr.testing.assert_equal(again.predict(data), post.predict(data))
+    xr.testing.assert_equal(again.predict(off), post.predict(off))
+    assert np.isfinite(post.predict(off)["sd"]).all()
+    assert np.isfinite(post.update(data.isel(t=slice(38, 40)).assign_coords(t=[40.0, 41.0])).predict(off)["mean"]).all()
+
+
+def test_an_adapted_sum_needs_a_grid():
+    data, _ = field()
+    with pytest.raises(pt.ModelError, match="goes with grids of 50,000 or more values"):
+        fitted(data, ADAPTED)
+
+
+def test_the_automatic_model_adapts_where_it_gains(tried_on_grids):
+    data, _ = coast(T=24)
+    data = data.rename(x="lon", y="lat").assign_coords(t=pd.date_range("1950-01-01", periods=24, freq="YS"))
+    post = pt.fit(data, engine=pt.MessagePassing(draws=8, max_sweeps=5, power=1.0))
+    plain, adapted = post.choice.candidates[-2:]
+    assert adapted.name == plain.name + ", adapted"
+    assert adapted.has_adapted and not plain.has_adapted
+    chosen = min(post.choice.candidates[:-2], key=lambda c: c.crps)
+    chosen = plain if plain.crps <= chosen.crps * 0.995 else chosen
+    assert ("degree=None" in post.summary()) == (adapted.crps <= chosen.crps * 0.995)
 
 
 def axes_of(data):

@@ -216,3 +216,30 @@ def test_the_kernel_without_its_table_is_what_it_was():
     kernel = bind(KERNEL)
     found = adapt(kernel, NOISE, entries, values[None], 0)
     np.testing.assert_array_equal(among_cells(with_table(found, None)), among_cells(kernel))
+
+
+def test_each_place_has_the_size_of_its_values():
+    """Correlations stay the kernel's; a place without values keeps the kernel's variance."""
+    K = among_cells(bind(TIME * SPACE))
+    rng = np.random.default_rng(3)
+    size = np.exp(rng.normal(size=len(CELLS)))
+    f = size * (rng.normal(size=(4000, len(CELLS))) @ np.linalg.cholesky(K).T)
+    cell = np.tile(np.arange(len(CELLS)), 4000)
+    unit = rng.uniform(0.5, 2.0, cell.size)
+    values = f.ravel() + rng.normal(size=cell.size) * np.sqrt(NOISE * unit)
+    known = cell != 5
+    entries = Entries(np.zeros((known.sum(), 3)), unit[known])
+    found = adapting._Fields(entries, values[None, known], NOISE, cell[known], []).sized(K)
+    expected = np.where(np.arange(len(CELLS)) == 5, 1.0, np.maximum(size, 0.1))
+    np.testing.assert_allclose(np.sqrt(np.diag(found) / np.diag(K)), expected, rtol=0.1)
+    own = np.sqrt(np.diag(found))
+    np.testing.assert_allclose(found / np.outer(own, own), K / K[0, 0], atol=1e-12)
+
+
+def test_sizes_that_jump_are_learned_without_a_degree():
+    size = np.where(CELLS[:, 0] > 1, 3.0, 0.5)
+    K = size[:, None] * size * among_cells(bind(TIME * SPACE))
+    entries, values = fields(60, covariance=K)
+    kernel = bind(TIME * SPACE.adapted(degree=None))
+    found = among_cells(adapt(kernel, NOISE, entries, values[None], 0))
+    np.testing.assert_allclose(np.sqrt(np.diag(found) / np.diag(K)), 1.0, rtol=0.35)

@@ -94,3 +94,26 @@ def test_a_covariance_that_is_none_has_no_density():
     block = block_learning.chosen(kernel, grid, residuals)[0]
     broken = eqx.tree_at(lambda k: k.parts[0].kernel.variance.raw, kernel, jnp.asarray([np.nan]))
     assert block_learning.log_density(broken, 0.01, block)[0] == -np.inf
+
+
+def test_few_blocks_are_spread_over_all_times_and_places():
+    """What the first or the last part of a record alone has is not left out."""
+    _, kernel, residuals, grid = made()
+    points = np.concatenate([b.entries.points for b in block_learning.chosen(kernel, grid, residuals, 2)])
+    for column, number in ((0, T), (1, N)):
+        assert np.unique(points[:, column] // (number / 4)).size == 4
+
+
+def test_blocks_that_were_not_learned_from_are_scored_densely():
+    model, kernel, residuals, grid = made()
+    blocks = block_learning.chosen(kernel, grid, residuals, 3)
+    found = Learned(kernel, model.likelihood.sd, -np.inf)
+    noise = float(model.likelihood.sd.value[0]) ** 2
+    total = 0.0
+    for block in blocks:
+        points = jnp.asarray(block.entries.points)
+        K = np.asarray(kernel.covariance(points[:, None], points[None]))
+        noisy = K + noise * np.diag(block.entries.unit_noise)
+        total += multivariate_normal(np.zeros(len(K)), noisy).logpdf(block.draws[0])
+    count = sum(len(block.entries.points) for block in blocks)
+    assert block_learning.score(found, blocks) == pytest.approx(total / count, rel=1e-6)
