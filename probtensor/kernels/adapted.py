@@ -320,8 +320,9 @@ def extended(
     """A kernel that knows the cells of these points, too.
 
     Where the table has none, the function is what the unadapted kernel makes of its values in the table's cells: their
-    kriging, and an independent rest with the variance that kriging leaves. In several steps this gives the same as in
-    one.
+    kriging, and an independent rest with the variance that kriging leaves. Where each place has a size of its own, this
+    is so of the function over its size, whose logarithm is the kriging of those in the table's cells. In several steps
+    this gives the same as in one.
 
     Args:
         kernel: any.
@@ -353,9 +354,13 @@ def extended(
     among, across = _matrix(plain, known, known), _matrix(plain, new, known)
     among[np.diag_indices_from(among)] *= 1 + _JITTER
     weights = cho_solve(cho_factor(among, lower=True), across.T).T
+    size = np.sqrt(np.diagonal(K) / np.diagonal(among)) if own.degree is None else np.ones(len(K))
     left = _matrix(plain, new, new) - weights @ across.T
+    K = K / np.outer(size, size)
     toward = weights @ K
     table = np.block([[K, toward.T], [toward, toward @ weights.T + left]])
+    sizes = np.concatenate([size, np.exp(weights @ np.log(size))])
+    table *= np.outer(sizes, sizes)
     return with_table(kernel, Table.of(np.concatenate([known, new]), table, float(own.table.weight)))
 
 

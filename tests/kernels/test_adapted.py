@@ -273,3 +273,20 @@ def test_without_a_degree_the_size_is_the_same_everywhere():
     there = places(CELLS)
     np.testing.assert_allclose(dense(kernel, there, there), dense(bind(TIME * SPACE), there, there))
     assert adapted_part(kernel).size.names(("x", "y")) == []
+
+
+def test_sizes_of_new_cells_are_between_those_around_them():
+    """And in two steps the same as in one, without a change of what is known."""
+    smooth = SPACE.adapted(degree=None)
+    size = np.exp(RNG.normal(size=len(CELLS)))
+    kernel = bind(TIME * smooth)
+    K = np.outer(size, size) * dense(bind(smooth), places(CELLS), places(CELLS))
+    kernel = with_table(kernel, Table.of(CELLS, K, 1.0))
+    both = places(np.concatenate([CELLS, NEW]))
+    whole = extended(kernel, places(NEW))
+    steps = extended(extended(kernel, places(NEW[:1])), places(NEW))
+    np.testing.assert_allclose(dense(whole, both, both), dense(steps, both, both), rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(adapted_part(whole).table.covariance[: len(CELLS), : len(CELLS)], K, rtol=1e-7)
+    near = extended(kernel, places(CELLS[:1] + 1e-4))
+    found = adapted_part(near).table.covariance[-1, -1]
+    assert np.sqrt(found / K[0, 0]) == pytest.approx(1.0, abs=0.01)

@@ -150,6 +150,19 @@ def test_one_process_of_a_sum_follows_the_data_from_place_to_place(few, tmp_path
     assert np.isfinite(post.update(data.isel(t=slice(38, 40)).assign_coords(t=[40.0, 41.0])).predict(off)["mean"]).all()
 
 
+def test_places_that_were_never_observed_are_told_by_those_around_them(few):
+    data, truth = coast()
+    data = data.copy()
+    data[dict(x=[1, 4], y=2)] = np.nan
+    found = fitted(data, ADAPTED, draws=60).predict(data)
+    assert np.isfinite(found["mean"]).all()
+    sd = found["signal_sd"].isel(y=2).mean("t")
+    assert float(sd[4]) > 1.5 * float(sd[1]) > 0
+    never = truth.isel(x=4, y=2)
+    error = np.sqrt(((found["mean"].isel(x=4, y=2) - never) ** 2).mean())
+    assert float(error) < 0.8 * float(np.sqrt(((never - data.mean()) ** 2).mean()))
+
+
 def test_an_adapted_sum_needs_a_grid():
     data, _ = field()
     with pytest.raises(pt.ModelError, match="goes with grids of 50,000 or more values"):

@@ -22,7 +22,7 @@ from probtensor.engines.sweep import Beliefs
 from probtensor.errors import ModelError
 from probtensor.gridded.grid import Grid
 from probtensor.hyperparameters import Parameter
-from probtensor.kernels.adapted import adapted_part, with_table
+from probtensor.kernels.adapted import adapted_part, extended, with_table
 from probtensor.kernels.field import AbstractFieldKernel, FieldSum, summands, summed
 from probtensor.likelihoods.gaussian import BoundGaussian
 from probtensor.model import BoundModel
@@ -254,7 +254,10 @@ def _adapted(task: _Task, grid: Grid, numbers: _Numbers, residuals: Float[np.nda
     which, one = next((k, s) for k, s in enumerate(summands(kernel)) if adapted_part(s) is not None)
     left = residuals - beside(which, grid, kernel, task.names, numbers.noise, entries, residuals)
     learned = adapted_part(adapting.adapt(one, numbers.noise, entries, left, task.seed))
-    return kernel if learned is None else with_table(kernel, learned.table)
+    if learned is None or learned.table is None:
+        return kernel
+    # Places of the grid that were never observed are not in the table.
+    return extended(with_table(kernel, learned.table), np.concatenate([grid.rows, grid.columns]))
 
 
 def _by_draws(
