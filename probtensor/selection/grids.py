@@ -33,8 +33,9 @@ from probtensor.selection.roles import globe, times, varying
 #: Entries at most; levels of time and places at most are those of a field.
 _ENTRIES, _MOST = 1_000_000, field.MOST
 _YEAR = "365.25D"
-#: Blocks that forms learn from, and as many that they are compared on.
-_BLOCKS = 3
+#: Blocks that forms learn from, and those that they are compared on: what differs between blocks is larger than what is
+#: learned from chance.
+_LEARNED, _COMPARED = 3, 6
 #: Degrees beyond which degrees of longitude are no measure of distance.
 _FLAT = 60.0
 
@@ -161,13 +162,13 @@ def propose(
 
     grid = Grid.of(bound(starts[0]), tuple(own), left.entries.points)
     assert grid is not None
-    blocks = block_learning.chosen(bound(starts[0]), grid, left, 2 * _BLOCKS)
+    blocks = block_learning.chosen(bound(starts[0]), grid, left, _COMPARED)
 
     def judged(form: SpaceTime) -> tuple[float, SpaceTime]:
         note(f"trying {form.metric or 'the distance'} over {', '.join(space)}, smoothness {form.nu:g}")
         start = Learned(bound(form), likelihood.sd, -np.inf)
-        found = block_learning.glance(start, float(likelihood.floor), left, blocks[:_BLOCKS])
-        return block_learning.score(found, blocks[_BLOCKS:]), form.with_numbers(found.kernel)
+        found = block_learning.glance(start, float(likelihood.floor), left, blocks[:_LEARNED])
+        return block_learning.score(found, blocks), form.with_numbers(found.kernel)
 
     score, best = max((judged(form) for form in starts), key=lambda pair: pair[0])
     smoother, form = judged(dataclasses.replace(best, nu=5 / 2))

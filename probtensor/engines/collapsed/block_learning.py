@@ -88,7 +88,7 @@ def _ascend(start: Learned, floor: float, residuals: Residuals, blocks: list[Blo
 
 
 def score(found: Learned, blocks: list[Block]) -> float:
-    """The log density of some blocks, such as it has not been learned from, in nats an entry."""
+    """The log density of some blocks, in nats an entry: also of such as were not learned from."""
     noise = float(found.noise_sd.value[0]) ** 2
     total = sum(log_density(found.kernel, noise, block)[0] for block in blocks)
     return total / sum(len(block.entries.points) for block in blocks)
