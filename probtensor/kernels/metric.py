@@ -18,7 +18,7 @@ from probtensor.typing import Array, Float
 
 #: Mean radius of the Earth in km.
 EARTH_RADIUS = 6371.0
-_KM_IN_A_DEGREE = np.pi * EARTH_RADIUS / 180
+KM_IN_A_DEGREE = np.pi * EARTH_RADIUS / 180
 #: Of places on a circle of radius 1.
 _DIGITS = 9
 
@@ -136,8 +136,8 @@ def latitude_longitude(axes: Sequence[Axis]) -> tuple[int, int] | None:
 def sphere_line(latitude: Axis, longitude: Axis) -> Axis:
     """A line in km with the extent and spacing of a grid on the sphere."""
     across = np.cos(np.deg2rad(np.mean(latitude.points)))
-    extent = _KM_IN_A_DEGREE * float(np.hypot(latitude.range, longitude.range * across))
-    spacing = _KM_IN_A_DEGREE * min(latitude.spacing, longitude.spacing * max(across, 0.1))
+    extent = KM_IN_A_DEGREE * float(np.hypot(latitude.range, longitude.range * across))
+    spacing = KM_IN_A_DEGREE * min(latitude.spacing, longitude.spacing * max(across, 0.1))
     number = max(2, round(extent / spacing)) if spacing > 0 else 2
     # A chord is no longer than the Earth's diameter.
     points = np.linspace(0.0, min(extent, 2 * EARTH_RADIUS), number)
@@ -176,7 +176,7 @@ def measure(axis: Axis, kernel: Any, on_sphere: bool) -> tuple[Metric, Axis]:
         # On the shortest arc with all longitudes: the circle is cut open at its widest gap.
         cut = earth.opened(points[:, lon])
         period[lon], origin[lon], extent[lon] = earth.TURN, cut.low + earth.TURN / 2, earth.TURN - cut.gap
-        scale[:] = _KM_IN_A_DEGREE
+        scale[:] = KM_IN_A_DEGREE
         scale[lon] *= max(np.cos(np.deg2rad(origin[lat])), 0.05)
     chosen = list(columns)
     chart = Chart(columns, *(jnp.asarray(x[chosen]) for x in (origin, scale, period)))

@@ -22,7 +22,7 @@ from probtensor.gridded.grid import FULL, Grid, products
 from probtensor.kernels.adapted import Adapted
 from probtensor.kernels.field import AbstractFieldKernel, FieldStart
 from probtensor.kernels.matern import Matern
-from probtensor.kernels.metric import sphere_line
+from probtensor.kernels.metric import KM_IN_A_DEGREE, sphere_line
 from probtensor.kernels.periodic import Periodic
 from probtensor.likelihoods.gaussian import BoundGaussian
 from probtensor.observations.domain import Observations
@@ -170,15 +170,24 @@ def propose(
         found = block_learning.glance(start, float(likelihood.floor), left, blocks[:_LEARNED])
         return block_learning.score(found, blocks), form.with_numbers(found.kernel)
 
-    score, best = max((judged(form) for form in starts), key=lambda pair: pair[0])
+    score, best = judged(starts[0])
+    for start in starts[1:]:  # from the numbers found, since otherwise more of them are learned in the same time
+        other, form = judged(dataclasses.replace(start, processes=tuple(map(_in_degrees, best.processes))))
+        if other > score:
+            score, best = other, form
     smoother, form = judged(dataclasses.replace(best, nu=5 / 2))
     return form if smoother > score + GAIN else best
+
+
+def _in_degrees(one: Process) -> Process:
+    """Of a process with a lengthscale in km."""
+    return dataclasses.replace(one, lengthscale=one.lengthscale / KM_IN_A_DEGREE)
 
 
 def _starts(
     axes: Mapping[str, Axis], time: str, space: Sequence[str], variance: float, seasonal: bool
 ) -> list[SpaceTime]:
-    """One form for each metric."""
+    """One form for each metric; the first on the sphere if there is one."""
     extent = {"ard": axes[space[0]].range}
     earth = globe({n: axes[n] for n in space}) if len(space) == 2 else ()
     if earth:
