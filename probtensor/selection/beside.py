@@ -8,7 +8,7 @@ from typing import Any
 from probtensor.axes import Axis
 from probtensor.kernels.matern import Matern
 from probtensor.priors.categorical import Categorical
-from probtensor.selection import local
+from probtensor.selection import local, roles
 from probtensor.terms.base import AbstractTerm, Sum
 from probtensor.terms.cp import CP
 from probtensor.terms.offset import Offset
@@ -27,7 +27,7 @@ def _parts(axis: Axis) -> tuple[str, ...]:
 
 def _names(axes: Mapping[str, Axis]) -> list[str]:
     """Modes whose levels are names."""
-    return [n for n, a in axes.items() if a.kind == "category" and a.size > 1 and not (a.parent or a.parts)]
+    return [n for n, a in roles.varying(axes).items() if a.kind == "category"]
 
 
 def main_effects(axes: Mapping[str, Axis], of_places: bool = True) -> Sum | None:

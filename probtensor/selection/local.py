@@ -17,6 +17,7 @@ from probtensor.kernels.metric import latitude_longitude
 from probtensor.likelihoods.gaussian import BoundGaussian
 from probtensor.observations.domain import Observations
 from probtensor.selection.family import Family, Form, Numbers, Unit, declared, declared_adapted, member
+from probtensor.selection.roles import varying
 
 #: Smoothnesses that are tried along each unit, the rough ones first.
 _ORDERS = (1 / 2, 3 / 2, 5 / 2)
@@ -193,4 +194,4 @@ def _units(axes: Mapping[str, Axis]) -> tuple[Unit, ...]:
 
 
 def _lines(axes: Mapping[str, Axis]) -> list[str]:
-    return [n for n, a in axes.items() if not (a.parent or a.parts) and a.size > 1 and a.kind in ("numeric", "time")]
+    return [n for n, a in varying(axes).items() if a.kind in ("numeric", "time")]

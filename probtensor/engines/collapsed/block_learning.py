@@ -116,9 +116,8 @@ def chosen(kernel: AbstractFieldKernel, grid: Grid, residuals: Residuals, number
         levels: list[np.ndarray] = [np.empty(0)] * 2
         levels[longer] = _levels(kernel, sides[longer], _LEVELS, turn, rng)
         full = max(float(np.mean(np.take(entry, levels[longer], axis=longer) >= 0)), 1 / grid.shape[1 - longer])
-        levels[1 - longer] = _levels(
-            kernel, sides[1 - longer], max(int(_SIZE / len(levels[longer]) / full), 1), turn, rng
-        )
+        room = max(int(_SIZE / len(levels[longer]) / full), 1)
+        levels[1 - longer] = _levels(kernel, sides[1 - longer], room, turn, rng)
         there = entry[np.ix_(*levels)].ravel()
         some = np.sort(there[there >= 0][:_SIZE])
         found.append(Block(Entries(*(a[some] for a in residuals.entries)), residuals.draws[:, some]))

@@ -66,16 +66,8 @@ def grid_of(kernel: AbstractFieldKernel, names: tuple[str, ...], entries: Entrie
     return None
 
 
-def field(
-    grid: Grid,
-    kernel: AbstractFieldKernel,
-    names: tuple[str, ...],
-    noise: float,
-    entries: Entries,
-    residuals: Float[np.ndarray, "S M"],
-    seed: int,
-) -> Field:
-    """Its posterior given draws of the residuals, one draw for each of them.
+def system(grid: Grid, kernel: AbstractFieldKernel, names: tuple[str, ...], noise: float, entries: Entries) -> System:
+    """The covariance of noisy values on a grid, with what solves for it.
 
     Args:
         grid: of the entries.
@@ -83,40 +75,27 @@ def field(
         names: of the columns of points.
         noise: variance of an entry with unit noise 1.
         entries: places.
-        residuals: draws of their values minus the other terms.
-        seed: of the draws.
     """
-    solved = drawn(_system(grid, kernel, names, noise, entries), residuals, np.random.default_rng(seed))
-    if solved.left > _UNSOLVED:
-        warn(
-            f"the local term on the grid is solved for up to {solved.left:.0%}, so that it is smoother than the data "
-            "ask for; a larger noise, or fewer processes, take fewer steps"
-        )
-    return Field(grid, solved.mean, solved.apart.astype(np.float32))
-
-
-def beside(
-    which: int,
-    grid: Grid,
-    kernel: AbstractFieldKernel,
-    names: tuple[str, ...],
-    noise: float,
-    entries: Entries,
-    residuals: Float[np.ndarray, "S M"],
-) -> Float[np.ndarray, "S M"]:
-    """Posterior mean, given each draw of the residuals, of all summands but one.
-
-    which: the number of that one. The others: see `field`.
-    """
-    system = _system(grid, kernel, names, noise, entries)
-    others = system._replace(parts=[part for k, part in enumerate(system.parts) if k != which])
-    return grid.read(others.field(system.solve(residuals).weights))
-
-
-def _system(grid: Grid, kernel: AbstractFieldKernel, names: tuple[str, ...], noise: float, entries: Entries) -> System:
     parts, noises = separable(kernel, names, grid), noise * entries.unit_noise
     level = coarse(grid, parts, noises)
     quick = [part for part, own in zip(summands(kernel), parts, strict=True) if level is None or not level.slow(own)]
     apart, variance = of_places(summed(quick or summands(kernel)), noise, entries, _NEIGHBOURS)
     contrast = sparse.diags(1 / np.sqrt(variance)) @ apart
     return System(grid, parts, noises, contrast.tocsr(), level)
+
+
+def field(whole: System, residuals: Float[np.ndarray, "S M"], seed: int) -> Field:
+    """The function's posterior given draws of the values minus the other terms, one draw for each of them."""
+    solved = drawn(whole, residuals, np.random.default_rng(seed))
+    if solved.left > _UNSOLVED:
+        warn(
+            f"the local term on the grid is solved for up to {solved.left:.0%}, so that it is smoother than the data "
+            "ask for; a larger noise, or fewer processes, take fewer steps"
+        )
+    return Field(whole.grid, solved.mean, solved.apart.astype(np.float32))
+
+
+def beside(whole: System, which: int, residuals: Float[np.ndarray, "S M"]) -> Float[np.ndarray, "S M"]:
+    """Posterior mean at the entries, given each draw of the residuals, of all summands but the one with a number."""
+    others = whole._replace(parts=[part for k, part in enumerate(whole.parts) if k != which])
+    return whole.grid.read(others.field(whole.solve(residuals).weights))

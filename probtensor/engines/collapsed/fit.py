@@ -14,7 +14,7 @@ from probtensor.engines.collapsed.ascent import Learned
 from probtensor.engines.collapsed.conditional import Chain
 from probtensor.engines.collapsed.contrasts import Contrasts, contrasts
 from probtensor.engines.collapsed.entries import Training, training
-from probtensor.engines.collapsed.field import FEWEST, Field, beside, field, grid_of
+from probtensor.engines.collapsed.field import FEWEST, Field, beside, field, grid_of, system
 from probtensor.engines.collapsed.said import AllSaid
 from probtensor.engines.collapsed.signal import Signal, Terms, Values
 from probtensor.engines.drawn import Draws, summaries
@@ -206,7 +206,7 @@ def fit(
         first = task.learned(starts, model.likelihood.sd, signal, [white])
     numbers = _Numbers(model.terms, first.kernel, first.noise_sd)
     if grid is not None:
-        found = _on_grid(task, grid, signal, white, numbers, adapts)
+        found = _on_grid(task, grid, signal, white, numbers)
     else:
         found = _by_draws(task, signal, white, numbers, adapts, watch)
     numbers, values = found.numbers, tuple(found.signal.values(one) for one in found.kept)
@@ -230,7 +230,7 @@ def fit(
     )
 
 
-def _on_grid(task: _Task, grid: Grid, signal: Signal, white: np.ndarray, numbers: _Numbers, adapts: bool) -> _Found:
+def _on_grid(task: _Task, grid: Grid, signal: Signal, white: np.ndarray, numbers: _Numbers) -> _Found:
     """The local function on the whole grid, the other terms held.
 
     What each of these says of one mode is as good as known beside so many observations, and the local function has a
@@ -241,18 +241,21 @@ def _on_grid(task: _Task, grid: Grid, signal: Signal, white: np.ndarray, numbers
     found = block_learning.learn(start, task.floor, residuals, block_learning.chosen(start.kernel, grid, residuals))
     numbers = numbers._replace(kernel=found.kernel, noise_sd=found.noise_sd)
     entries = task.data.pooled.entries
-    if adapts:
-        numbers = numbers._replace(kernel=_adapted(task, grid, numbers, residuals.draws))
+    numbers = numbers._replace(kernel=_adapted(task, grid, numbers, residuals.draws))
     means = np.repeat(residuals.draws, task.draws, axis=0)
-    whole = field(grid, numbers.kernel, task.names, numbers.noise, entries, means, task.seed)
+    whole = field(system(grid, numbers.kernel, task.names, numbers.noise, entries), means, task.seed)
     return _Found(numbers, signal, [white], [found.score * len(entries.points)], whole)
 
 
 def _adapted(task: _Task, grid: Grid, numbers: _Numbers, residuals: Float[np.ndarray, "S M"]) -> AbstractFieldKernel:
-    """The kernel whose adapted summand has covariances as those that the others leave over of the residuals."""
+    """The kernel whose adapted summand, if it has one, has the covariances that the others leave over."""
     kernel, entries = numbers.kernel, task.data.pooled.entries
-    which, one = next((k, s) for k, s in enumerate(summands(kernel)) if adapted_part(s) is not None)
-    left = residuals - beside(which, grid, kernel, task.names, numbers.noise, entries, residuals)
+    found = [(k, part) for k, part in enumerate(summands(kernel)) if adapted_part(part) is not None]
+    if not found:
+        return kernel
+    ((which, one),) = found
+    whole = system(grid, kernel, task.names, numbers.noise, entries)
+    left = residuals - beside(whole, which, residuals)
     learned = adapted_part(adapting.adapt(one, numbers.noise, entries, left, task.seed))
     if learned is None or learned.table is None:
         return kernel
