@@ -155,8 +155,10 @@ class AbstractKernel(eqx.Module):
     def reach(self, extent: float) -> float:
         """The distance, on a circle the chord, at which half of the first function's correlation is left.
 
-        On a line it is looked for up to ten extents. The kernel is stationary.
+        On a line it is looked for up to ten extents, which is the answer for a kernel that is not stationary, too.
         """
+        if not self.stationary:
+            return 10 * extent
         distance = jnp.asarray(extent * np.geomspace(1e-6, 10, 400))
         values = np.asarray(self.covariance(jnp.concatenate([jnp.zeros(1), distance]))[0])
         below = np.flatnonzero(values[1:] < 0.5 * values[0])
@@ -187,12 +189,7 @@ def check_of_several(kernel: AbstractKernel, names: Sequence[str]) -> None:
     for part in kernel.factors():
         if part.on_a_line and len(names) > 1:
             own = type(part).__name__
-            elsewhere = (
-                f"in pt.Local multiply one for each, {own}(...).on({names[0]!r}) * {own}(...).on({names[1]!r})"
-                if part.stationary
-                else f"read {names[0]!r} as a mode of its own, with pt.Markov({own}())"
-            )
             raise ModelError(
                 f"{own} is a covariance along one coordinate, and not of a distance over {', '.join(names)} together; "
-                f"{elsewhere}"
+                f"in pt.Local multiply one for each, {own}(...).on({names[0]!r}) * {own}(...).on({names[1]!r})"
             )

@@ -171,12 +171,6 @@ class On(AbstractFieldKernel):
                     "...]) for it"
                 )
         check_of_several(self.kernel, self.own_dims)
-        for part in self.kernel.factors():
-            if not part.stationary:
-                raise ModelError(
-                    f"Local: {type(part).__name__} is no kernel of distance; use pt.CP(1, modes="
-                    f"{{{self.own_dims[0]!r}: pt.{type(part).__name__}()}}) beside the local term"
-                )
         read = [axes[n] for n in self.own_dims]
         metric, ordered = self.metric or ("ard" if latitude_longitude(read) is None else "sphere"), self.own_dims
         scales = [_start_of(axis, start.fraction) for axis in read]
@@ -222,7 +216,7 @@ class On(AbstractFieldKernel):
 
     def _among(self, kernel: AbstractKernel, x: Float[np.ndarray, "T D"]) -> Float[Array, "1 T T"]:
         places = self.place(jnp.asarray(x))
-        return kernel.covariance(euclidean(places[:, None], places[None]))
+        return eqx.tree_at(lambda on: on.kernel, self, kernel).between(places[:, None], places[None])[None]
 
     def place(self, x: Float[Array, "... D"]) -> Float[Array, "... E"]:
         """Coordinates in a Euclidean space whose distance is what the kernel reads."""
@@ -246,8 +240,10 @@ class On(AbstractFieldKernel):
         return self.place(x)
 
     def between(self, a: Places, b: Places) -> Float[Array, "..."]:
-        """The kernel at the distance of the places."""
-        return self.kernel.covariance(euclidean(a, b))[0]
+        """The kernel at the distance of the places, or along a line at the places themselves."""
+        if self.kernel.stationary:
+            return self.kernel.covariance(euclidean(a, b))[0]
+        return self.kernel.between(a[..., 0], b[..., 0])[0]
 
     @property
     def winds(self) -> bool:

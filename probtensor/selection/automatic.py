@@ -29,7 +29,7 @@ from probtensor.observations.domain import Observations
 from probtensor.selection import grids, judging, local
 from probtensor.selection.beside import factors_beside, main_effects
 from probtensor.selection.choice import Candidate, Choice
-from probtensor.selection.hold_out import hold_out, number_of_places
+from probtensor.selection.hold_out import HoldOut, hold_out, number_of_places
 from probtensor.selection.roles import times
 from probtensor.terms.base import Sum
 from probtensor.terms.cp import CP
@@ -132,10 +132,10 @@ def choose(
     if number_of_places(observations) < _FEWEST:
         model = offset(axes) + CP(ranks[0] if ranks else 1, modes=varying)
         return Choice(model, engine.resolved(), (), "none: too few places to hold any out")
-    protocol, held, sites = hold_out(base, observations, seed, times(axes))
-    judge = _Judge(dict(axes), base, observations, held, sites, likelihood, engine, seed, note)
+    held = hold_out(base, observations, seed, times(axes))
+    judge = _Judge(dict(axes), base, observations, held, likelihood, engine, seed, note)
     if ranks is not None:
-        return judge.choice(judge.low_rank(ranks), protocol)
+        return judge.choice(judge.low_rank(ranks))
     ranks = tuple(r for r in RANKS if r == RANKS[0] or r * sum(axes[n].size for n in varying) < count)
     if len(varying) == 1:
         ranks = (1,)  # one function of one coordinate: more components would be the same again
@@ -144,7 +144,7 @@ def choose(
         best = judge.with_local(best)
     elif local_terms and count > _LOCAL_MOST and grids.serves(axes, observations):
         best = judge.on_grid(best)
-    return judge.choice(best, protocol)
+    return judge.choice(best)
 
 
 class _Judge:
@@ -155,31 +155,30 @@ class _Judge:
         axes: Mapping[str, Axis],
         base: Sequence[str],
         observations: Observations,
-        held: np.ndarray,
-        sites: bool,
+        held: HoldOut,
         likelihood: Gaussian,
         engine: MessagePassing,
         seed: int,
         note: Callable[[str], None],
     ) -> None:
         self._axes, self._likelihood, self._engine, self._seed, self._note = axes, likelihood, engine, seed, note
-        self._observations, self._inner, self._held = observations, judging.without(observations, held), held
+        self._observations, self._inner, self._held = observations, judging.without(observations, held.mask), held
         self._varying = [name for name in base if axes[name].size > 1]
         self._few = observations.count <= _FEW
         self._scale = scale_of(self._inner)
-        self._base, self._sites = base, sites
+        self._base = base
         self._gaps: np.ndarray | None = None
         self._tried: list[Candidate] = []
         self._forms: list[local.Evidence] = []
         self._form: local.Evidence
 
-    def choice(self, best: Candidate, protocol: str) -> Choice:
+    def choice(self, best: Candidate) -> Choice:
         """Model and engine of the final fit, which has time for more neighbours, and the evidence."""
         model = Sum(tuple(Local(t.kernel) if isinstance(t, Local) else t for t in best.model.terms))
         engine = dataclasses.replace(self._engine, power=best.power)
         if not best.has_local:
             engine = engine.resolved() if self._few else engine.resolved(max_sweeps=_FINAL_SWEEPS)
-        return Choice(model, engine, tuple(self._tried), protocol, best, tuple(self._forms))
+        return Choice(model, engine, tuple(self._tried), self._held.protocol, best, tuple(self._forms))
 
     def low_rank(self, ranks: Sequence[int]) -> Candidate:
         """The best rank and power of a CP over all modes."""
@@ -207,7 +206,7 @@ class _Judge:
 
     def with_local(self, low_rank: Candidate) -> Candidate:
         """The best of sums with a local term, and of what was best without one."""
-        mains = main_effects(self._axes, not self._sites)
+        mains = main_effects(self._axes, not self._held.sites)
         base = offset(self._axes) if mains is None else offset(self._axes) + mains
         self._gaps = _gaps(self._axes, self._base, self._inner, self._seed + 1)
         self._forms = [] if self._gaps is None else self._kernels(base, self._gaps)
@@ -236,7 +235,7 @@ class _Judge:
         """A sum of separable processes over space and time, or what was best without it."""
         seasonal = any(has_seasons(axis) for axis in self._axes.values())
         mains = (
-            None if seasonal else main_effects(self._axes, not self._sites)
+            None if seasonal else main_effects(self._axes, not self._held.sites)
         )  # few years leave the mean of a place open
         base = offset(self._axes) if mains is None else offset(self._axes) + mains
         self._gaps = _gaps(self._axes, self._base, self._inner, self._seed + 1)
@@ -255,6 +254,10 @@ class _Judge:
             return found, form
 
         best, form = tried(name, form)
+        if best.state.local is not None and self._held.forecast:
+            name += ", go on"
+            trend, goes_on = tried(name, form.with_trend(self._axes[form.time]))
+            best, form = (best, form) if _better(best, trend) is best else (trend, goes_on)
         if best.state.local is not None and grids.can_adapt(self._axes):
             best = _better(best, tried(f"{name}, adapted", dataclasses.replace(form, adapts=True))[0])
         return _better(low_rank, best)
@@ -317,7 +320,7 @@ class _Judge:
             rank,
             float(fit.state.power),
             fit.state.local is not None,
-            *judging.score(fit.state, self._observations, self._held),
+            *judging.score(fit.state, self._observations, self._held.mask),
             len(fit.objective),
             fit.compile_seconds,
             fit.run_seconds,

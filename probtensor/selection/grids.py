@@ -24,6 +24,7 @@ from probtensor.kernels.field import AbstractFieldKernel, FieldStart
 from probtensor.kernels.matern import Matern
 from probtensor.kernels.metric import KM_IN_A_DEGREE, sphere_line
 from probtensor.kernels.periodic import Periodic
+from probtensor.kernels.walks import IntegratedRandomWalk
 from probtensor.likelihoods.gaussian import BoundGaussian
 from probtensor.observations.domain import Observations
 from probtensor.observations.layout import Points
@@ -49,17 +50,20 @@ class Process:
         lengthscale: over space.
         duration: lengthscale over time; 0: it stays as it is.
         yearly: it comes back each year instead.
+        goes_on: it goes on as it last went, in a trend that changes over the duration.
     """
 
     variance: float
     lengthscale: float
     duration: float
     yearly: bool = False
+    goes_on: bool = False
 
 
 #: Where learning starts: variances as shares of the data's, lengthscales and durations as shares of the ranges.
 _STAYS, _RETURNS = Process(0.4, 0.3, 0.0), Process(0.2, 0.2, 0.0, yearly=True)
 _LASTS, _PASSES = Process(0.3, 0.2, 0.15), Process(0.1, 0.05, 0.0)
+_GOES_ON = Process(0.1, 0.5, 0.5, goes_on=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +98,17 @@ class SpaceTime:
         over = over.adapted(degree=None) if adapts else over
         if one.yearly:
             return over * Periodic(hyperparameters.fixed(_YEAR), lengthscale=1.0).on(self.time)
-        return over * Matern(1 / 2, lengthscale=one.duration).on(self.time) if one.duration else over
+        if not one.duration:
+            return over
+        along = IntegratedRandomWalk if one.goes_on else functools.partial(Matern, 1 / 2)
+        return over * along(lengthscale=one.duration).on(self.time)
+
+    def with_trend(self, time: Axis) -> SpaceTime:
+        """With a process beside the others that goes on as it last went, as smooth as what stays is wide."""
+        stays = self.processes[0]
+        share = _GOES_ON.variance * sum(one.variance for one in self.processes)
+        trend = dataclasses.replace(_GOES_ON, variance=share, lengthscale=stays.lengthscale, duration=_GOES_ON.duration * time.range)
+        return dataclasses.replace(self, processes=(stays, trend, *self.processes[1:]))
 
     def with_numbers(self, kernel: AbstractFieldKernel) -> SpaceTime:
         """With the numbers that a bound kernel of this form has."""
@@ -104,7 +118,8 @@ class SpaceTime:
             kernels = [own.kernel for own in owns]
             numbers = [float(kernel.lengthscale.value[0]) for kernel in kernels]
             variance = float(kernels[0].variance.value[0])
-            found.append(Process(variance, numbers[0], numbers[1] if one.duration else 0.0, one.yearly))
+            duration = numbers[1] if one.duration else 0.0
+            found.append(dataclasses.replace(one, variance=variance, lengthscale=numbers[0], duration=duration))
         return dataclasses.replace(self, processes=tuple(found))
 
 

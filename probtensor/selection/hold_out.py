@@ -32,11 +32,13 @@ class HoldOut(NamedTuple):
         protocol: in words.
         mask: True where an observation is held out.
         sites: whether it is all that there is at some places, of which no other observation tells the mean.
+        forecast: whether it is all that there is after some time.
     """
 
     protocol: str
     mask: np.ndarray
     sites: bool = False
+    forecast: bool = False
 
 
 def hold_out(names: Sequence[str], observations: Observations, seed: int, along: Sequence[str] = ()) -> HoldOut:
@@ -103,7 +105,7 @@ def _future(names: Sequence[str], seen: np.ndarray, seed: int, along: Sequence[s
         protocol = gaps.tail(max(1.0, min(behind, _FORECAST * number)) / number, name)
         held, known = np.zeros_like(seen), (slice(None),) * axis + (slice(number),)
         held[known] = protocol.mask(dict(zip(names, seen[known].shape, strict=True)), seed, seen[known])
-        return HoldOut(f"a forecast, {protocol} that has data", held)
+        return HoldOut(f"a forecast, {protocol} that has data", held, forecast=True)
     return None
 
 

@@ -11,6 +11,7 @@ from probtensor.hyperparameters import fixed, parameters
 from probtensor.kernels.field import FieldStart
 from probtensor.kernels.matern import Matern
 from probtensor.kernels.periodic import Periodic
+from probtensor.kernels.walks import IntegratedRandomWalk
 from probtensor.labelled.coordinates import read
 from tests.helpers import DTYPE, assert_close
 from tests.oracles import gaussian_process as oracle
@@ -132,6 +133,21 @@ def test_a_sum_of_products_inside_expands():
     assert_close(bound.covariance(a, b), total)
 
 
+def spline(u, v):
+    """Covariance of a line with unit variances and of an integrated walk, both from 0, on the right of it."""
+    near, far = np.minimum(u, v), np.maximum(u, v)
+    return 1 + u * v + near**2 * (3 * far - near) / 6
+
+
+def test_a_walk_reads_one_coordinate_by_itself():
+    u, v = column(A, "t")[:, None] / 30, column(B, "t")[None] / 30
+    walk = IntegratedRandomWalk(lengthscale=fixed(30.0), variance=fixed(2.0)).on("t")
+    assert_close(matrix(walk, A, B), 2 * spline(u, v))
+    assert_close(matrix(LENGTH.on("lat", "lon") * walk, A, B), 2 * spline(u, v) * matrix(LENGTH.on("lat", "lon"), A, B))
+    both = (IntegratedRandomWalk(lengthscale=fixed(30.0), variance=fixed(2.0)) + ROUGH).on("t")
+    assert_close(matrix(both, A, B), 2 * spline(u, v) + matrix(ROUGH.on("t"), A, B))
+
+
 def test_the_whole_starts_with_the_variance_given():
     for kernel in (
         Matern(1 / 2).on("t"),
@@ -238,6 +254,10 @@ BAD = {
     "a cycle of two coordinates": (
         lambda: (Matern(1 / 2) * Periodic(5.0)).on("t", "x").bind(axes(), NAMES, START, True),
         r"Periodic is a covariance along one coordinate.*multiply one for each, Periodic\(...\).on\('t'\)",
+    ),
+    "a walk over two coordinates": (
+        lambda: IntegratedRandomWalk().on("t", "x").bind(axes(), NAMES, START, True),
+        r"covariance along one coordinate.*multiply one for each, IntegratedRandomWalk\(...\).on\('t'\)",
     ),
     "category": (
         lambda: Matern(1 / 2).on("t", "x").bind(axes({"x": "category"}), NAMES, START, True),

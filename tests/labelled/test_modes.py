@@ -133,7 +133,7 @@ def test_any_priors_go_together(term):
             lambda: pt.CP(2, modes={("x", "t"): pt.Dense(pt.RandomWalk())}),
             r"CP: mode 't x x': RandomWalk is a covariance along one coordinate",
         ),
-        (lambda: pt.Offset(over="x") + pt.Local(pt.Linear().on("t")), "Local: Linear is no kernel of distance"),
+        (lambda: pt.Offset(over="x") + pt.Local(pt.Linear().on("t", "x")), "Linear is a covariance along one"),
     ],
 )
 def test_bad_modes(term, message):

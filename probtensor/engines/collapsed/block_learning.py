@@ -134,7 +134,9 @@ def _levels(
     if len(points) <= number:
         return np.arange(len(points))
     middle = np.repeat(points[[int(turn * len(points))]], len(points), axis=0)
-    order = np.argsort(-np.asarray(kernel.covariance(jnp.asarray(middle), jnp.asarray(points))), kind="stable")
+    there = jnp.asarray(points)
+    correlation = kernel.covariance(jnp.asarray(middle), there) / jnp.sqrt(kernel.covariance(there, there))
+    order = np.argsort(-np.asarray(correlation), kind="stable")
     near, reach = (number + 1) // 2, min(len(points), _AROUND * number)
     around = rng.choice(order[near:reach], min(number // 4, reach - near), replace=False)
     rest = number - near - len(around)
