@@ -23,6 +23,7 @@ from probtensor.typing import Array, Float, Int, Key
 
 if TYPE_CHECKING:
     from probtensor.engines.collapsed.fit import Local
+    from probtensor.engines.collapsed.spread import Spread
     from probtensor.engines.drawn import Draws
 
 Beliefs = tuple[tuple[Belief, ...], ...]
@@ -81,6 +82,10 @@ class State(NamedTuple):
     objective: Float[Array, ""] | None = None
     rule: Rule = Rule()
     base: tuple[tuple[Sites, ...], ...] | None = None
+
+    def with_spread(self, spread: Spread | None) -> State:
+        """With these standard deviations of a local part; as it is without one."""
+        return self if self.local is None else self._replace(local=self.local._replace(spread=spread))
 
 
 class Info(NamedTuple):

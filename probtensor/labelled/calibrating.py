@@ -95,7 +95,8 @@ def _once(state: State, engine: AbstractEngine, encoded: Encoded, observations: 
     names = tuple(encoded.coordinates)
     mask = np.asarray(hold_out(names, observations, seed, times(encoded.axes(()))).mask)
     inner = without(observations, mask)
-    state = engine.run(state.model, inner, jax.random.key(seed)).state
+    spread = None if state.local is None else state.local.spread
+    state = engine.run(state.model, inner, jax.random.key(seed)).state.with_spread(spread)
     rows = np.flatnonzero(mask)
     domain = observations.domain.at(rows)
     if encoded.index is None:

@@ -251,6 +251,8 @@ def _fit(
         if journal is not None:
             run = functools.partial(run, journal=journal(bound))
         result = prepared.placed(run(bound, observations, jax.random.key(seed), report, start, gaps))
+    if isinstance(choice, automatic.Choice):
+        result = result._replace(state=result.state.with_spread(choice.spread))
     _tell_end(result)
     fitted = Fitted(encoded, modes, observations, likelihood, result.state)
     return Posterior(fitted, Made(declared, engine, choice, seed, result, peak_memory()))

@@ -31,6 +31,8 @@ from probtensor.selection.beside import factors_beside, main_effects
 from probtensor.selection.choice import Candidate, Choice
 from probtensor.selection.hold_out import HoldOut, hold_out, number_of_places
 from probtensor.selection.roles import times
+from probtensor.selection.spreading import spread
+from probtensor.selection.trends import trend
 from probtensor.terms.base import Sum
 from probtensor.terms.cp import CP
 from probtensor.terms.local import Local
@@ -178,7 +180,8 @@ class _Judge:
         engine = dataclasses.replace(self._engine, power=best.power)
         if not best.has_local:
             engine = engine.resolved() if self._few else engine.resolved(max_sweeps=_FINAL_SWEEPS)
-        return Choice(model, engine, tuple(self._tried), self._held.protocol, best, tuple(self._forms))
+        factors = spread(self._axes, self._observations, self._held.mask, best.state)
+        return Choice(model, engine, tuple(self._tried), self._held.protocol, best, tuple(self._forms), factors)
 
     def low_rank(self, ranks: Sequence[int]) -> Candidate:
         """The best rank and power of a CP over all modes."""
@@ -254,10 +257,13 @@ class _Judge:
             return found, form
 
         best, form = tried(name, form)
+        shared = None
         if best.state.local is not None and self._held.forecast:
-            name += ", go on"
-            trend, goes_on = tried(name, form.with_trend(self._axes[form.time]))
-            best, form = (best, form) if _better(best, trend) is best else (trend, goes_on)
+            shared = trend(self._axes, form.time, inner, residual, float(noise.floor))
+        if shared is not None:
+            going, goes_on = tried(f"{name}, go on", form.with_trend(shared, self._axes))
+            if _better(best, going) is going:
+                best, form, name = going, goes_on, going.name
         if best.state.local is not None and grids.can_adapt(self._axes):
             best = _better(best, tried(f"{name}, adapted", dataclasses.replace(form, adapts=True))[0])
         return _better(low_rank, best)

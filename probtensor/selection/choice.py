@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from probtensor.engines.collapsed.spread import Spread
 from probtensor.engines.message_passing import MessagePassing
 from probtensor.engines.sweep import State
 from probtensor.kernels.adapted import adapted_part
@@ -53,7 +54,11 @@ class Candidate:
 
 @dataclasses.dataclass(frozen=True)
 class Choice(AbstractChoice):
-    """The chosen model and engine with the evidence for them, and the state that the final fit goes on from."""
+    """The chosen model and engine with the evidence for them, and the state that the final fit goes on from.
+
+    Attributes:
+        spread: by how much standard deviations beside a local term grow, as the held-out gaps tell; None: they do not.
+    """
 
     model: Sum
     engine: MessagePassing
@@ -61,6 +66,7 @@ class Choice(AbstractChoice):
     protocol: str
     best: Candidate | None = None
     forms: tuple[Evidence, ...] = ()
+    spread: Spread | None = None
 
     @property
     def start(self) -> State | None:

@@ -30,6 +30,7 @@ from probtensor.observations.domain import Observations
 from probtensor.observations.layout import Points
 from probtensor.selection.local import GAIN, left_over
 from probtensor.selection.roles import globe, times, varying
+from probtensor.selection.trends import Trend
 
 #: Entries at most; levels of time and places at most are those of a field.
 _ENTRIES, _MOST = 1_000_000, field.MOST
@@ -51,6 +52,7 @@ class Process:
         duration: lengthscale over time; 0: it stays as it is.
         yearly: it comes back each year instead.
         goes_on: it goes on as it last went, in a trend that changes over the duration.
+        held: its numbers are not learned with those of the others.
     """
 
     variance: float
@@ -58,12 +60,14 @@ class Process:
     duration: float
     yearly: bool = False
     goes_on: bool = False
+    held: bool = False
 
 
 #: Where learning starts: variances as shares of the data's, lengthscales and durations as shares of the ranges.
 _STAYS, _RETURNS = Process(0.4, 0.3, 0.0), Process(0.2, 0.2, 0.0, yearly=True)
 _LASTS, _PASSES = Process(0.3, 0.2, 0.15), Process(0.1, 0.05, 0.0)
-_GOES_ON = Process(0.1, 0.5, 0.5, goes_on=True)
+#: Lengthscales of a trend and of what is about it, as shares of the extent; how long the latter lasts, in steps.
+_TREND, _ABOUT, _AT_ONCE = 0.5, 1.0, 0.05
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +97,8 @@ class SpaceTime:
         return functools.reduce(operator.add, (self._product(p, self.adapts and p is last) for p in self.processes))
 
     def _product(self, one: Process, adapts: bool) -> AbstractFieldKernel:
-        kernel = Matern(self.nu, lengthscale=one.lengthscale, variance=one.variance)
+        number = hyperparameters.fixed if one.held else float
+        kernel = Matern(self.nu, lengthscale=number(one.lengthscale), variance=number(one.variance))
         over: AbstractFieldKernel = kernel.on(*self.space, metric=self.metric)
         over = over.adapted(degree=None) if adapts else over
         if one.yearly:
@@ -101,14 +106,14 @@ class SpaceTime:
         if not one.duration:
             return over
         along = IntegratedRandomWalk if one.goes_on else functools.partial(Matern, 1 / 2)
-        return over * along(lengthscale=one.duration).on(self.time)
+        return over * along(lengthscale=number(one.duration)).on(self.time)
 
-    def with_trend(self, time: Axis) -> SpaceTime:
-        """With a process beside the others that goes on as it last went, as smooth as what stays is wide."""
-        stays = self.processes[0]
-        share = _GOES_ON.variance * sum(one.variance for one in self.processes)
-        trend = dataclasses.replace(_GOES_ON, variance=share, lengthscale=stays.lengthscale, duration=_GOES_ON.duration * time.range)
-        return dataclasses.replace(self, processes=(stays, trend, *self.processes[1:]))
+    def with_trend(self, trend: Trend, axes: Mapping[str, Axis]) -> SpaceTime:
+        """With a trend beside what stays, and what moves all places about it at a time, both with these numbers."""
+        extent = _extents(axes, self.space)[self.metric or "ard"]
+        goes_on = Process(trend.variance, _TREND * extent, trend.duration, goes_on=True, held=True)
+        about = Process(trend.about, _ABOUT * extent, _AT_ONCE * axes[self.time].spacing, held=True)
+        return dataclasses.replace(self, processes=(self.processes[0], goes_on, about, *self.processes[1:]))
 
     def with_numbers(self, kernel: AbstractFieldKernel) -> SpaceTime:
         """With the numbers that a bound kernel of this form has."""
@@ -203,16 +208,9 @@ def _starts(
     axes: Mapping[str, Axis], time: str, space: Sequence[str], variance: float, seasonal: bool
 ) -> list[SpaceTime]:
     """One form for each metric; the first on the sphere if there is one."""
-    extent = {"ard": axes[space[0]].range}
-    earth = globe({n: axes[n] for n in space}) if len(space) == 2 else ()
-    if earth:
-        latitude, longitude = (axes[n] for n in earth)
-        extent = {"sphere": sphere_line(latitude, longitude).range}
-        if np.abs(latitude.points).max() <= _FLAT:
-            extent["ard"] = latitude.range + longitude.range
     span, spacing = axes[time].range, axes[time].spacing
     forms = []
-    for metric, size in extent.items():
+    for metric, size in _extents(axes, space).items():
         processes = [
             Process(_STAYS.variance * variance, _STAYS.lengthscale * size, 0.0),
             Process(_RETURNS.variance * variance, _RETURNS.lengthscale * size, 0.0, yearly=True),
@@ -222,3 +220,15 @@ def _starts(
         chosen = tuple(one for one in processes if seasonal or not one.yearly)
         forms.append(SpaceTime(time, tuple(space), metric, 3 / 2, chosen))
     return forms
+
+
+def _extents(axes: Mapping[str, Axis], space: Sequence[str]) -> dict[str, float]:
+    """Of all places in each metric that serves."""
+    earth = globe({n: axes[n] for n in space}) if len(space) == 2 else ()
+    if not earth:
+        return {"ard": axes[space[0]].range}
+    latitude, longitude = (axes[n] for n in earth)
+    extents = {"sphere": sphere_line(latitude, longitude).range}
+    if np.abs(latitude.points).max() <= _FLAT:
+        extents["ard"] = latitude.range + longitude.range
+    return extents

@@ -12,6 +12,7 @@ from probtensor.engines.sweep import State
 from probtensor.evaluation import scores
 from probtensor.likelihoods.gaussian import BoundGaussian
 from probtensor.observations.domain import Observations
+from probtensor.typing import Float
 
 
 class Score(NamedTuple):
@@ -28,8 +29,23 @@ def without(observations: Observations, held: np.ndarray) -> Observations:
     return Observations(observations.domain, values, weights, observations.known)
 
 
-def score(state: State, observations: Observations, held: np.ndarray) -> Score:
-    """How well a state that was fitted without the held-out observations predicts them, noise included."""
+class Predicted(NamedTuple):
+    """Held-out observations: what was observed, mean and variance of the signal there, and variance of the noise."""
+
+    truth: Float[np.ndarray, "E"]
+    mean: Float[np.ndarray, "E"]
+    variance: Float[np.ndarray, "E"]
+    noise: Float[np.ndarray, "E"]
+
+    @property
+    def score(self) -> Score:
+        """How well they are predicted, noise included."""
+        sd = np.sqrt(self.variance + self.noise)
+        return Score(scores.crps_gaussian(self.mean, sd, self.truth), scores.rmse(self.mean, self.truth))
+
+
+def predicted(state: State, observations: Observations, held: np.ndarray) -> Predicted:
+    """What a state that was fitted without the held-out observations says of them."""
     if state.local is None:
         signal = arrays.fitted(state, observations.domain)
         mean, variance = np.asarray(signal.mean)[held], np.asarray(signal.variance)[held]
@@ -38,5 +54,9 @@ def score(state: State, observations: Observations, held: np.ndarray) -> Score:
         mean, variance = np.asarray(signal.mean), np.asarray(signal.variance)
     assert isinstance(state.model.likelihood, BoundGaussian)
     noise = float(state.model.likelihood.variance) / np.asarray(observations.weights)[held]
-    truth = np.asarray(observations.values)[held]
-    return Score(scores.crps_gaussian(mean, np.sqrt(variance + noise), truth), scores.rmse(mean, truth))
+    return Predicted(np.asarray(observations.values)[held], mean, variance, noise)
+
+
+def score(state: State, observations: Observations, held: np.ndarray) -> Score:
+    """How well a state that was fitted without the held-out observations predicts them, noise included."""
+    return predicted(state, observations, held).score

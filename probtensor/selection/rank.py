@@ -134,7 +134,7 @@ def choose(
     protocol, held = "none: too few observations to hold any out", np.zeros(observations.values.shape, bool)
     if observations.count >= _FEW:
         with contextlib.suppress(DataError):  # all at one place
-            protocol, held, _ = hold_out(names, observations, seed, times(axes))
+            protocol, held, *_ = hold_out(names, observations, seed, times(axes))
     without = Sum(tuple(t for t in model.terms if not isinstance(t, Local)))
     problem = Problem(without, axes, likelihood, scale, engine, observations, held, jax.random.key(seed))
     trial = problem.empty()

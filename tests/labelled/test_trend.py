@@ -29,9 +29,7 @@ def data():
 def test_forecasts_are_those_of_the_dense_process(data):
     walk = pt.IntegratedRandomWalk(lengthscale=pt.fixed(SPAN), variance=pt.fixed(SIZE)).on("t")
     kernel = walk * pt.Matern(1 / 2, lengthscale=pt.fixed(WIDTH)).on("x")
-    post = pt.fit(
-        data, pt.Local(kernel, neighbours=int(data.count())), likelihood=pt.Gaussian(pt.fixed(NOISE))
-    )
+    post = pt.fit(data, pt.Local(kernel, neighbours=int(data.count())), likelihood=pt.Gaussian(pt.fixed(NOISE)))
     ahead = {"t": np.arange(float(TIMES + AHEAD)), "x": PLACES}
     found = post.predict(ahead).transpose("t", "x", ...)
 

@@ -49,9 +49,17 @@ class Field(NamedTuple):
         found = self.grid.at(points)
         if found is None:
             return None
-        S = len(self.draws)
-        square = np.sum(self.draws[:, found[0], found[1]].astype(float) ** 2, axis=0)
-        return self.mean[found], square / max(S - 2, 1)
+        square = np.mean(self.draws[:, found[0], found[1]].astype(float) ** 2, axis=0)
+        return self.mean[found], square * self._of_a_t
+
+    def unscaled(self, variance: Float[np.ndarray, "E"]) -> Float[np.ndarray, "E"]:
+        """That of the draws, of one from `at`."""
+        return variance / self._of_a_t
+
+    @property
+    def _of_a_t(self) -> float:
+        """Variance of a t distribution in squares of its scale."""
+        return len(self.draws) / max(len(self.draws) - 2, 1)
 
 
 def grid_of(kernel: AbstractFieldKernel, names: tuple[str, ...], entries: Entries, domain: Domain) -> Grid | None:

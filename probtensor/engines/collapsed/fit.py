@@ -17,6 +17,7 @@ from probtensor.engines.collapsed.entries import Training, training
 from probtensor.engines.collapsed.field import FEWEST, Field, beside, field, grid_of, system
 from probtensor.engines.collapsed.said import AllSaid
 from probtensor.engines.collapsed.signal import Signal, Terms, Values
+from probtensor.engines.collapsed.spread import Spread
 from probtensor.engines.drawn import Draws, summaries
 from probtensor.engines.sweep import Beliefs
 from probtensor.errors import ModelError
@@ -57,6 +58,7 @@ class Local(NamedTuple):
         observations: those that the entries are among.
         said: what observations that are no longer kept said of each block; None: all are kept.
         field: the local function on the grid of the training data, where it was solved for there.
+        spread: by how much standard deviations grow from place to place; None: they are as the model says.
     """
 
     kernels: tuple[tuple[int, AbstractFieldKernel], ...]
@@ -69,6 +71,7 @@ class Local(NamedTuple):
     observations: Observations
     said: AllSaid | None = None
     field: Field | None = None
+    spread: Spread | None = None
 
     @property
     def kernel(self) -> AbstractFieldKernel:

@@ -26,6 +26,8 @@ _CELLS = 2500
 def moments(model: BoundModel, local: Local, domain: Domain, terms: Sequence[int], known: bool, key: Key) -> Moments:
     """Mean and variance of the sum of some terms over the draws, and of the local term within each draw.
 
+    Variances are as large as errors in gaps were, where that is known.
+
     Args:
         model: fitted.
         local: its local part.
@@ -34,6 +36,14 @@ def moments(model: BoundModel, local: Local, domain: Domain, terms: Sequence[int
         known: the domain is that of the training data.
         key: of the functions at coordinates that the training data do not have.
     """
+    found = _moments(model, local, domain, terms, known, key)
+    if local.spread is None:
+        return found
+    return found._replace(variance=found.variance * local.spread.at(_places(local, domain)) ** 2)
+
+
+def _moments(model: BoundModel, local: Local, domain: Domain, terms: Sequence[int], known: bool, key: Key) -> Moments:
+    """As the model says."""
     size = int(np.prod(domain.shape))
     chosen = [kernel for place, kernel in local.kernels if place in terms]
     if local.field is not None and len(chosen) == len(local.kernels):
@@ -61,7 +71,11 @@ def draws(model: BoundModel, local: Local, domain: Domain, key: Key, n: int) -> 
     kernel, noise, entries, residuals = _given(local)
     kernel = extended(kernel, places)
     values = draw(kernel, noise, entries, residuals[pick], places, local.neighbours, white)
-    return np.stack([signals[k] for k in pick]) + values[:, back.ravel()]
+    found = np.stack([signals[k] for k in pick]) + values[:, back.ravel()]
+    if local.spread is None:
+        return found
+    middle = _moments(model, local, domain, terms, False, first).mean
+    return middle + local.spread.at(_places(local, domain)) * (found - middle)
 
 
 def _kriged(local: Local, places: Float[np.ndarray, "E D"], part: AbstractFieldKernel) -> Kriged:

@@ -1,0 +1,181 @@
+"""How far values in gaps were from what was expected of them, place by place, beside how far they should have been.
+
+A kernel has the same variance everywhere. Where errors are larger in some places than in others, or everywhere larger
+than the kernel says, what was held out tells by how much the posterior standard deviation of the function must grow.
+
+Source: Bowman 1984 (smoothing chosen by cross-validation); Romano, Patterson and Candes 2019 (sizes of errors that
+differ, and one factor for all by which intervals cover what they should).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from scipy import special, stats
+from scipy.spatial import cKDTree
+
+from probtensor.axes import Axis
+from probtensor.engines.collapsed.entries import coordinates
+from probtensor.engines.collapsed.spread import Spread
+from probtensor.engines.sweep import State
+from probtensor.evaluation.calibration import gap_numbers
+from probtensor.evaluation.scores import crps_gaussian
+from probtensor.nearest.embedding import Embedding
+from probtensor.observations.domain import Observations
+from probtensor.observations.layout import Points
+from probtensor.selection.judging import predicted
+from probtensor.selection.roles import times
+from probtensor.typing import Float, Int
+
+#: Of fewer held-out values factors would be as far off as what they are to make right.
+_FEWEST = 1000
+#: Factors that are tried.
+_FACTORS = np.geomspace(0.2, 5.0, 41)
+#: Places around one whose errors are taken together, as shares of all.
+_AROUND = (0.002, 0.01, 0.05, 0.2, 1.0)
+#: The central interval that the factors are to make right.
+_COVERAGE = 0.9
+#: Mean distance of a normal variable from its mean, in standard deviations.
+_MEAN_DISTANCE = float(np.sqrt(2 / np.pi))
+#: Prior standard deviation of the factors' common logarithm.
+_PRIOR = 0.5
+
+
+class Errors(NamedTuple):
+    """Of values that were held out.
+
+    Attributes:
+        place: which of the places each was at.
+        time: at which of all other coordinates.
+        away: value minus mean.
+        variance: of the function.
+        noise: variance of the value given the function.
+        draws: from how many, of known mean, the variance was estimated; infinity: it is known.
+    """
+
+    place: Int[np.ndarray, "E"]
+    time: Int[np.ndarray, "E"]
+    away: Float[np.ndarray, "E"]
+    variance: Float[np.ndarray, "E"]
+    noise: Float[np.ndarray, "E"]
+    draws: float = np.inf
+
+    def some(self, chosen: np.ndarray) -> Errors:
+        """Part of them."""
+        place, time, away, variance, noise, draws = self
+        return Errors(place[chosen], time[chosen], away[chosen], variance[chosen], noise[chosen], draws)
+
+    def crps(self, factor: Float[np.ndarray, "E"]) -> float:
+        """With so many times the standard deviation of the function."""
+        return crps_gaussian(np.zeros(len(self.away)), np.sqrt(factor**2 * self.variance + self.noise), self.away)
+
+
+def spread(axes: Mapping[str, Axis], observations: Observations, held: np.ndarray, state: State) -> Spread | None:
+    """Factors of the standard deviations at the places of the data; None: too few were held out.
+
+    Args:
+        axes: the data's modes.
+        observations: all.
+        held: those that were held out.
+        state: with a local term, fitted without these.
+    """
+    local = state.local
+    if local is None or held.sum() < _FEWEST:
+        return None
+    everywhere = np.arange(observations.values.size)
+    points = coordinates(observations.domain, local.names, everywhere, local.names)
+    when = [local.names.index(name) for name in times(axes)]
+    where = tuple(k for k in range(len(local.names)) if k not in when)
+    places, first, place = np.unique(points[:, where], axis=0, return_index=True, return_inverse=True)
+    time = np.unique(points[:, when], axis=0, return_inverse=True)[1].ravel()
+    rows = np.flatnonzero(held)
+    found = predicted(state, observations, held)
+    draws = np.inf if local.field is None else len(local.field.draws)
+    errors = Errors(
+        place.ravel()[rows],
+        time[rows],
+        found.truth - found.mean,
+        found.variance if local.field is None else local.field.unscaled(found.variance),
+        found.noise,
+        draws,
+    )
+    fixed = points[first]
+    fixed[:, when] = points[:1, when]
+    near = Embedding.of(local.kernel, points[rows]).joint(fixed)
+    gaps = len(np.unique(place.ravel()[rows])) if _listed(observations) else int(gap_numbers(held).max())
+    return Spread(where, places, learn(errors, near, gaps))
+
+
+def _listed(observations: Observations) -> bool:
+    return isinstance(observations.domain.layout, Points)
+
+
+def learn(errors: Errors, coordinates: Float[np.ndarray, "n k"], gaps: int) -> Float[np.ndarray, "n"]:
+    """Factors of n places.
+
+    Args:
+        errors: of what was held out.
+        coordinates: of all places, in a space in which near means alike.
+        gaps: how many gaps they were in.
+    """
+    number = max(_AROUND, key=lambda share: -_judged(errors, coordinates, share))
+    factors = _smoothed(errors, coordinates, number)
+    common = _common(errors, factors[errors.place])
+    return factors * np.exp(np.log(common) * _PRIOR**2 / (_PRIOR**2 + 0.5 / gaps))
+
+
+def _judged(errors: Errors, coordinates: Float[np.ndarray, "n k"], share: float) -> float:
+    """The score of factors for places and times that they were not learned from."""
+    half = np.random.default_rng(0).random(len(coordinates)) < 0.5
+    late = errors.time > np.median(errors.time)
+    total = 0.0
+    for here in (half[errors.place], ~half[errors.place]):
+        for then in (late, ~late):
+            known, told = here & then, ~here & ~then
+            if known.any() and told.any():
+                factor = _smoothed(errors.some(known), coordinates, share)[errors.place[told]]
+                total += errors.some(told).crps(factor) * np.sum(told)
+    return total
+
+
+def _smoothed(errors: Errors, coordinates: Float[np.ndarray, "n k"], share: float) -> Float[np.ndarray, "n"]:
+    """The factor under which errors around each place are as large as they should be, on average."""
+    n, known_to = len(coordinates), _mean_root(errors.draws)
+    expected = np.zeros((n, len(_FACTORS)))
+    for k, factor in enumerate(_FACTORS):
+        sd = np.sqrt(factor**2 * errors.variance + errors.noise)
+        expected[:, k] = _MEAN_DISTANCE / known_to * np.bincount(errors.place, sd, n)
+    found = np.bincount(errors.place, np.abs(errors.away), n)
+    known = np.flatnonzero(np.bincount(errors.place, minlength=n))
+    number = max(round(share * len(known)), 1)
+    if number == len(known):
+        near = np.arange(len(known))[None]
+    else:
+        near = cKDTree(coordinates[known]).query(coordinates, k=number)[1].reshape(n, number)
+    found, expected = found[known][near].sum(axis=1), expected[known][near].sum(axis=1)
+    above = np.clip(np.sum(expected < found[:, None], axis=1), 1, len(_FACTORS) - 1)
+    row = np.arange(len(found))
+    low, high = expected[row, above - 1], expected[row, above]
+    part = np.clip((found - low) / np.where(high > low, high - low, 1.0), 0.0, 1.0)
+    grid = np.log(_FACTORS)
+    return np.broadcast_to(np.exp(grid[above - 1] + part * (grid[above] - grid[above - 1])), (n,))
+
+
+def _common(errors: Errors, factor: Float[np.ndarray, "E"]) -> float:
+    """The factor of all factors under which central intervals cover what they should."""
+    end = float(stats.t.ppf(0.5 + 0.5 * _COVERAGE, errors.draws))
+
+    def covered(common: float) -> float:
+        sd = np.sqrt((common * factor) ** 2 * errors.variance + errors.noise)
+        return float(np.mean(np.abs(errors.away) <= end * sd))
+
+    return float(_FACTORS[np.argmin([abs(covered(common) - _COVERAGE) for common in _FACTORS])])
+
+
+def _mean_root(draws: float) -> float:
+    """Mean standard deviation of so many draws of known mean and variance 1."""
+    if np.isinf(draws):
+        return 1.0
+    return float(np.sqrt(2 / draws) * np.exp(special.gammaln((draws + 1) / 2) - special.gammaln(draws / 2)))

@@ -1,0 +1,67 @@
+"""Errors of what was held out, and the standard deviations that they ask for."""
+
+import numpy as np
+import pytest
+
+from probtensor.engines.collapsed.spread import Spread
+from probtensor.selection.spreading import Errors, learn
+
+PLACES, TIMES = 400, 30
+
+
+def errors(size, noise=0.05, draws=np.inf, seed=0):
+    """size: of each place's errors in standard deviations of the function, which are 0.3."""
+    rng = np.random.default_rng(seed)
+    place, time = (a.ravel() for a in np.meshgrid(np.arange(PLACES), np.arange(TIMES), indexing="ij"))
+    variance = np.full(len(place), 0.09)
+    away = size[place] * np.sqrt(variance) * rng.normal(size=len(place)) + noise * rng.normal(size=len(place))
+    if np.isfinite(draws):
+        variance = variance * rng.chisquare(draws, len(place)) / draws
+    return Errors(place, time, away, variance, np.full(len(place), noise**2), draws)
+
+
+LINE = np.linspace(0, 1, PLACES)[:, None]
+
+
+@pytest.mark.parametrize("draws", [np.inf, 4, 16])
+@pytest.mark.parametrize("true", [0.5, 1.0, 2.5])
+def test_one_size_everywhere_is_found(true, draws):
+    found = learn(errors(np.full(PLACES, true), draws=draws), LINE, gaps=1000)
+    np.testing.assert_allclose(found, true, rtol=0.12)
+
+
+def test_sizes_that_differ_are_found_place_by_place():
+    true = np.where(LINE[:, 0] < 0.5, 0.5, 3.0)
+    found = learn(errors(true), LINE, gaps=1000)
+    inside = np.abs(LINE[:, 0] - 0.5) > 0.06
+    np.testing.assert_allclose(found[inside], true[inside], rtol=0.25)
+
+
+def test_places_without_errors_take_those_around():
+    true = np.where(LINE[:, 0] < 0.5, 0.5, 3.0)
+    some = errors(true)
+    found = learn(some.some(some.place % 2 == 0), LINE, gaps=1000)
+    np.testing.assert_allclose(found[1::2][:85], 0.5, rtol=0.25)
+
+
+def test_intervals_cover_what_they_should_where_errors_have_heavy_tails():
+    rng = np.random.default_rng(1)
+    some = errors(np.ones(PLACES))
+    some = some._replace(away=0.3 * rng.standard_t(3, len(some.away)))
+    factor = learn(some, LINE, gaps=1000)[some.place]
+    sd = np.sqrt(factor**2 * some.variance + some.noise)
+    assert abs(np.mean(np.abs(some.away) < 1.645 * sd) - 0.9) < 0.015
+
+
+def test_a_single_gap_is_not_believed_as_much_as_many():
+    # Errors as large as expected on average, with tails that ask for more: one factor for all is drawn towards 1.
+    some = errors(np.ones(PLACES))
+    some = some._replace(away=np.sign(some.away) * 0.239)
+    one, many = (learn(some, LINE, gaps)[0] for gaps in (1, 1000))
+    assert many < one < 1
+
+
+def test_factors_are_those_of_the_nearest_place():
+    spread = Spread((0, 2), np.array([[0.0, 10.0], [0.0, 30.0], [1.0, 10.0]]), np.array([1.0, 2.0, 3.0]))
+    points = np.array([[0.0, 99.0, 10.0], [0.1, 0.0, 28.0], [0.9, -5.0, 12.0]])
+    np.testing.assert_array_equal(spread.at(points), [1.0, 2.0, 3.0])
