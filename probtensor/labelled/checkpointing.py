@@ -12,8 +12,7 @@ from probtensor.engines.base import AbstractEngine
 from probtensor.engines.message_passing import MessagePassing
 from probtensor.errors import ModelError
 from probtensor.labelled import warm_start
-from probtensor.labelled.encode import Encoded
-from probtensor.likelihoods.base import AbstractLikelihood
+from probtensor.labelled.request import Request
 
 
 def check(engine: AbstractEngine, mesh: Mesh | None) -> None:
@@ -29,24 +28,18 @@ def check(engine: AbstractEngine, mesh: Mesh | None) -> None:
         )
 
 
-def asked(
-    encoded: Encoded,
-    model: Any,
-    likelihood: AbstractLikelihood,
-    engine: AbstractEngine,
-    seed: int,
-    init: Any,
-) -> dict[str, Any]:
+def asked(request: Request) -> dict[str, Any]:
     """All that a fit depends on, by the names under which a user gave it."""
+    encoded = request.encoded
     return {
         "data": (_outline(encoded.template), encoded.coordinates, encoded.values, encoded.index),
         "weights": encoded.weights,
         "errors": encoded.known,
-        "model": model,
-        "likelihood": likelihood,
-        "engine": engine,
-        "seed": seed,
-        "init": warm_start.storable(init),
+        "model": request.model,
+        "likelihood": request.likelihood,
+        "engine": request.engine,
+        "seed": request.seed,
+        "init": warm_start.storable(request.init),
     }
 
 

@@ -19,7 +19,7 @@ from jax.sharding import Mesh
 import probtensor as pt
 from probtensor.engines import sharded
 from probtensor.errors import ProbtensorWarning
-from probtensor.labelled import fit
+from probtensor.labelled import fitting
 from probtensor.selection.choice import Choice
 from tests.devices import problems
 
@@ -141,7 +141,7 @@ def test_a_chosen_local_term_is_fitted_on_one_device(monkeypatch):
     """With a warning, since nobody asked for it."""
     model = pt.Offset() + pt.Local(pt.Matern(1 / 2), neighbours=3)
     chosen = Choice(model, pt.MessagePassing(max_sweeps=2, draws=2), (), "none")
-    monkeypatch.setattr(fit, "_choose", lambda *arguments: chosen)
+    monkeypatch.setattr(fitting, "_choose", lambda *arguments: chosen)
     with pytest.warns(ProbtensorWarning, match="the chosen model has a Local term, which is fitted on one device"):
         post = pt.fit(problems.grid().isel(b=[0], c=[0, 1, 2]), mesh=one_device())
     assert post.predict({"a": [1.5], "b": [0.0], "c": [0.0]})["sd"].item() > 0
