@@ -135,7 +135,8 @@ class On(AbstractFieldKernel):
             of great-circle distance would not be positive definite (Guinness and Fuentes 2016). What closes on itself,
             such as a longitude around the globe, is wound around a circle, whose chords are its distances.
         columns: where the coordinates stand, once bound.
-        ratios: lengthscales of the second and further coordinates relative to that of the first, once bound.
+        ratios: lengthscales of the second and further coordinates relative to that of the first, once bound or where
+            they are known before.
         turns: after which each coordinate closes, 0 for one that does not, once bound; none: none does.
     """
 
@@ -174,7 +175,7 @@ class On(AbstractFieldKernel):
         read = [axes[n] for n in self.own_dims]
         metric, ordered = self.metric or ("ard" if latitude_longitude(read) is None else "sphere"), self.own_dims
         scales = [_start_of(axis, start.fraction) for axis in read]
-        axis, ratios = read[0], None
+        axis, ratios = read[0], self.ratios
         if metric == "sphere":
             lat, lon = self._on_earth(read)
             if np.abs(lat.points).max() > 90:
@@ -184,7 +185,7 @@ class On(AbstractFieldKernel):
                 )
             axis, ordered = sphere_line(lat, lon), (lat.name, lon.name)
             scales = [_start_of(axis, start.fraction)]
-        elif metric == "ard" and len(scales) > 1:
+        elif metric == "ard" and len(scales) > 1 and ratios is None:
             declared = getattr(self.kernel, "lengthscale", None)
             if declared is None:
                 relative = np.array([s / scales[0] for s in scales[1:]])

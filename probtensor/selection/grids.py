@@ -20,7 +20,7 @@ from probtensor.engines.collapsed.adapting import FEWEST_FIELDS, MOST_CELLS
 from probtensor.engines.collapsed.ascent import Learned
 from probtensor.gridded.grid import FULL, Grid, products
 from probtensor.kernels.adapted import Adapted
-from probtensor.kernels.field import AbstractFieldKernel, FieldStart
+from probtensor.kernels.field import AbstractFieldKernel, FieldStart, On
 from probtensor.kernels.matern import Matern
 from probtensor.kernels.metric import KM_IN_A_DEGREE, sphere_line
 from probtensor.kernels.periodic import Periodic
@@ -53,6 +53,7 @@ class Process:
         yearly: it comes back each year instead.
         goes_on: it goes on as it last went, in a trend that changes over the duration.
         held: its numbers are not learned with those of the others.
+        ratios: lengthscales of further coordinates relative to that of the first, as far as they are known.
     """
 
     variance: float
@@ -61,6 +62,7 @@ class Process:
     yearly: bool = False
     goes_on: bool = False
     held: bool = False
+    ratios: tuple[float, ...] = ()
 
 
 #: Where learning starts: variances as shares of the data's, lengthscales and durations as shares of the ranges.
@@ -99,7 +101,9 @@ class SpaceTime:
     def _product(self, one: Process, adapts: bool) -> AbstractFieldKernel:
         number = hyperparameters.fixed if one.held else float
         kernel = Matern(self.nu, lengthscale=number(one.lengthscale), variance=number(one.variance))
-        over: AbstractFieldKernel = kernel.on(*self.space, metric=self.metric)
+        known = np.array(one.ratios)
+        ratios = hyperparameters.bind(None, known, "relative lengthscale", held=one.held) if known.size else None
+        over: AbstractFieldKernel = On(kernel, self.space, self.metric, ratios=ratios)
         over = over.adapted(degree=None) if adapts else over
         if one.yearly:
             return over * Periodic(hyperparameters.fixed(_YEAR), lengthscale=1.0).on(self.time)
@@ -124,7 +128,8 @@ class SpaceTime:
             numbers = [float(kernel.lengthscale.value[0]) for kernel in kernels]
             variance = float(kernels[0].variance.value[0])
             duration = numbers[1] if one.duration else 0.0
-            found.append(dataclasses.replace(one, variance=variance, lengthscale=numbers[0], duration=duration))
+            ratios = () if owns[0].ratios is None else tuple(map(float, owns[0].ratios.value))
+            found.append(Process(variance, numbers[0], duration, one.yearly, one.goes_on, one.held, ratios))
         return dataclasses.replace(self, processes=tuple(found))
 
 

@@ -1,5 +1,6 @@
 """Sums of processes over space and time: for which data, and which form is proposed for fields that are drawn."""
 
+import equinox as eqx
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +8,7 @@ import xarray as xr
 
 import probtensor as pt
 from probtensor.hyperparameters import fixed
+from probtensor.kernels.field import FieldStart, summands
 from probtensor.labelled.encode import encode
 from probtensor.likelihoods.gaussian import Gaussian
 from probtensor.selection import grids
@@ -90,3 +92,16 @@ def test_seasons_have_a_process_of_their_own():
     form, _ = proposed(cube(T=36), True)
     assert [one.yearly for one in form.processes] == [False, True, False, False]
     assert "Periodic" in str(pt.Local(form.kernel))
+
+
+def test_ratios_of_lengthscales_are_kept():
+    axes = encode(cube()).axes(())
+    form = grids.SpaceTime("t", ("x", "y"), "ard", 1.5, (grids.Process(1.0, 2.0, 0.0), grids.Process(0.5, 1.0, 3.0)))
+    first, _ = summands(form.kernel.bind(axes, tuple(axes), FieldStart(0.1, 1.0), True))
+    wider = eqx.tree_at(lambda on: on.ratios.raw, first, first.ratios.raw + np.log(3.0))
+    bound = form.kernel.bind(axes, tuple(axes), FieldStart(0.1, 1.0), True)
+    known = form.with_numbers(eqx.tree_at(lambda k: k.parts[0], bound, wider))
+    assert known.processes[0].ratios == pytest.approx((3.0,))
+    again, _ = summands(known.kernel.bind(axes, tuple(axes), FieldStart(0.1, 1.0), True))
+    np.testing.assert_allclose(again.ratios.value, [3.0], rtol=1e-5)
+    assert again.ratios.learned

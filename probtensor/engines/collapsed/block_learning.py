@@ -33,7 +33,7 @@ _AROUND = 30
 #: Of the middles of blocks: the golden section, by which any number of them in turn are spread evenly (Weyl 1916).
 _TURN = 0.6180339887
 #: Iterations at most, and while kernels are compared.
-_STEPS, _GLANCE = 30, 12
+_STEPS, _GLANCE = 20, 12
 #: Of the choice of blocks.
 _SEED = 0
 
