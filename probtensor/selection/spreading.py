@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
-from scipy import special, stats
+from scipy import sparse, special, stats
 from scipy.spatial import cKDTree
 
 from probtensor.axes import Axis
@@ -33,8 +33,8 @@ from probtensor.typing import Float, Int
 _FEWEST = 1000
 #: Factors that are tried.
 _FACTORS = np.geomspace(0.2, 5.0, 41)
-#: Places around one whose errors are taken together, as shares of all.
-_AROUND = (0.002, 0.01, 0.05, 0.2, 1.0)
+#: How many places around one have their errors taken together; 0: all.
+_AROUND = (5, 25, 100, 400, 0)
 #: The central interval that the factors are to make right.
 _COVERAGE = 0.9
 #: Mean distance of a normal variable from its mean, in standard deviations.
@@ -88,8 +88,10 @@ def spread(axes: Mapping[str, Axis], observations: Observations, held: np.ndarra
     points = coordinates(observations.domain, local.names, everywhere, local.names)
     when = [local.names.index(name) for name in times(axes)]
     where = tuple(k for k in range(len(local.names)) if k not in when)
-    places, first, place = np.unique(points[:, where], axis=0, return_index=True, return_inverse=True)
     time = np.unique(points[:, when], axis=0, return_inverse=True)[1].ravel()
+    if not where:  # a function of time alone is at one place
+        where, points = tuple(when), np.zeros_like(points)
+    places, first, place = np.unique(points[:, where], axis=0, return_index=True, return_inverse=True)
     rows = np.flatnonzero(held)
     found = predicted(state, observations, held)
     draws = np.inf if local.field is None else len(local.field.draws)
@@ -120,27 +122,28 @@ def learn(errors: Errors, coordinates: Float[np.ndarray, "n k"], gaps: int) -> F
         coordinates: of all places, in a space in which near means alike.
         gaps: how many gaps they were in.
     """
-    number = max(_AROUND, key=lambda share: -_judged(errors, coordinates, share))
-    factors = _smoothed(errors, coordinates, number)
+    around = min(_AROUND, key=lambda number: _judged(errors, coordinates, number))
+    factors = _smoothed(errors, coordinates, around)
     common = _common(errors, factors[errors.place])
     return factors * np.exp(np.log(common) * _PRIOR**2 / (_PRIOR**2 + 0.5 / gaps))
 
 
-def _judged(errors: Errors, coordinates: Float[np.ndarray, "n k"], share: float) -> float:
+def _judged(errors: Errors, coordinates: Float[np.ndarray, "n k"], around: int) -> float:
     """The score of factors for places and times that they were not learned from."""
-    half = np.random.default_rng(0).random(len(coordinates)) < 0.5
+    half = (np.random.default_rng(0).random(len(coordinates)) < 0.5)[errors.place]
     late = errors.time > np.median(errors.time)
+    parts = [(here & then, ~here & ~then) for here in (half, ~half) for then in (late, ~late)]
+    if not late.any():
+        parts = [(half, ~half), (~half, half)]
     total = 0.0
-    for here in (half[errors.place], ~half[errors.place]):
-        for then in (late, ~late):
-            known, told = here & then, ~here & ~then
-            if known.any() and told.any():
-                factor = _smoothed(errors.some(known), coordinates, share)[errors.place[told]]
-                total += errors.some(told).crps(factor) * np.sum(told)
+    for known, told in parts:
+        if known.any() and told.any():
+            factor = _smoothed(errors.some(known), coordinates, around)[errors.place[told]]
+            total += errors.some(told).crps(factor) * np.sum(told)
     return total
 
 
-def _smoothed(errors: Errors, coordinates: Float[np.ndarray, "n k"], share: float) -> Float[np.ndarray, "n"]:
+def _smoothed(errors: Errors, coordinates: Float[np.ndarray, "n k"], around: int) -> Float[np.ndarray, "n"]:
     """The factor under which errors around each place are as large as they should be, on average."""
     n, known_to = len(coordinates), _mean_root(errors.draws)
     expected = np.zeros((n, len(_FACTORS)))
@@ -149,16 +152,18 @@ def _smoothed(errors: Errors, coordinates: Float[np.ndarray, "n k"], share: floa
         expected[:, k] = _MEAN_DISTANCE / known_to * np.bincount(errors.place, sd, n)
     found = np.bincount(errors.place, np.abs(errors.away), n)
     known = np.flatnonzero(np.bincount(errors.place, minlength=n))
-    number = max(round(share * len(known)), 1)
-    if number == len(known):
-        near = np.arange(len(known))[None]
+    found, expected = found[known, None], expected[known]
+    if 0 < around < len(known):
+        near = cKDTree(coordinates[known]).query(coordinates, k=around)[1]
+        ends = np.arange(0, n * around + 1, around)
+        together = sparse.csr_matrix((np.ones(n * around), near.ravel(), ends), shape=(n, len(known)))
+        found, expected = together @ found, together @ expected
     else:
-        near = cKDTree(coordinates[known]).query(coordinates, k=number)[1].reshape(n, number)
-    found, expected = found[known][near].sum(axis=1), expected[known][near].sum(axis=1)
-    above = np.clip(np.sum(expected < found[:, None], axis=1), 1, len(_FACTORS) - 1)
+        found, expected = found.sum(axis=0, keepdims=True), expected.sum(axis=0, keepdims=True)
+    above = np.clip(np.sum(expected < found, axis=1), 1, len(_FACTORS) - 1)
     row = np.arange(len(found))
     low, high = expected[row, above - 1], expected[row, above]
-    part = np.clip((found - low) / np.where(high > low, high - low, 1.0), 0.0, 1.0)
+    part = np.clip((found[:, 0] - low) / np.where(high > low, high - low, 1.0), 0.0, 1.0)
     grid = np.log(_FACTORS)
     return np.broadcast_to(np.exp(grid[above - 1] + part * (grid[above] - grid[above - 1])), (n,))
 

@@ -37,6 +37,16 @@ def test_sizes_that_differ_are_found_place_by_place():
     np.testing.assert_allclose(found[inside], true[inside], rtol=0.25)
 
 
+def test_sizes_are_found_without_times():
+    rng, where = np.random.default_rng(0), np.linspace(0, 1, 5000)
+    true = np.where(where < 0.5, 0.5, 3.0)
+    nothing, one = np.zeros(5000), np.ones(5000)
+    some = Errors(np.arange(5000), nothing.astype(int), true * rng.normal(size=5000), one, 1e-4 * one)
+    found = learn(some, where[:, None], gaps=1000)
+    inside = np.abs(where - 0.5) > 0.06
+    assert np.mean(np.abs(np.log(found / true))[inside]) < 0.15
+
+
 def test_places_without_errors_take_those_around():
     true = np.where(LINE[:, 0] < 0.5, 0.5, 3.0)
     some = errors(true)
