@@ -198,3 +198,17 @@ def test_what_the_other_terms_know_stays_what_message_passing_left(few):
     data, _ = field()
     post = fitted(data, MODEL + pt.CP(1, modes=["x"]), draws=4)
     assert (post.factors()["x_sd"] > 0).all()
+
+
+def test_joint_draws_are_about_the_same_mean(few):
+    data, _ = field(T=12)
+    post = fitted(data, draws=64)
+    answer, drawn = post.predict(data), post.sample(400, seed=1)
+    signal = np.sqrt(answer["sd"] ** 2 - 0.1**2)
+    off = (drawn.mean("sample") - answer["mean"]) / signal
+    assert float(np.abs(off).max()) < 0.6  # of 64 independent draws
+    ratio = drawn.std("sample") / signal
+    assert 0.8 < float(ratio.min()) and float(ratio.max()) < 1.2
+    # A mean over places is told far better than by draws of each place by itself.
+    gap = drawn.sel(t=6.0, x=[3.0, 4.0], y=[0.0, 1.0])
+    assert float(gap.mean(("x", "y")).std("sample")) > 0.7 * float(gap.std("sample").mean())

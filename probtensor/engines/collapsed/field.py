@@ -52,6 +52,21 @@ class Field(NamedTuple):
         square = np.mean(self.draws[:, found[0], found[1]].astype(float) ** 2, axis=0)
         return self.mean[found], square * self._of_a_t
 
+    def joint(self, points: Float[np.ndarray, "E D"], seed: int, n: int) -> Float[np.ndarray, "n E"] | None:
+        """So many joint draws at some points; None unless all of them are on the grid.
+
+        The posterior draws that there are come first. Each further one is a mixture of these with random weights whose
+        squares sum to 1, which has the same distribution, but is not independent of them.
+        """
+        found = self.grid.at(points)
+        if found is None:
+            return None
+        S = len(self.draws)
+        weights = np.random.default_rng(seed).standard_normal((max(n - S, 0), S))
+        weights /= np.linalg.norm(weights, axis=1, keepdims=True)
+        own = self.draws[:, found[0], found[1]].astype(float)
+        return self.mean[found] + np.concatenate([own[:n], weights @ own])
+
     def unscaled(self, variance: Float[np.ndarray, "E"]) -> Float[np.ndarray, "E"]:
         """That of the draws, of one from `at`."""
         return variance / self._of_a_t

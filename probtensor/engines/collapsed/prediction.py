@@ -17,7 +17,7 @@ from probtensor.model import BoundModel
 from probtensor.nearest.conditionals import Entries
 from probtensor.nearest.kriging import Kriged, draw, krige
 from probtensor.observations.domain import Domain
-from probtensor.typing import Float, Key
+from probtensor.typing import Float, Int, Key
 
 #: Cells of an adapted kernel that are predicted at a time.
 _CELLS = 2500
@@ -66,16 +66,26 @@ def draws(model: BoundModel, local: Local, domain: Domain, key: Key, n: int) -> 
     terms = tuple(range(len(model.terms)))
     signals = list(_signals(model, local, domain, terms, False, first))
     pick = np.arange(n) % len(signals)
-    places, back = np.unique(_places(local, domain), axis=0, return_inverse=True)
-    white = np.asarray(jax.random.normal(second, (n, len(places))))
-    kernel, noise, entries, residuals = _given(local)
-    kernel = extended(kernel, places)
-    values = draw(kernel, noise, entries, residuals[pick], places, local.neighbours, white)
-    found = np.stack([signals[k] for k in pick]) + values[:, back.ravel()]
+    found = np.stack([signals[k] for k in pick]) + _local_draws(local, _places(local, domain), second, pick)
     if local.spread is None:
         return found
     middle = _moments(model, local, domain, terms, False, first).mean
     return middle + local.spread.at(_places(local, domain)) * (found - middle)
+
+
+def _local_draws(
+    local: Local, points: Float[np.ndarray, "E D"], key: Key, pick: Int[np.ndarray, "n"]
+) -> Float[np.ndarray, "n E"]:
+    """Of the local term, each given the residuals of one draw of the other terms."""
+    if local.field is not None:
+        found = local.field.joint(points, int(jax.random.bits(key)), len(pick))
+        if found is not None:
+            return found
+    places, back = np.unique(points, axis=0, return_inverse=True)
+    white = np.asarray(jax.random.normal(key, (len(pick), len(places))))
+    kernel, noise, entries, residuals = _given(local)
+    values = draw(extended(kernel, places), noise, entries, residuals[pick], places, local.neighbours, white)
+    return values[:, back.ravel()]
 
 
 def _kriged(local: Local, places: Float[np.ndarray, "E D"], part: AbstractFieldKernel) -> Kriged:
