@@ -105,7 +105,7 @@ LINE = np.repeat(np.arange(30), 4)[:, None]
 )
 def test_rows_at_the_same_place_are_held_out_together(index, sizes):
     for seed in range(3):
-        protocol, held, _ = held_out(index, sizes, seed)
+        protocol, held, *_ = held_out(index, sizes, seed)
         assert 0.08 < held.mean() < 0.25
         assert share_with_a_twin(index, held) == 0.0
         assert "rows at the same place together" in protocol
@@ -143,7 +143,7 @@ def test_outages_in_a_table_are_judged_by_outages():
     index = np.argwhere(seen)
     along = np.column_stack([index, generator.integers(0, 150, len(index))])
     for rows, sizes in [(index, (12, 200)), (along, (12, 200, 150))]:
-        protocol, held, _ = held_out(rows, sizes)
+        protocol, held, *_ = held_out(rows, sizes)
         assert protocol == "blocks of d0 1 x d1 20 covering 15%"
         neighbour = {tuple(r) for r in rows[held][:, :2]}
         lonely = [(a, b) for a, b in neighbour if not {(a, b - 1), (a, b + 1)} & neighbour]
@@ -155,7 +155,7 @@ def test_whole_levels_missing_for_others_are_judged_by_whole_levels():
     seen = np.zeros((10, 60), dtype=bool)
     seen[0] = True
     seen[1:, ::4] = True
-    protocol, held, _ = held_out(np.argwhere(seen), seen.shape)
+    protocol, held, *_ = held_out(np.argwhere(seen), seen.shape)
     assert protocol.startswith("blocks of d0 ")
     assert int(protocol.split()[3]) >= 5
     assert held.any() and not held.all()
@@ -165,13 +165,13 @@ def test_boxes_leave_enough_to_train_on():
     """Two clusters far apart: boxes as large as the void between them would hold out everything."""
     seen = np.zeros((40, 40), dtype=bool)
     seen[:12, :12] = seen[28:, 28:] = True
-    _, held, _ = held_out(np.argwhere(seen), seen.shape)
+    _, held, *_ = held_out(np.argwhere(seen), seen.shape)
     assert 0.1 < held.mean() <= 0.4
 
 
 def test_rows_without_weight_are_not_held_out():
     weights = np.tile([1.0, 0.0], 60)
-    _, held, _ = held_out(LINE, (30,), weights=weights)
+    _, held, *_ = held_out(LINE, (30,), weights=weights)
     assert held.any() and not held[weights == 0].any()
 
 
@@ -192,7 +192,8 @@ def test_data_without_a_tail_are_judged_by_a_forecast(empty, held):
     """As long as what is asked for, and no longer than a quarter of what there is."""
     seen = np.random.default_rng(0).random((30, 5, 6)) < 0.99
     seen[30 - empty :] = False
-    protocol, mask, _ = on_grid(seen)
+    protocol, mask, _, forecast = on_grid(seen)
+    assert forecast == protocol.startswith("a forecast")
     assert protocol.startswith("a forecast, the last ") and protocol.endswith(" of d0 that has data")
     expected = np.zeros_like(seen)
     expected[30 - empty - held : 30 - empty] = seen[30 - empty - held : 30 - empty]
@@ -225,7 +226,8 @@ def nothing(seen):
 def test_other_gaps_ask_for_no_forecast(change):
     seen = np.random.default_rng(0).random((30, 6, 6)) < 0.97
     change(seen)
-    protocol, mask, _ = on_grid(seen)
+    protocol, mask, _, forecast = on_grid(seen)
+    assert forecast == protocol.startswith("a forecast")
     assert "forecast" not in protocol
     assert mask.any() and not (mask & ~seen).any()
 
