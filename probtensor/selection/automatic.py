@@ -180,7 +180,7 @@ class _Judge:
         engine = dataclasses.replace(self._engine, power=best.power)
         if not best.has_local:
             engine = engine.resolved() if self._few else engine.resolved(max_sweeps=_FINAL_SWEEPS)
-        factors = spread(self._axes, self._observations, self._held.mask, best.state)
+        factors = spread(self._axes, self._observations, self._held.mask, best.state, best.predicted)
         return Choice(model, engine, tuple(self._tried), self._held.protocol, best, tuple(self._forms), factors)
 
     def low_rank(self, ranks: Sequence[int]) -> Candidate:
@@ -320,17 +320,19 @@ class _Judge:
         self._note(f"trying {name}")
         bound = bind(model, self._axes, self._likelihood, self._scale)
         fit = engine.run(bound, self._inner, jax.random.key(self._seed), init=init, gaps=self._gaps)
+        predicted = judging.predicted(fit.state, self._observations, self._held.mask)
         candidate = Candidate(
             name,
             model,
             rank,
             float(fit.state.power),
             fit.state.local is not None,
-            *judging.score(fit.state, self._observations, self._held.mask),
+            *predicted.score,
             len(fit.objective),
             fit.compile_seconds,
             fit.run_seconds,
             fit.state,
+            predicted,
         )
         self._tried.append(candidate)
         return candidate

@@ -241,7 +241,7 @@ class Problem:
         """CRPS and RMSE on what is held out."""
         if not self.held.any():
             return float("nan"), float("nan")
-        return judging.score(state, self.observations, self.held)
+        return judging.predicted(state, self.observations, self.held).score
 
     def starts(self, j: int, trial: Trial) -> list[initialise.Component]:
         """Starts of one more component of a term, from what a fit leaves over, the best first."""

@@ -55,8 +55,3 @@ def predicted(state: State, observations: Observations, held: np.ndarray) -> Pre
     assert isinstance(state.model.likelihood, BoundGaussian)
     noise = float(state.model.likelihood.variance) / np.asarray(observations.weights)[held]
     return Predicted(np.asarray(observations.values)[held], mean, variance, noise)
-
-
-def score(state: State, observations: Observations, held: np.ndarray) -> Score:
-    """How well a state that was fitted without the held-out observations predicts them, noise included."""
-    return predicted(state, observations, held).score

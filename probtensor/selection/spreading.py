@@ -25,7 +25,7 @@ from probtensor.evaluation.scores import crps_gaussian
 from probtensor.nearest.embedding import Embedding
 from probtensor.observations.domain import Observations
 from probtensor.observations.layout import Points
-from probtensor.selection.judging import predicted
+from probtensor.selection.judging import Predicted
 from probtensor.selection.roles import times
 from probtensor.typing import Float, Int
 
@@ -72,7 +72,9 @@ class Errors(NamedTuple):
         return crps_gaussian(np.zeros(len(self.away)), np.sqrt(factor**2 * self.variance + self.noise), self.away)
 
 
-def spread(axes: Mapping[str, Axis], observations: Observations, held: np.ndarray, state: State) -> Spread | None:
+def spread(
+    axes: Mapping[str, Axis], observations: Observations, held: np.ndarray, state: State, found: Predicted | None
+) -> Spread | None:
     """Factors of the standard deviations at the places of the data; None: too few were held out.
 
     Args:
@@ -80,9 +82,10 @@ def spread(axes: Mapping[str, Axis], observations: Observations, held: np.ndarra
         observations: all.
         held: those that were held out.
         state: with a local term, fitted without these.
+        found: what it says of them.
     """
     local = state.local
-    if local is None or held.sum() < _FEWEST:
+    if local is None or found is None or held.sum() < _FEWEST:
         return None
     everywhere = np.arange(observations.values.size)
     points = coordinates(observations.domain, local.names, everywhere, local.names)
@@ -93,7 +96,6 @@ def spread(axes: Mapping[str, Axis], observations: Observations, held: np.ndarra
         where, points = tuple(when), np.zeros_like(points)
     places, first, place = np.unique(points[:, where], axis=0, return_index=True, return_inverse=True)
     rows = np.flatnonzero(held)
-    found = predicted(state, observations, held)
     draws = np.inf if local.field is None else len(local.field.draws)
     errors = Errors(
         place.ravel()[rows],
@@ -106,12 +108,9 @@ def spread(axes: Mapping[str, Axis], observations: Observations, held: np.ndarra
     fixed = points[first]
     fixed[:, when] = points[:1, when]
     near = Embedding.of(local.kernel, points[rows]).joint(fixed)
-    gaps = len(np.unique(place.ravel()[rows])) if _listed(observations) else int(gap_numbers(held).max())
+    listed = isinstance(observations.domain.layout, Points)
+    gaps = len(np.unique(place.ravel()[rows])) if listed else int(gap_numbers(held).max())
     return Spread(where, places, learn(errors, near, gaps))
-
-
-def _listed(observations: Observations) -> bool:
-    return isinstance(observations.domain.layout, Points)
 
 
 def learn(errors: Errors, coordinates: Float[np.ndarray, "n k"], gaps: int) -> Float[np.ndarray, "n"]:

@@ -16,7 +16,7 @@ from probtensor.gridded.posterior import System, drawn
 from probtensor.kernels.field import AbstractFieldKernel, summands, summed
 from probtensor.nearest.conditionals import Entries
 from probtensor.observations.domain import Domain
-from probtensor.typing import Float
+from probtensor.typing import Float, Int
 
 #: Entries from which it is worth it: fewer are soon fitted by neighbours. Rows or columns at most, whose covariances
 #: are kept as matrices, and multiplications of a product with one of them: a solution takes hundreds of these.
@@ -49,8 +49,7 @@ class Field(NamedTuple):
         found = self.grid.at(points)
         if found is None:
             return None
-        square = np.mean(self.draws[:, found[0], found[1]].astype(float) ** 2, axis=0)
-        return self.mean[found], square * self._of_a_t
+        return self.mean[found], np.mean(self._drawn(*found) ** 2, axis=0) * self._of_a_t
 
     def joint(self, points: Float[np.ndarray, "E D"], seed: int, n: int) -> Float[np.ndarray, "n E"] | None:
         """So many joint draws at some points; None unless all of them are on the grid.
@@ -61,15 +60,17 @@ class Field(NamedTuple):
         found = self.grid.at(points)
         if found is None:
             return None
-        S = len(self.draws)
+        own, S = self._drawn(*found), len(self.draws)
         weights = np.random.default_rng(seed).standard_normal((max(n - S, 0), S))
         weights /= np.linalg.norm(weights, axis=1, keepdims=True)
-        own = self.draws[:, found[0], found[1]].astype(float)
         return self.mean[found] + np.concatenate([own[:n], weights @ own])
 
     def unscaled(self, variance: Float[np.ndarray, "E"]) -> Float[np.ndarray, "E"]:
         """That of the draws, of one from `at`."""
         return variance / self._of_a_t
+
+    def _drawn(self, row: Int[np.ndarray, "E"], column: Int[np.ndarray, "E"]) -> Float[np.ndarray, "S E"]:
+        return self.draws[:, row, column].astype(float)
 
     @property
     def _of_a_t(self) -> float:

@@ -36,23 +36,32 @@ def moments(model: BoundModel, local: Local, domain: Domain, terms: Sequence[int
         known: the domain is that of the training data.
         key: of the functions at coordinates that the training data do not have.
     """
-    found = _moments(model, local, domain, terms, known, key)
+    places = _places(local, domain)
+    found = _moments(model, local, domain, places, terms, known, key)
     if local.spread is None:
         return found
-    return found._replace(variance=found.variance * local.spread.at(_places(local, domain)) ** 2)
+    return found._replace(variance=found.variance * local.spread.at(places) ** 2)
 
 
-def _moments(model: BoundModel, local: Local, domain: Domain, terms: Sequence[int], known: bool, key: Key) -> Moments:
+def _moments(
+    model: BoundModel,
+    local: Local,
+    domain: Domain,
+    places: Float[np.ndarray, "E D"],
+    terms: Sequence[int],
+    known: bool,
+    key: Key,
+) -> Moments:
     """As the model says."""
     size = int(np.prod(domain.shape))
     chosen = [kernel for place, kernel in local.kernels if place in terms]
     if local.field is not None and len(chosen) == len(local.kernels):
-        solved = local.field.at(_places(local, domain))
+        solved = local.field.at(places)
         if solved is not None:
             others = drawn.moments(_signals(model, local, domain, terms, known, key))
             return Moments(others.mean + solved[0], others.variance + solved[1])
     if chosen:
-        found = _kriged(local, _places(local, domain), summed(chosen))
+        found = _kriged(local, places, summed(chosen))
     else:
         found = Kriged(np.zeros((len(local.residuals), size)), np.zeros(size))
     apart = _signals(model, local, domain, terms, known, key)
@@ -65,12 +74,12 @@ def draws(model: BoundModel, local: Local, domain: Domain, key: Key, n: int) -> 
     first, second = jax.random.split(key)
     terms = tuple(range(len(model.terms)))
     signals = list(_signals(model, local, domain, terms, False, first))
-    pick = np.arange(n) % len(signals)
-    found = np.stack([signals[k] for k in pick]) + _local_draws(local, _places(local, domain), second, pick)
+    pick, places = np.arange(n) % len(signals), _places(local, domain)
+    found = np.stack([signals[k] for k in pick]) + _local_draws(local, places, second, pick)
     if local.spread is None:
         return found
-    middle = _moments(model, local, domain, terms, False, first).mean
-    return middle + local.spread.at(_places(local, domain)) * (found - middle)
+    middle = _moments(model, local, domain, places, terms, False, first).mean
+    return middle + local.spread.at(places) * (found - middle)
 
 
 def _local_draws(
