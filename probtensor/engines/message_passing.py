@@ -199,6 +199,17 @@ class MessagePassing(AbstractEngine):
             run_seconds=fit.run_seconds + found.seconds,
         )
 
+    def given(self, state: State, observations: Observations, key: Key) -> State:
+        """A state with a local term after these observations in place of its own, all hyper-parameters as they are."""
+        listed, held = observations.listed()[0], dataclasses.replace(state.rule, held=True)
+        bare = state._replace(local=None, rule=held)
+        with one_blas_thread():
+            fit = self.resolved_for(state.model)._from_start(state.model, listed, key, bare, None, Journal())
+            assert state.local is not None
+            seed, begun = int(np.asarray(jax.random.bits(key))), fit.state
+            found = collapsed.given(begun.model, begun.beliefs, state.local, observations, self.draws, seed)
+        return begun._replace(model=found.model, beliefs=found.beliefs, local=found.local, rule=state.rule)
+
     def _go_on(
         self,
         loop: Loop,

@@ -21,17 +21,19 @@ from probtensor.compilation import one_blas_thread
 from probtensor.engines.message_passing import MessagePassing
 from probtensor.engines.sweep import State
 from probtensor.errors import DataError, ModelError
+from probtensor.evaluation.calibration import gap_numbers
 from probtensor.kernels.field import AbstractFieldKernel
 from probtensor.kernels.metric import latitude_longitude
 from probtensor.likelihoods.gaussian import BoundGaussian, Gaussian
 from probtensor.model import as_sum, bind
 from probtensor.observations.domain import Observations
+from probtensor.observations.layout import Points
 from probtensor.selection import grids, judging, local
 from probtensor.selection.beside import factors_beside, main_effects
 from probtensor.selection.choice import Candidate, Choice
-from probtensor.selection.hold_out import HoldOut, hold_out, number_of_places
+from probtensor.selection.hold_out import HoldOut, another, hold_out, number_of_places
 from probtensor.selection.roles import times
-from probtensor.selection.spreading import spread
+from probtensor.selection.spreading import Held, spread
 from probtensor.selection.trends import trend
 from probtensor.terms.base import Sum
 from probtensor.terms.cp import CP
@@ -64,6 +66,9 @@ _DRAWS, _NEIGHBOURS = 8, 15
 _DRAWS_ON_GRID = 4
 #: A CP is not tried beside a local term if alone it scores worse than that by more than this factor.
 _HOPELESS = 1.5
+
+#: The error bars of the best are learned from more hold-outs, so many at most, until these are so many gaps.
+_MORE, _ENOUGH_GAPS = 3, 40
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,8 +185,37 @@ class _Judge:
         engine = dataclasses.replace(self._engine, power=best.power)
         if not best.has_local:
             engine = engine.resolved() if self._few else engine.resolved(max_sweeps=_FINAL_SWEEPS)
-        factors = spread(self._axes, self._observations, self._held.mask, best.state, best.predicted)
+        held = list(self._hidden(best)) if best.has_local else []
+        factors = spread(self._axes, self._observations, held) if held else None
         return Choice(model, engine, tuple(self._tried), self._held.protocol, best, tuple(self._forms), factors)
+
+    def _hidden(self, best: Candidate) -> Iterator[Held]:
+        """What the best says of the held-out gaps, and where these are few of more such gaps, its numbers known."""
+        if best.predicted is None:
+            return
+        yield Held(self._held.mask, best.state, best.predicted)
+        local = best.state.local
+        assert local is not None
+        draws = len(local.values if local.field is None else local.field.draws)
+        hidden, held, gaps = self._held.mask, self._held, self._number_of_gaps(self._held.mask)
+        for number in range(_MORE):
+            if gaps >= _ENOUGH_GAPS:
+                return
+            following = another(held, self._base, self._observations, self._seed + number + 2, times(self._axes))
+            if following is None:
+                return
+            held = following
+            hidden = hidden | held.mask if held.forecast else held.mask
+            self._note(f"hiding more: {held.protocol}")
+            key = jax.random.key(self._seed + number)
+            engine = dataclasses.replace(self._engine, restarts=1, power=best.power, draws=draws)
+            state = engine.given(best.state, judging.without(self._observations, hidden), key)
+            gaps += self._number_of_gaps(held.mask)
+            yield Held(held.mask, state, judging.predicted(state, self._observations, held.mask))
+
+    def _number_of_gaps(self, held: np.ndarray) -> int:
+        listed = isinstance(self._observations.domain.layout, Points)
+        return int(held.sum()) if listed else int(gap_numbers(held).max())
 
     def low_rank(self, ranks: Sequence[int]) -> Candidate:
         """The best rank and power of a CP over all modes."""

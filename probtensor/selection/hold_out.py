@@ -32,13 +32,13 @@ class HoldOut(NamedTuple):
         protocol: in words.
         mask: True where an observation is held out.
         sites: whether it is all that there is at some places, of which no other observation tells the mean.
-        forecast: whether it is all that there is after some time.
+        forecast: the time of which it is all that there is from some level on; None: it is no forecast.
     """
 
     protocol: str
     mask: np.ndarray
     sites: bool = False
-    forecast: bool = False
+    forecast: str | None = None
 
 
 def hold_out(names: Sequence[str], observations: Observations, seed: int, along: Sequence[str] = ()) -> HoldOut:
@@ -105,7 +105,7 @@ def _future(names: Sequence[str], seen: np.ndarray, seed: int, along: Sequence[s
         protocol = gaps.tail(max(1.0, min(behind, _FORECAST * number)) / number, name)
         held, known = np.zeros_like(seen), (slice(None),) * axis + (slice(number),)
         held[known] = protocol.mask(dict(zip(names, seen[known].shape, strict=True)), seed, seen[known])
-        return HoldOut(f"a forecast, {protocol} that has data", held, forecast=True)
+        return HoldOut(f"a forecast, {protocol} that has data", held, forecast=name)
     return None
 
 
@@ -133,6 +133,35 @@ def _surrounded(known: np.ndarray) -> np.ndarray:
             padded = np.moveaxis(np.pad(values, [(1, 1) if k == axis else (0, 0) for k in range(known.ndim)]), axis, 0)
             into += np.moveaxis(padded[:-2].astype(int) + padded[2:], 0, axis)
     return near > there / 2
+
+
+def another(
+    first: HoldOut, names: Sequence[str], observations: Observations, seed: int, along: Sequence[str]
+) -> HoldOut | None:
+    """Another hold-out of the same kind: gaps at other places, or of a forecast as many times before the first's.
+
+    Args:
+        first: the one before. If it is a forecast, its times are to be hidden from a fit, too.
+        names: as in `hold_out`.
+        observations: as there.
+        seed: as there.
+        along: as there.
+
+    Returns:
+        None where less than a third of the times would be left to forecast from.
+    """
+    if first.forecast is None:
+        return hold_out(names, observations, seed, along)
+    seen = np.asarray(observations.weights) > 0
+    axis = list(names).index(first.forecast)
+    levels = np.flatnonzero(np.moveaxis(seen, axis, 0).reshape(seen.shape[axis], -1).any(axis=1))
+    held = np.flatnonzero(np.moveaxis(first.mask, axis, 0).reshape(seen.shape[axis], -1).any(axis=1))
+    before = levels[levels < held[0]]
+    if len(before) - len(held) < len(levels) / 3:
+        return None
+    mask, chosen = np.zeros_like(seen), (slice(None),) * axis + (before[-len(held) :],)
+    mask[chosen] = seen[chosen]
+    return HoldOut(f"{first.protocol}, and the {len(held)} times before", mask, forecast=first.forecast)
 
 
 def number_of_places(observations: Observations) -> int:

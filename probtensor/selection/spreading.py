@@ -9,7 +9,7 @@ differ, and one factor for all by which intervals cover what they should).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -27,7 +27,7 @@ from probtensor.observations.domain import Observations
 from probtensor.observations.layout import Points
 from probtensor.selection.judging import Predicted
 from probtensor.selection.roles import times
-from probtensor.typing import Float, Int
+from probtensor.typing import Bool, Float, Int
 
 #: Of fewer held-out values factors would be as far off as what they are to make right.
 _FEWEST = 1000
@@ -39,8 +39,8 @@ _AROUND = (5, 25, 100, 400, 0)
 _COVERAGE = 0.9
 #: Mean distance of a normal variable from its mean, in standard deviations.
 _MEAN_DISTANCE = float(np.sqrt(2 / np.pi))
-#: Prior standard deviation of the factors' common logarithm.
-_PRIOR = 0.5
+#: Prior standard deviation of the factors' common logarithm, and of its differences from gap to gap.
+_PRIOR, _BETWEEN_GAPS = 0.5, 0.3
 
 
 class Errors(NamedTuple):
@@ -49,6 +49,7 @@ class Errors(NamedTuple):
     Attributes:
         place: which of the places each was at.
         time: at which of all other coordinates.
+        gap: in which gap.
         away: value minus mean.
         variance: of the function.
         noise: variance of the value given the function.
@@ -57,6 +58,7 @@ class Errors(NamedTuple):
 
     place: Int[np.ndarray, "E"]
     time: Int[np.ndarray, "E"]
+    gap: Int[np.ndarray, "E"]
     away: Float[np.ndarray, "E"]
     variance: Float[np.ndarray, "E"]
     noise: Float[np.ndarray, "E"]
@@ -64,28 +66,44 @@ class Errors(NamedTuple):
 
     def some(self, chosen: np.ndarray) -> Errors:
         """Part of them."""
-        place, time, away, variance, noise, draws = self
-        return Errors(place[chosen], time[chosen], away[chosen], variance[chosen], noise[chosen], draws)
+        place, time, gap, away, variance, noise = (column[chosen] for column in self.columns)
+        return Errors(place, time, gap, away, variance, noise, self.draws)
+
+    @staticmethod
+    def joined(parts: Sequence[Errors]) -> Errors:
+        """Those of several hold-outs."""
+        columns = zip(*(one.columns for one in parts), strict=True)
+        place, time, gap, away, variance, noise = (np.concatenate(column) for column in columns)
+        return Errors(place, time, gap, away, variance, noise, parts[0].draws)
+
+    @property
+    def columns(self) -> tuple[np.ndarray, ...]:
+        """What is known of each."""
+        return self.place, self.time, self.gap, self.away, self.variance, self.noise
 
     def crps(self, factor: Float[np.ndarray, "E"]) -> float:
         """With so many times the standard deviation of the function."""
         return crps_gaussian(np.zeros(len(self.away)), np.sqrt(factor**2 * self.variance + self.noise), self.away)
 
 
-def spread(
-    axes: Mapping[str, Axis], observations: Observations, held: np.ndarray, state: State, found: Predicted | None
-) -> Spread | None:
+class Held(NamedTuple):
+    """What was held out, a state that was fitted without it, and what this says of it."""
+
+    mask: Bool[np.ndarray, "..."]
+    state: State
+    predicted: Predicted
+
+
+def spread(axes: Mapping[str, Axis], observations: Observations, held: Sequence[Held]) -> Spread | None:
     """Factors of the standard deviations at the places of the data; None: too few were held out.
 
     Args:
         axes: the data's modes.
         observations: all.
-        held: those that were held out.
-        state: with a local term, fitted without these.
-        found: what it says of them.
+        held: of one model.
     """
-    local = state.local
-    if local is None or found is None or held.sum() < _FEWEST:
+    local = held[0].state.local
+    if local is None or sum(len(one.predicted.truth) for one in held) < _FEWEST:
         return None
     everywhere = np.arange(observations.values.size)
     points = coordinates(observations.domain, local.names, everywhere, local.names)
@@ -95,36 +113,40 @@ def spread(
     if not where:  # a function of time alone is at one place
         where, points = tuple(when), np.zeros_like(points)
     places, first, place = np.unique(points[:, where], axis=0, return_index=True, return_inverse=True)
-    rows = np.flatnonzero(held)
-    draws = np.inf if local.field is None else len(local.field.draws)
-    errors = Errors(
-        place.ravel()[rows],
-        time[rows],
-        found.truth - found.mean,
-        found.variance if local.field is None else local.field.unscaled(found.variance),
-        found.noise,
-        draws,
-    )
     fixed = points[first]
     fixed[:, when] = points[:1, when]
-    near = Embedding.of(local.kernel, points[rows]).joint(fixed)
+    near = Embedding.of(local.kernel, points).joint(fixed)
     listed = isinstance(observations.domain.layout, Points)
-    gaps = len(np.unique(place.ravel()[rows])) if listed else int(gap_numbers(held).max())
-    return Spread(where, places, learn(errors, near, gaps))
+    parts = []
+    for number, one in enumerate(held):
+        rows = np.flatnonzero(one.mask)
+        gap = place.ravel()[rows] if listed else gap_numbers(one.mask)
+        parts.append(_errors(one, place.ravel()[rows], time[rows], gap + number * points.size))
+    return Spread(where, places, learn(Errors.joined(parts), near))
 
 
-def learn(errors: Errors, coordinates: Float[np.ndarray, "n k"], gaps: int) -> Float[np.ndarray, "n"]:
+def _errors(held: Held, place: np.ndarray, time: np.ndarray, gap: np.ndarray) -> Errors:
+    found, local = held.predicted, held.state.local
+    assert local is not None
+    field = local.field
+    variance = found.variance if field is None else field.unscaled(found.variance)
+    draws = np.inf if field is None else len(field.draws)
+    return Errors(place, time, gap, found.truth - found.mean, variance, found.noise, draws)
+
+
+def learn(errors: Errors, coordinates: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n"]:
     """Factors of n places.
 
     Args:
         errors: of what was held out.
         coordinates: of all places, in a space in which near means alike.
-        gaps: how many gaps they were in.
     """
     around = min(_AROUND, key=lambda number: _judged(errors, coordinates, number))
     factors = _smoothed(errors, coordinates, around)
     common = _common(errors, factors[errors.place])
-    return factors * np.exp(np.log(common) * _PRIOR**2 / (_PRIOR**2 + 0.5 / gaps))
+    unsure = _unsure(errors, common * factors[errors.place])
+    believed = _PRIOR**2 / (_PRIOR**2 + unsure)
+    return factors * common**believed * _widened(believed * unsure)
 
 
 def _judged(errors: Errors, coordinates: Float[np.ndarray, "n k"], around: int) -> float:
@@ -176,6 +198,32 @@ def _common(errors: Errors, factor: Float[np.ndarray, "E"]) -> float:
         return float(np.mean(np.abs(errors.away) <= end * sd))
 
     return float(_FACTORS[np.argmin([abs(covered(common) - _COVERAGE) for common in _FACTORS])])
+
+
+def _unsure(errors: Errors, factor: Float[np.ndarray, "E"]) -> float:
+    """Variance of the logarithm of the common factor: how much the sizes of errors differ from gap to gap.
+
+    With one gap that is the prior's, with more the data's and, as one gap more, the prior's.
+    """
+    sd = np.sqrt(factor**2 * errors.variance + errors.noise)
+    _, gap, size = np.unique(errors.gap, return_inverse=True, return_counts=True)
+    found = np.bincount(gap, np.abs(errors.away)) / np.bincount(gap, sd)
+    size, found = size[found > 0], found[found > 0]  # a value that is met exactly tells no size
+    if not len(size):
+        return _BETWEEN_GAPS**2
+    share, logs = size / np.sum(size), np.log(found)
+    number = 1 / np.sum(share**2)
+    differ = np.sum(share * (logs - share @ logs) ** 2) * number
+    return float((_BETWEEN_GAPS**2 + differ) / number**2)
+
+
+def _widened(variance: float) -> float:
+    """How much wider intervals are that cover as much when a standard deviation's logarithm has a variance.
+
+    They are those of a t distribution, of a chi-square variable with as many degrees of freedom.
+    """
+    end = 0.5 + 0.5 * _COVERAGE
+    return float(stats.t.ppf(end, 0.5 / variance) / stats.norm.ppf(end))
 
 
 def _mean_root(draws: float) -> float:

@@ -7,7 +7,7 @@ import xarray as xr
 from probtensor.errors import DataError
 from probtensor.labelled.encode import encode
 from probtensor.observations.domain import domain, observations
-from probtensor.selection.hold_out import gap_extent, hold_out
+from probtensor.selection.hold_out import another, gap_extent, hold_out
 
 
 def test_extent_of_boxes_of_one_size():
@@ -193,11 +193,51 @@ def test_data_without_a_tail_are_judged_by_a_forecast(empty, held):
     seen = np.random.default_rng(0).random((30, 5, 6)) < 0.99
     seen[30 - empty :] = False
     protocol, mask, _, forecast = on_grid(seen)
-    assert forecast == protocol.startswith("a forecast")
+    assert forecast == "d0"
     assert protocol.startswith("a forecast, the last ") and protocol.endswith(" of d0 that has data")
     expected = np.zeros_like(seen)
     expected[30 - empty - held : 30 - empty] = seen[30 - empty - held : 30 - empty]
     np.testing.assert_array_equal(mask, expected)
+
+
+def grid_of(seen):
+    places = {f"d{k}": np.arange(float(n)) for k, n in enumerate(seen.shape)}
+    return list(places), observations(domain(places, {}), np.zeros(seen.shape), seen.astype(float))
+
+
+@pytest.mark.parametrize(("empty", "times"), [(6, [(18, 24), (12, 18)]), (2, [(26, 28), (24, 26)])])
+def test_another_forecast_is_of_the_times_before(empty, times):
+    seen = np.random.default_rng(0).random((30, 5, 6)) < 0.99
+    seen[30 - empty :] = False
+    names, data = grid_of(seen)
+    first = hold_out(names, data, 0, ["d0"])
+    for held, (begin, end) in zip((first, another(first, names, data, 0, ["d0"])), times, strict=True):
+        expected = np.zeros_like(seen)
+        expected[begin:end] = seen[begin:end]
+        np.testing.assert_array_equal(held.mask, expected)
+        assert held.forecast == "d0"
+
+
+def test_no_forecast_is_made_from_less_than_a_third_of_the_times():
+    seen = np.ones((30, 5, 6), dtype=bool)
+    seen[20:] = False
+    names, data = grid_of(seen)
+    held, number = hold_out(names, data, 0, ["d0"]), 0
+    while held is not None:
+        left = int(np.flatnonzero(held.mask.any(axis=(1, 2)))[0])
+        assert left >= 20 / 3
+        held, number = another(held, names, data, 0, ["d0"]), number + 1
+    assert number == 2
+
+
+def test_other_gaps_are_at_other_places():
+    seen = np.ones((30, 6, 6), dtype=bool)
+    seen[3:9, 1:4, 1:4] = seen[20:26, 3:, 2:5] = False
+    names, data = grid_of(seen)
+    first = hold_out(names, data, 0, ["d0"])
+    second = another(first, names, data, 1, ["d0"])
+    assert second.protocol == first.protocol
+    assert (second.mask & ~first.mask).any() and not (second.mask & ~seen).any()
 
 
 def box(seen):
@@ -227,7 +267,7 @@ def test_other_gaps_ask_for_no_forecast(change):
     seen = np.random.default_rng(0).random((30, 6, 6)) < 0.97
     change(seen)
     protocol, mask, _, forecast = on_grid(seen)
-    assert forecast == protocol.startswith("a forecast")
+    assert forecast is None
     assert "forecast" not in protocol
     assert mask.any() and not (mask & ~seen).any()
 

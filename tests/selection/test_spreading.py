@@ -9,15 +9,16 @@ from probtensor.selection.spreading import Errors, learn
 PLACES, TIMES = 400, 30
 
 
-def errors(size, noise=0.05, draws=np.inf, seed=0):
-    """size: of each place's errors in standard deviations of the function, which are 0.3."""
+def errors(size, noise=0.05, draws=np.inf, seed=0, gaps=None):
+    """size: of each place's errors in standard deviations of the function, which are 0.3; gaps: None: each value."""
     rng = np.random.default_rng(seed)
     place, time = (a.ravel() for a in np.meshgrid(np.arange(PLACES), np.arange(TIMES), indexing="ij"))
     variance = np.full(len(place), 0.09)
     away = size[place] * np.sqrt(variance) * rng.normal(size=len(place)) + noise * rng.normal(size=len(place))
     if np.isfinite(draws):
         variance = variance * rng.chisquare(draws, len(place)) / draws
-    return Errors(place, time, away, variance, np.full(len(place), noise**2), draws)
+    gap = np.arange(len(place)) if gaps is None else time % gaps
+    return Errors(place, time, gap, away, variance, np.full(len(place), noise**2), draws)
 
 
 LINE = np.linspace(0, 1, PLACES)[:, None]
@@ -26,13 +27,13 @@ LINE = np.linspace(0, 1, PLACES)[:, None]
 @pytest.mark.parametrize("draws", [np.inf, 4, 16])
 @pytest.mark.parametrize("true", [0.5, 1.0, 2.5])
 def test_one_size_everywhere_is_found(true, draws):
-    found = learn(errors(np.full(PLACES, true), draws=draws), LINE, gaps=1000)
+    found = learn(errors(np.full(PLACES, true), draws=draws), LINE)
     np.testing.assert_allclose(found, true, rtol=0.12)
 
 
 def test_sizes_that_differ_are_found_place_by_place():
     true = np.where(LINE[:, 0] < 0.5, 0.5, 3.0)
-    found = learn(errors(true), LINE, gaps=1000)
+    found = learn(errors(true), LINE)
     inside = np.abs(LINE[:, 0] - 0.5) > 0.06
     np.testing.assert_allclose(found[inside], true[inside], rtol=0.25)
 
@@ -41,8 +42,8 @@ def test_sizes_are_found_without_times():
     rng, where = np.random.default_rng(0), np.linspace(0, 1, 5000)
     true = np.where(where < 0.5, 0.5, 3.0)
     nothing, one = np.zeros(5000), np.ones(5000)
-    some = Errors(np.arange(5000), nothing.astype(int), true * rng.normal(size=5000), one, 1e-4 * one)
-    found = learn(some, where[:, None], gaps=1000)
+    some = Errors(np.arange(5000), nothing.astype(int), np.arange(5000), true * rng.normal(size=5000), one, 1e-4 * one)
+    found = learn(some, where[:, None])
     inside = np.abs(where - 0.5) > 0.06
     assert np.mean(np.abs(np.log(found / true))[inside]) < 0.15
 
@@ -50,7 +51,7 @@ def test_sizes_are_found_without_times():
 def test_places_without_errors_take_those_around():
     true = np.where(LINE[:, 0] < 0.5, 0.5, 3.0)
     some = errors(true)
-    found = learn(some.some(some.place % 2 == 0), LINE, gaps=1000)
+    found = learn(some.some(some.place % 2 == 0), LINE)
     np.testing.assert_allclose(found[1::2][:85], 0.5, rtol=0.25)
 
 
@@ -58,17 +59,31 @@ def test_intervals_cover_what_they_should_where_errors_have_heavy_tails():
     rng = np.random.default_rng(1)
     some = errors(np.ones(PLACES))
     some = some._replace(away=0.3 * rng.standard_t(3, len(some.away)))
-    factor = learn(some, LINE, gaps=1000)[some.place]
+    factor = learn(some, LINE)[some.place]
     sd = np.sqrt(factor**2 * some.variance + some.noise)
     assert abs(np.mean(np.abs(some.away) < 1.645 * sd) - 0.9) < 0.015
 
 
 def test_a_single_gap_is_not_believed_as_much_as_many():
-    # Errors as large as expected on average, with tails that ask for more: one factor for all is drawn towards 1.
-    some = errors(np.ones(PLACES))
-    some = some._replace(away=np.sign(some.away) * 0.239)
-    one, many = (learn(some, LINE, gaps)[0] for gaps in (1, 1000))
-    assert many < one < 1
+    # Errors that are all alike ask for narrower intervals: the fewer gaps tell so, the less.
+    some = errors(np.ones(PLACES))._replace(away=np.full(PLACES * TIMES, 0.239))
+    one, many = (learn(some._replace(gap=some.time % gaps), LINE)[0] for gaps in (1, TIMES))
+    assert many < 1 and many < 0.9 * one
+
+
+@pytest.mark.parametrize("gaps", [1, 3, 10])
+def test_intervals_cover_the_next_gap_where_gaps_differ(gaps):
+    """On average over many fits that each learn from few gaps, of sizes that differ as much as is taken for granted."""
+    rng, covered = np.random.default_rng(3), []
+    for _ in range(60):
+        sizes = np.exp(0.3 * rng.normal(size=gaps + 1) + 0.3 * rng.normal())
+        gap = np.repeat(np.arange(gaps + 1), 200)
+        away = sizes[gap] * rng.normal(size=len(gap))
+        nothing, one = np.zeros(len(gap), int), np.ones(len(gap))
+        every = Errors(nothing, nothing, gap, away, one, 1e-4 * one)
+        factor = learn(every.some(gap < gaps), np.zeros((1, 1)))[0]
+        covered.append(np.mean(np.abs(away[gap == gaps]) < 1.645 * factor))
+    assert 0.86 < np.mean(covered) < 0.94
 
 
 def test_factors_are_those_of_the_nearest_place():

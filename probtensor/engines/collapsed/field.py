@@ -78,9 +78,11 @@ class Field(NamedTuple):
         return len(self.draws) / max(len(self.draws) - 2, 1)
 
 
-def grid_of(kernel: AbstractFieldKernel, names: tuple[str, ...], entries: Entries, domain: Domain) -> Grid | None:
-    """The grid on which a kernel is a sum of separable ones, if the data are many and it is not too large."""
-    if len(entries.points) < FEWEST:
+def grid_of(
+    kernel: AbstractFieldKernel, names: tuple[str, ...], entries: Entries, domain: Domain, fewest: int = FEWEST
+) -> Grid | None:
+    """The grid on which a kernel is a sum of separable ones, if the data are so many and it is not too large."""
+    if len(entries.points) < fewest:
         return None
     everywhere = coordinates(domain, names, np.arange(int(np.prod(domain.shape))), kernel.dims)
     for others in (everywhere, None):

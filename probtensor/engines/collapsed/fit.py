@@ -181,12 +181,9 @@ def fit(
         watch: is told rounds done, rounds at most, and the log density.
     """
     begun = time.perf_counter()
-    places = positions(model)
     locals_ = [term for term in model.terms if isinstance(term, BoundLocal)]
     data = training(observations, locals_[0].names, [d for term in locals_ for d in term.kernel.dims])
-    ranks = tuple(tuple(int(b.mean.shape[1]) for b in part) for part in beliefs)
-    # As a list, for a grid and a table to have the same rounding errors, of which learning makes much.
-    signal = Signal(model.terms, ranks, observations.listed()[0].domain, np.arange(len(data.rows)))
+    signal = _signal(model, beliefs, observations, data)
     white = signal.whitened(beliefs, TO_START)
     assert isinstance(model.likelihood, BoundGaussian)
     gaps = np.zeros(observations.domain.shape, dtype=bool) if gaps is None else gaps
@@ -209,15 +206,62 @@ def fit(
         first = task.learned(starts, model.likelihood.sd, signal, [white])
     numbers = _Numbers(model.terms, first.kernel, first.noise_sd)
     if grid is not None:
-        found = _on_grid(task, grid, signal, white, numbers)
+        found = _on_grid(task, grid, signal, white, *_learned_on_grid(task, grid, signal, white, numbers))
     else:
         found = _by_draws(task, signal, white, numbers, adapts, watch)
-    numbers, values = found.numbers, tuple(found.signal.values(one) for one in found.kept)
+    return _collapsed(model, beliefs, task, found, observations, begun)
+
+
+def given(
+    model: BoundModel, beliefs: Beliefs, local: Local, observations: Observations, draws: int, seed: int
+) -> Collapsed:
+    """A fit to other observations on the same domain, with hyper-parameters as they are.
+
+    Covariances that an adapted kernel has learned are learned anew: they say much of each of the observations.
+
+    Args:
+        model: with the numbers.
+        beliefs: of a fit to these observations without the local term.
+        local: of a fit to others.
+        observations: the data.
+        draws: posterior draws to keep, an even number.
+        seed: of the draws.
+    """
+    begun = time.perf_counter()
+    data = training(observations, local.names, local.kernel.dims)
+    signal = _signal(model, beliefs, observations, data)
+    white = signal.whitened(beliefs, TO_START)
+    assert isinstance(model.likelihood, BoundGaussian)
+    nowhere, likelihood = np.zeros(observations.domain.shape, dtype=bool), model.likelihood
+    task = _Task(data, local.names, local.neighbours, nowhere, float(likelihood.floor), seed, draws)
+    adapts = adapted_part(local.kernel) is not None
+    kernel = with_table(local.kernel, None) if adapts else local.kernel
+    numbers = _Numbers(model.terms, kernel, likelihood.sd)
+    entries, domain = data.pooled.entries, observations.domain
+    grid = None if local.field is None else grid_of(kernel, local.names, entries, domain, fewest=0)
+    if grid is not None:
+        found = _on_grid(task, grid, signal, white, numbers, 0.0)
+    else:
+        found = _by_draws(task, signal, white, numbers, adapts, None, rounds=0)
+    return _collapsed(model, beliefs, task, found, observations, begun)
+
+
+def _signal(model: BoundModel, beliefs: Beliefs, observations: Observations, data: Training) -> Signal:
+    """As a list, for a grid and a table to have the same rounding errors, of which learning makes much."""
+    ranks = tuple(tuple(int(b.mean.shape[1]) for b in part) for part in beliefs)
+    return Signal(model.terms, ranks, observations.listed()[0].domain, np.arange(len(data.rows)))
+
+
+def _collapsed(
+    model: BoundModel, beliefs: Beliefs, task: _Task, found: _Found, observations: Observations, begun: float
+) -> Collapsed:
+    places, numbers = positions(model), found.numbers
+    values = tuple(found.signal.values(one) for one in found.kept)
     local = Local(
         tuple(zip(places, _split(numbers.kernel, len(places)), strict=True)),
         task.names,
-        neighbours,
-        data,
+        task.neighbours,
+        task.data,
         values,
         task.means(found.signal, found.kept),
         numbers.noise,
@@ -226,28 +270,37 @@ def fit(
     )
     return Collapsed(
         _with_numbers(model, numbers, local),
-        beliefs if grid is not None else summaries(beliefs, Draws.of(model.terms, values).values),
+        beliefs if found.field is not None else summaries(beliefs, Draws.of(model.terms, values).values),
         local,
         np.array(found.trace),
         time.perf_counter() - begun,
     )
 
 
-def _on_grid(task: _Task, grid: Grid, signal: Signal, white: np.ndarray, numbers: _Numbers) -> _Found:
+def _learned_on_grid(
+    task: _Task, grid: Grid, signal: Signal, white: np.ndarray, numbers: _Numbers
+) -> tuple[_Numbers, float]:
+    """The kernel's numbers and the noise, from blocks, with their log density."""
+    start, residuals = Learned(numbers.kernel, numbers.noise_sd, -np.inf), task.residuals(signal, [white])
+    found = block_learning.learn(start, task.floor, residuals, block_learning.chosen(start.kernel, grid, residuals))
+    density = found.score * len(residuals.entries.points)
+    return numbers._replace(kernel=found.kernel, noise_sd=found.noise_sd), density
+
+
+def _on_grid(
+    task: _Task, grid: Grid, signal: Signal, white: np.ndarray, numbers: _Numbers, log_density: float
+) -> _Found:
     """The local function on the whole grid, the other terms held.
 
     What each of these says of one mode is as good as known beside so many observations, and the local function has a
     part that makes up for where it is not.
     """
-    start = Learned(numbers.kernel, numbers.noise_sd, -np.inf)
-    residuals = task.residuals(signal, [white])
-    found = block_learning.learn(start, task.floor, residuals, block_learning.chosen(start.kernel, grid, residuals))
-    numbers = numbers._replace(kernel=found.kernel, noise_sd=found.noise_sd)
+    left = task.means(signal, [white])
+    numbers = numbers._replace(kernel=_adapted(task, grid, numbers, left))
+    means = np.repeat(left, task.draws, axis=0)
     entries = task.data.pooled.entries
-    numbers = numbers._replace(kernel=_adapted(task, grid, numbers, residuals.draws))
-    means = np.repeat(residuals.draws, task.draws, axis=0)
     whole = field(system(grid, numbers.kernel, task.names, numbers.noise, entries), means, task.seed)
-    return _Found(numbers, signal, [white], [found.score * len(entries.points)], whole)
+    return _Found(numbers, signal, [white], [log_density], whole)
 
 
 def _adapted(task: _Task, grid: Grid, numbers: _Numbers, residuals: Float[np.ndarray, "S M"]) -> AbstractFieldKernel:
@@ -273,6 +326,7 @@ def _by_draws(
     numbers: _Numbers,
     adapts: bool,
     watch: Callable[[int, int, float], None] | None,
+    rounds: int = _ROUNDS,
 ) -> _Found:
     """Draws of all other terms under the local terms' noise, in turn with the learning of all hyper-parameters."""
     noise, chain, trace = task.contrasts(numbers), Chain(white, task.seed, IN_STEP), []
@@ -285,7 +339,7 @@ def _by_draws(
             trace.append(contrast - 0.5 * float(chain.white @ chain.white))
         return found
 
-    for k in range(_ROUNDS):
+    for k in range(rounds):
         some = swept(_SWEEPS)[-_DRAWS:]
         terms = term_learning.learn(signal, noise, task.data.values, some, _TERM_STEPS)
         signal = signal.with_terms(terms)
@@ -293,7 +347,7 @@ def _by_draws(
         numbers = _Numbers(terms, found.kernel, found.noise_sd)
         noise = task.contrasts(numbers)
         if watch is not None:
-            watch(k + 1, _ROUNDS + 1, trace[-1])
+            watch(k + 1, rounds + 1, trace[-1])
     for k in range(_ADAPTATIONS if adapts else 0):
         means = task.means(signal, swept(_SWEEPS)[-_DRAWS:])
         kernel = adapting.adapt(numbers.kernel, numbers.noise, task.data.pooled.entries, means, task.seed + k)

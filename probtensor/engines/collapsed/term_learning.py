@@ -45,7 +45,7 @@ def learn(
         iterations: of L-BFGS, at most.
     """
     learned, held = eqx.partition(signal.terms, signal.movable)
-    if not draws or not jax.tree.leaves(learned):
+    if not draws or not sum(leaf.size for leaf in jax.tree.leaves(learned)):
         return signal.terms
     start, unravel = ravel_pytree(learned)
     flat = np.asarray(start)
