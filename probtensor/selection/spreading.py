@@ -25,16 +25,19 @@ from probtensor.evaluation.scores import crps_gaussian
 from probtensor.nearest.embedding import Embedding
 from probtensor.observations.domain import Observations
 from probtensor.observations.layout import Points
+from probtensor.selection.hold_out import HoldOut
 from probtensor.selection.judging import Predicted
 from probtensor.selection.roles import times
-from probtensor.typing import Bool, Float, Int
+from probtensor.typing import Float, Int
 
 #: Of fewer held-out values factors would be as far off as what they are to make right.
 _FEWEST = 1000
 #: Factors that are tried.
 _FACTORS = np.geomspace(0.2, 5.0, 41)
 #: How many places around one have their errors taken together; 0: all.
-_AROUND = (5, 25, 100, 400, 0)
+_AROUND = (0, 5, 25, 100, 400)
+#: Factors that differ must be better than one for all by this share of the score.
+_GAIN = 0.005
 #: The central interval that the factors are to make right.
 _COVERAGE = 0.9
 #: Mean distance of a normal variable from its mean, in standard deviations.
@@ -89,9 +92,29 @@ class Errors(NamedTuple):
 class Held(NamedTuple):
     """What was held out, a state that was fitted without it, and what this says of it."""
 
-    mask: Bool[np.ndarray, "..."]
+    out: HoldOut
     state: State
     predicted: Predicted
+
+    @property
+    def rows(self) -> Int[np.ndarray, "E"]:
+        """Of the held-out entries among all."""
+        return np.flatnonzero(self.out.mask)
+
+
+def gap_of(held: HoldOut, observations: Observations, along: Sequence[str]) -> Int[np.ndarray, "E"]:
+    """The number of the gap that each held-out value is in.
+
+    All of a forecast are in one. Of a table those are that differ in times alone (along); it does not say what touches.
+    """
+    if held.forecast is not None:
+        return np.zeros(int(held.mask.sum()), dtype=int)
+    layout = observations.domain.layout
+    if isinstance(layout, Points):
+        index, when = np.asarray(layout.index)[held.mask], [observations.domain.place(name) for name in along]
+        where = [column for column in range(index.shape[1]) if column not in when]
+        return np.unique(index[:, where] if where else index, axis=0, return_inverse=True)[1].ravel()
+    return gap_numbers(held.mask)
 
 
 def spread(axes: Mapping[str, Axis], observations: Observations, held: Sequence[Held]) -> Spread | None:
@@ -116,12 +139,10 @@ def spread(axes: Mapping[str, Axis], observations: Observations, held: Sequence[
     fixed = points[first]
     fixed[:, when] = points[:1, when]
     near = Embedding.of(local.kernel, points).joint(fixed)
-    listed = isinstance(observations.domain.layout, Points)
     parts = []
     for number, one in enumerate(held):
-        rows = np.flatnonzero(one.mask)
-        gap = place.ravel()[rows] if listed else gap_numbers(one.mask)
-        parts.append(_errors(one, place.ravel()[rows], time[rows], gap + number * points.size))
+        gap = gap_of(one.out, observations, times(axes)) + number * (len(points) + 1)
+        parts.append(_errors(one, place.ravel()[one.rows], time[one.rows], gap))
     return Spread(where, places, learn(Errors.joined(parts), near))
 
 
@@ -141,7 +162,9 @@ def learn(errors: Errors, coordinates: Float[np.ndarray, "n k"]) -> Float[np.nda
         errors: of what was held out.
         coordinates: of all places, in a space in which near means alike.
     """
-    around = min(_AROUND, key=lambda number: _judged(errors, coordinates, number))
+    scores = {number: _judged(errors, coordinates, number) for number in _AROUND}
+    around = min(scores, key=lambda number: scores[number])
+    around = around if scores[around] < (1 - _GAIN) * scores[0] else 0
     factors = _smoothed(errors, coordinates, around)
     common = _common(errors, factors[errors.place])
     unsure = _unsure(errors, common * factors[errors.place])
@@ -150,8 +173,9 @@ def learn(errors: Errors, coordinates: Float[np.ndarray, "n k"]) -> Float[np.nda
 
 
 def _judged(errors: Errors, coordinates: Float[np.ndarray, "n k"], around: int) -> float:
-    """The score of factors for places and times that they were not learned from."""
-    half = (np.random.default_rng(0).random(len(coordinates)) < 0.5)[errors.place]
+    """The score of factors for gaps and times that they were not learned from."""
+    gap = np.unique(errors.gap, return_inverse=True)[1]
+    half = np.random.default_rng(0).permutation(gap.max() + 1)[gap] % 2 == 0
     late = errors.time > np.median(errors.time)
     parts = [(here & then, ~here & ~then) for here in (half, ~half) for then in (late, ~late)]
     if not late.any():

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from probtensor.engines.collapsed.spread import Spread
-from probtensor.selection.spreading import Errors, learn
+from probtensor.observations.domain import domain, observations
+from probtensor.selection.hold_out import HoldOut
+from probtensor.selection.spreading import Errors, gap_of, learn
 
 PLACES, TIMES = 400, 30
 
@@ -84,6 +86,43 @@ def test_intervals_cover_the_next_gap_where_gaps_differ(gaps):
         factor = learn(every.some(gap < gaps), np.zeros((1, 1)))[0]
         covered.append(np.mean(np.abs(away[gap == gaps]) < 1.645 * factor))
     assert 0.86 < np.mean(covered) < 0.94
+
+
+def gaps_of(mask, index=None, forecast=None):
+    points = {"t": np.arange(6.0), "x": np.arange(8.0)}
+    every = observations(domain(points, {}, index), np.zeros(mask.shape), np.ones(mask.shape))
+    return gap_of(HoldOut("", mask, forecast=forecast), every, ["t"])
+
+
+def test_values_that_touch_are_in_one_gap():
+    mask = np.zeros((6, 8), dtype=bool)
+    mask[:2, :2] = mask[2, 0] = mask[4:, 5:7] = True
+    number = np.zeros(mask.shape)
+    number[mask] = gaps_of(mask)
+    np.testing.assert_array_equal(number[:3, :2], [[1, 1], [1, 1], [1, 0]])
+    np.testing.assert_array_equal(number[4:, 5:7], 2)
+
+
+def test_a_forecast_is_one_gap():
+    mask = np.zeros((6, 8), dtype=bool)
+    mask[4:, :3] = mask[4:, 5:] = True
+    assert len(np.unique(gaps_of(mask, forecast="t"))) == 1
+
+
+def test_in_a_table_every_place_is_a_gap():
+    index = np.array([[0, 1], [1, 1], [2, 1], [2, 4], [3, 6], [5, 4]])
+    found = gaps_of(np.array([True, True, False, True, True, True]), index)
+    np.testing.assert_array_equal(found, [0, 0, 1, 2, 1])
+
+
+@pytest.mark.parametrize("gaps", [1, 2, 12])
+def test_places_have_factors_of_their_own_only_where_other_gaps_agree(gaps):
+    """Gaps side by side, each with errors of one size, say nothing of the next gap's."""
+    rng = np.random.default_rng(0)
+    gap = np.arange(PLACES) * gaps // PLACES
+    some = errors(np.exp(0.7 * rng.normal(size=gaps))[gap])
+    found = learn(some._replace(gap=gap[some.place]), LINE)
+    np.testing.assert_allclose(found, found[0])
 
 
 def test_factors_are_those_of_the_nearest_place():
