@@ -29,13 +29,14 @@ from probtensor.observations.domain import Observations
 from probtensor.selection import grids, judging, local
 from probtensor.selection.beside import factors_beside, main_effects
 from probtensor.selection.choice import Candidate, Choice
-from probtensor.selection.hold_out import HoldOut, another, hold_out, number_of_places
+from probtensor.selection.hiding import hidden
+from probtensor.selection.hold_out import HoldOut, hold_out, number_of_places
 from probtensor.selection.roles import times
-from probtensor.selection.spreading import Held, gap_of, spread
+from probtensor.selection.spreading import spread
 from probtensor.selection.trends import trend
 from probtensor.terms.base import Sum
 from probtensor.terms.cp import CP
-from probtensor.terms.local import NEIGHBOURS, Local
+from probtensor.terms.local import Local
 from probtensor.terms.offset import Climatology, Offset
 from probtensor.terms.scale import scale_of
 
@@ -64,9 +65,6 @@ _DRAWS, _NEIGHBOURS = 8, 15
 _DRAWS_ON_GRID = 4
 #: A CP is not tried beside a local term if alone it scores worse than that by more than this factor.
 _HOPELESS = 1.5
-
-#: The error bars of the best are learned from so many hold-outs at most, until these are so many gaps.
-_HOLD_OUTS, _ENOUGH_GAPS = 3, 40
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,36 +181,9 @@ class _Judge:
         engine = dataclasses.replace(self._engine, power=best.power)
         if not best.has_local:
             engine = engine.resolved() if self._few else engine.resolved(max_sweeps=_FINAL_SWEEPS)
-        held = list(self._hidden(best)) if best.has_local else []
-        factors = spread(self._axes, self._observations, held) if held else None
+        data = self._axes, self._observations
+        factors = spread(*data, list(hidden(best, self._held, self._engine, *data, self._seed + 1, self._note)))
         return Choice(model, engine, tuple(self._tried), self._held.protocol, best, tuple(self._forms), factors)
-
-    def _hidden(self, best: Candidate) -> Iterator[Held]:
-        """What the best says of the held-out gaps, and where these are few of more such gaps, its numbers known.
-
-        On a grid; elsewhere a fit with as many neighbours as the final one says it, whose variances are smaller.
-        """
-        local, held = best.state.local, self._held
-        assert local is not None and best.predicted is not None
-        on_grid, hidden, gaps = local.field is not None, held.mask, 0
-        number = len(local.values if local.field is None else local.field.draws)
-        engine = dataclasses.replace(self._engine, restarts=1, power=best.power, draws=number)
-        state = best.state._replace(local=local._replace(neighbours=NEIGHBOURS))
-        for number in range(_HOLD_OUTS):
-            if number == 0 and on_grid:
-                yield Held(held, best.state, best.predicted)
-            else:
-                self._note(f"hiding {held.protocol}")
-                after = engine.given(
-                    state, judging.without(self._observations, hidden), jax.random.key(self._seed + number)
-                )
-                yield Held(held, after, judging.predicted(after, self._observations, held.mask))
-            gaps += len(np.unique(gap_of(held, self._observations, times(self._axes))))
-            seed = self._seed + 2 + number
-            following = another(held, self._base, self._observations, seed, times(self._axes))
-            if gaps >= _ENOUGH_GAPS or following is None:
-                return
-            hidden, held = hidden | following.mask if held.forecast else following.mask, following
 
     def low_rank(self, ranks: Sequence[int]) -> Candidate:
         """The best rank and power of a CP over all modes."""

@@ -19,19 +19,13 @@ from scipy.spatial import cKDTree
 from probtensor.axes import Axis
 from probtensor.engines.collapsed.entries import coordinates
 from probtensor.engines.collapsed.spread import Spread
-from probtensor.engines.sweep import State
-from probtensor.evaluation.calibration import gap_numbers
 from probtensor.evaluation.scores import crps_gaussian
 from probtensor.nearest.embedding import Embedding
 from probtensor.observations.domain import Observations
-from probtensor.observations.layout import Points
-from probtensor.selection.hold_out import HoldOut
-from probtensor.selection.judging import Predicted
+from probtensor.selection.hiding import Held, gap_of
 from probtensor.selection.roles import times
 from probtensor.typing import Float, Int
 
-#: Of fewer held-out values factors would be as far off as what they are to make right.
-_FEWEST = 1000
 #: Factors that are tried.
 _FACTORS = np.geomspace(0.2, 5.0, 41)
 #: How many places around one have their errors taken together; 0: all.
@@ -89,44 +83,16 @@ class Errors(NamedTuple):
         return crps_gaussian(np.zeros(len(self.away)), np.sqrt(factor**2 * self.variance + self.noise), self.away)
 
 
-class Held(NamedTuple):
-    """What was held out, a state that was fitted without it, and what this says of it."""
-
-    out: HoldOut
-    state: State
-    predicted: Predicted
-
-    @property
-    def rows(self) -> Int[np.ndarray, "E"]:
-        """Of the held-out entries among all."""
-        return np.flatnonzero(self.out.mask)
-
-
-def gap_of(held: HoldOut, observations: Observations, along: Sequence[str]) -> Int[np.ndarray, "E"]:
-    """The number of the gap that each held-out value is in.
-
-    All of a forecast are in one. Of a table those are that differ in times alone (along); it does not say what touches.
-    """
-    if held.forecast is not None:
-        return np.zeros(int(held.mask.sum()), dtype=int)
-    layout = observations.domain.layout
-    if isinstance(layout, Points):
-        index, when = np.asarray(layout.index)[held.mask], [observations.domain.place(name) for name in along]
-        where = [column for column in range(index.shape[1]) if column not in when]
-        return np.unique(index[:, where] if where else index, axis=0, return_inverse=True)[1].ravel()
-    return gap_numbers(held.mask)
-
-
 def spread(axes: Mapping[str, Axis], observations: Observations, held: Sequence[Held]) -> Spread | None:
-    """Factors of the standard deviations at the places of the data; None: too few were held out.
+    """Factors of the standard deviations at the places of the data; None: nothing was held out.
 
     Args:
         axes: the data's modes.
         observations: all.
         held: of one model.
     """
-    local = held[0].state.local
-    if local is None or sum(len(one.predicted.truth) for one in held) < _FEWEST:
+    local = held[0].state.local if held else None
+    if local is None:
         return None
     everywhere = np.arange(observations.values.size)
     points = coordinates(observations.domain, local.names, everywhere, local.names)

@@ -5,8 +5,9 @@ import pytest
 
 from probtensor.engines.collapsed.spread import Spread
 from probtensor.observations.domain import domain, observations
+from probtensor.selection.hiding import gap_of
 from probtensor.selection.hold_out import HoldOut
-from probtensor.selection.spreading import Errors, gap_of, learn
+from probtensor.selection.spreading import Errors, learn
 
 PLACES, TIMES = 400, 30
 
