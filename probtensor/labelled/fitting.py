@@ -20,6 +20,7 @@ from probtensor.engines.collapsed import fit as collapsed
 from probtensor.engines.cost import cost_of
 from probtensor.engines.message_passing import MessagePassing
 from probtensor.engines.svi.engine import SVI
+from probtensor.engines.sweep import State
 from probtensor.errors import ModelError, warn
 from probtensor.labelled import out_of_core, preparing, warm_start
 from probtensor.labelled.checking import LOCAL_IS_NORMAL
@@ -35,8 +36,10 @@ from probtensor.observations.domain import Observations
 from probtensor.observations.sources import Elsewhere, sampled
 from probtensor.progress import bar, telling_time_left
 from probtensor.selection import automatic, rank
-from probtensor.selection.hold_out import hold_out
+from probtensor.selection.hiding import hidden
+from probtensor.selection.hold_out import HoldOut, hold_out
 from probtensor.selection.roles import times
+from probtensor.selection.spreading import spread
 from probtensor.terms.base import DataScale, Sum
 from probtensor.terms.local import Local
 from probtensor.terms.scale import scale_of
@@ -117,8 +120,9 @@ def in_memory(
         if journal is not None:
             run = functools.partial(run, journal=journal(bound))
         result = prepared.placed(run(bound, observations, jax.random.key(seed), report, start, gaps))
-    if isinstance(choice, automatic.Choice):
-        result = result._replace(state=result.state.with_spread(choice.spread))
+    if isinstance(choice, automatic.Choice) and choice.held is not None and isinstance(engine, MessagePassing):
+        state = _with_spread(result.state, choice.held, engine, encoded, observations, seed)
+        result = result._replace(state=state)
     _tell_end(result)
     fitted = Fitted(encoded, modes, observations, likelihood, result.state)
     return Posterior(fitted, Made(declared, engine, choice, seed, result, peak_memory()))
@@ -190,6 +194,15 @@ def _gaps(bound: BoundModel, encoded: Encoded, observations: Observations, seed:
     if not collapsed.positions(bound) or encoded.seen.sum() < _FEW:
         return None
     return hold_out(tuple(encoded.coordinates), observations, seed, times(encoded.axes(()))).mask
+
+
+def _with_spread(
+    state: State, first: HoldOut, engine: MessagePassing, encoded: Encoded, observations: Observations, seed: int
+) -> State:
+    """With the error bars that hidden gaps ask for, under the numbers that were learned from all observations."""
+    axes = encoded.axes(())
+    held = hidden(state, first, engine, axes, observations, seed + 1, _LOG.info)
+    return state.with_spread(spread(axes, observations, list(held)))
 
 
 def _modes_read(declared: Sum, likelihood: AbstractLikelihood, encoded: Encoded) -> tuple[str, ...]:

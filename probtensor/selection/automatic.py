@@ -29,10 +29,8 @@ from probtensor.observations.domain import Observations
 from probtensor.selection import grids, judging, local
 from probtensor.selection.beside import factors_beside, main_effects
 from probtensor.selection.choice import Candidate, Choice
-from probtensor.selection.hiding import hidden
 from probtensor.selection.hold_out import HoldOut, hold_out, number_of_places
 from probtensor.selection.roles import times
-from probtensor.selection.spreading import spread
 from probtensor.selection.trends import trend
 from probtensor.terms.base import Sum
 from probtensor.terms.cp import CP
@@ -181,9 +179,7 @@ class _Judge:
         engine = dataclasses.replace(self._engine, power=best.power)
         if not best.has_local:
             engine = engine.resolved() if self._few else engine.resolved(max_sweeps=_FINAL_SWEEPS)
-        data = self._axes, self._observations
-        factors = spread(*data, list(hidden(best, self._held, self._engine, *data, self._seed + 1, self._note)))
-        return Choice(model, engine, tuple(self._tried), self._held.protocol, best, tuple(self._forms), factors)
+        return Choice(model, engine, tuple(self._tried), self._held.protocol, best, tuple(self._forms), self._held)
 
     def low_rank(self, ranks: Sequence[int]) -> Candidate:
         """The best rank and power of a CP over all modes."""

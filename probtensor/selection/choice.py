@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
-from probtensor.engines.collapsed.spread import Spread
 from probtensor.engines.message_passing import MessagePassing
 from probtensor.engines.sweep import State
 from probtensor.kernels.adapted import adapted_part
+from probtensor.selection.hold_out import HoldOut
 from probtensor.selection.judging import Predicted
 from probtensor.selection.local import Evidence
 from probtensor.selection.tried import AbstractChoice
@@ -60,7 +60,7 @@ class Choice(AbstractChoice):
     """The chosen model and engine with the evidence for them, and the state that the final fit goes on from.
 
     Attributes:
-        spread: by how much standard deviations beside a local term grow, as the held-out gaps tell; None: they do not.
+        held: what candidates were judged on; None: nothing was held out.
     """
 
     model: Sum
@@ -69,7 +69,7 @@ class Choice(AbstractChoice):
     protocol: str
     best: Candidate | None = None
     forms: tuple[Evidence, ...] = ()
-    spread: Spread | None = None
+    held: HoldOut | None = None
 
     @property
     def start(self) -> State | None:

@@ -1,4 +1,4 @@
-"""What the chosen model says of hidden gaps: the first, and where these are few more of the same kind."""
+"""What a fit's numbers say of hidden gaps: of those that its model was chosen on, and where these are few of more."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from probtensor.evaluation.calibration import gap_numbers
 from probtensor.observations.domain import Observations
 from probtensor.observations.layout import Points
 from probtensor.selection import judging
-from probtensor.selection.choice import Candidate
 from probtensor.selection.hold_out import HoldOut, another
 from probtensor.selection.judging import Predicted
 from probtensor.selection.roles import times
-from probtensor.terms.local import NEIGHBOURS
 from probtensor.typing import Int
 
 #: Of fewer hidden values, error bars that follow them would be as far off as what they are to make right.
 FEWEST = 1000
 #: So many hold-outs at most, until these are so many gaps.
 _HOLD_OUTS, _ENOUGH = 3, 40
+#: Draws of their fits; on a grid each is a right side more to solve for.
+_DRAWS, _DRAWS_ON_GRID = 8, 4
 
 
 class Held(NamedTuple):
@@ -58,45 +58,36 @@ def gap_of(held: HoldOut, observations: Observations, along: Sequence[str]) -> I
 
 
 def hidden(
-    best: Candidate,
+    state: State,
     first: HoldOut,
     engine: MessagePassing,
     axes: Mapping[str, Axis],
     observations: Observations,
     seed: int,
-    note: Callable[[str], None],
+    note: Callable[[str], None] = lambda text: None,
 ) -> Iterator[Held]:
-    """Hold-outs with what the best candidate says of them, its numbers known; none where too little is hidden.
-
-    On a grid the candidate says itself what it says of the first. Elsewhere a fit with as many neighbours as the final
-    one has does: its variances are smaller.
+    """Hold-outs with what a fit says of them that has the state's numbers; none where too little is hidden.
 
     Args:
-        best: with a local term.
-        first: what it was not fitted to.
+        state: fitted to all observations, with a local term.
+        first: the first of them.
         engine: of the fits.
-        axes: the data's modes.
+        axes: of the coordinates.
         observations: all.
         seed: of the others.
         note: is told what is being hidden.
     """
-    local, held, gaps = best.state.local, first, 0
-    if local is None or best.predicted is None or first.mask.sum() < FEWEST:
+    if state.local is None or first.mask.sum() < FEWEST:
         return
-    base, along = [name for name, axis in axes.items() if not (axis.parent or axis.parts)], times(axes)
-    draws = max(2, len(local.values if local.field is None else local.field.draws))
-    engine = dataclasses.replace(engine, restarts=1, power=best.power, draws=draws)
-    state, unseen = best.state._replace(local=local._replace(neighbours=NEIGHBOURS)), first.mask
+    along, held, unseen, gaps = times(axes), first, first.mask, 0
+    engine = dataclasses.replace(engine, restarts=1, draws=_DRAWS if state.local.field is None else _DRAWS_ON_GRID)
     for number in range(_HOLD_OUTS):
         if number > 0:
-            following = another(held, base, observations, seed + number, along)
+            following = another(held, tuple(axes), observations, seed + number, along)
             if gaps >= _ENOUGH or following is None:
                 return
             unseen, held = unseen | following.mask if held.forecast else following.mask, following
-        after, predicted = best.state, best.predicted
-        if number > 0 or local.field is None:
-            note(f"hiding {held.protocol}")
-            after = engine.given(state, judging.without(observations, unseen), jax.random.key(seed + number))
-            predicted = judging.predicted(after, observations, held.mask)
-        yield Held(held, after, predicted)
+        note(f"for the error bars hiding {held.protocol}")
+        after = engine.given(state, judging.without(observations, unseen), jax.random.key(seed + number))
+        yield Held(held, after, judging.predicted(after, observations, held.mask))
         gaps += len(np.unique(gap_of(held, observations, along)))

@@ -19,7 +19,7 @@ from probtensor.terms.base import AbstractBoundTerm, AbstractTerm, Block, DataSc
 from probtensor.typing import Array, Float, Key
 
 #: What ``neighbours=None`` means, where there are so many observations.
-NEIGHBOURS = 30
+_NEIGHBOURS = 30
 #: Share of the data's variance that the local term starts with.
 _SHARE = 0.5
 #: Lengthscales that learning starts from, as fractions of every range.
@@ -91,7 +91,7 @@ class Local(AbstractTerm):
         kernel = _on_each(self.kernel, varying or list(names[:1]))
         start = _SHARE * scale.variance
         first, *others = (kernel.bind(axes, available, FieldStart(f, start, scale.periods), True) for f in _FRACTIONS)
-        neighbours = NEIGHBOURS if self.neighbours is None else int(self.neighbours)
+        neighbours = _NEIGHBOURS if self.neighbours is None else int(self.neighbours)
         return BoundLocal(first, tuple(available), neighbours, tuple(others))
 
 

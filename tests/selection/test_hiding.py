@@ -7,11 +7,8 @@ import xarray as xr
 
 import probtensor as pt
 from probtensor.selection import hiding
-from probtensor.selection.choice import Candidate
 from probtensor.selection.hiding import hidden
 from probtensor.selection.hold_out import hold_out
-from probtensor.selection.judging import predicted
-from probtensor.terms.local import NEIGHBOURS
 
 HELD = pt.fixed
 TIMES, PLACES = 24, 8
@@ -23,7 +20,7 @@ ENGINE = pt.MessagePassing(draws=2, power=1.0)
 
 @pytest.fixture(params=["boxes", "forecast"])
 def problem(request):
-    """Data, the first hold-out, and a candidate fitted without it."""
+    """Axes, observations, the first hold-out, and a fit."""
     rng = np.random.default_rng(0)
     values = np.cumsum(rng.normal(size=(TIMES, PLACES)), axis=1) + 0.1 * rng.normal(size=(TIMES, PLACES))
     data = xr.DataArray(values, {"time": np.arange(float(TIMES)), "x": np.arange(float(PLACES))}, ["time", "x"])
@@ -33,23 +30,15 @@ def problem(request):
     else:
         data[3:8, 2:5] = data[15:20, 4:7] = np.nan
 
-    def fitted(values):
-        return pt.fit(values, pt.Local(PASSES, neighbours=15), likelihood=pt.Gaussian(HELD(0.1)), engine=ENGINE)
-
-    every = fitted(data)._fitted
-    axes, observations = every.encoded.axes(()), every.observations
-    first = hold_out(list(axes), observations, 0, ["time"])
-    state = fitted(data.where(~xr.DataArray(first.mask, dims=list(axes))))._fitted.state
-    with jax.enable_x64(True):
-        said = predicted(state, observations, first.mask)
-    best = Candidate("", pt.Local(PASSES), 0, 1.0, True, *said.score, 1, 0.0, 0.0, state, said)
-    return axes, observations, first, best
+    post = pt.fit(data, pt.Local(PASSES, neighbours=15), likelihood=pt.Gaussian(HELD(0.1)), engine=ENGINE)
+    axes, observations = post._fitted.encoded.axes(()), post._fitted.observations
+    return axes, observations, hold_out(list(axes), observations, 0, ["time"]), post._fitted.state
 
 
 def told(problem):
-    axes, observations, first, best = problem
+    axes, observations, first, state = problem
     with jax.enable_x64(True):
-        return list(hidden(best, first, ENGINE, axes, observations, 0, lambda text: None))
+        return list(hidden(state, first, ENGINE, axes, observations, 0))
 
 
 def test_few_gaps_ask_for_more(problem, monkeypatch):
@@ -64,7 +53,7 @@ def test_few_gaps_ask_for_more(problem, monkeypatch):
         assert seen[one.out.mask].all()
         known = np.asarray(one.state.local.observations.weights) > 0
         assert not known[one.out.mask].any()
-        assert one.state.local.neighbours == NEIGHBOURS
+        assert one.state.local.neighbours == 15
     if first.forecast:  # nothing that comes later is known
         assert not known[first.mask].any()
 
