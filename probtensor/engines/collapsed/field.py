@@ -79,10 +79,13 @@ class Field(NamedTuple):
 
 
 def grid_of(
-    kernel: AbstractFieldKernel, names: tuple[str, ...], entries: Entries, domain: Domain, fewest: int = FEWEST
+    kernel: AbstractFieldKernel, names: tuple[str, ...], entries: Entries, domain: Domain, any_number: bool = False
 ) -> Grid | None:
-    """The grid on which a kernel is a sum of separable ones, if the data are so many and it is not too large."""
-    if len(entries.points) < fewest:
+    """The grid on which a kernel is a sum of separable ones, if the data are many and it is not too large.
+
+    any_number: also if they are few.
+    """
+    if len(entries.points) < FEWEST and not any_number:
         return None
     everywhere = coordinates(domain, names, np.arange(int(np.prod(domain.shape))), kernel.dims)
     for others in (everywhere, None):

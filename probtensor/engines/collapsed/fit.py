@@ -238,7 +238,7 @@ def given(
     kernel = with_table(local.kernel, None) if adapts else local.kernel
     numbers = _Numbers(model.terms, kernel, likelihood.sd)
     entries, domain = data.pooled.entries, observations.domain
-    grid = None if local.field is None else grid_of(kernel, local.names, entries, domain, fewest=0)
+    grid = None if local.field is None else grid_of(kernel, local.names, entries, domain, any_number=True)
     if grid is not None:
         found = _on_grid(task, grid, signal, white, numbers, 0.0)
     else:
