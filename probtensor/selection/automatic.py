@@ -318,19 +318,17 @@ class _Judge:
         self._note(f"trying {name}")
         bound = bind(model, self._axes, self._likelihood, self._scale)
         fit = engine.run(bound, self._inner, jax.random.key(self._seed), init=init, gaps=self._gaps)
-        predicted = judging.predicted(fit.state, self._observations, self._held.mask)
         candidate = Candidate(
             name,
             model,
             rank,
             float(fit.state.power),
             fit.state.local is not None,
-            *predicted.score,
+            *judging.predicted(fit.state, self._observations, self._held.mask).score,
             len(fit.objective),
             fit.compile_seconds,
             fit.run_seconds,
             fit.state,
-            predicted,
         )
         self._tried.append(candidate)
         return candidate

@@ -8,7 +8,6 @@ from probtensor.engines.message_passing import MessagePassing
 from probtensor.engines.sweep import State
 from probtensor.kernels.adapted import adapted_part
 from probtensor.selection.hold_out import HoldOut
-from probtensor.selection.judging import Predicted
 from probtensor.selection.local import Evidence
 from probtensor.selection.tried import AbstractChoice
 from probtensor.terms.base import Sum
@@ -26,7 +25,6 @@ class Candidate:
         power: of the likelihood.
         has_local: whether a local term is among its terms.
         state: of its fit to the entries that are not held out.
-        predicted: what that says of those that are; None: it is no longer known.
     """
 
     name: str
@@ -40,7 +38,6 @@ class Candidate:
     compile_seconds: float
     run_seconds: float
     state: State = dataclasses.field(repr=False)
-    predicted: Predicted | None = dataclasses.field(default=None, repr=False)
 
     @property
     def has_adapted(self) -> bool:

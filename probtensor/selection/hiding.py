@@ -22,7 +22,7 @@ from probtensor.selection.roles import times
 from probtensor.typing import Int
 
 #: Of fewer hidden values, error bars that follow them would be as far off as what they are to make right.
-FEWEST = 1000
+_FEWEST = 1000
 #: So many hold-outs at most, until these are so many gaps.
 _HOLD_OUTS, _ENOUGH = 3, 40
 #: Draws of their fits; on a grid each is a right side more to solve for.
@@ -77,7 +77,7 @@ def hidden(
         seed: of the others.
         note: is told what is being hidden.
     """
-    if state.local is None or first.mask.sum() < FEWEST:
+    if state.local is None or first.mask.sum() < _FEWEST:
         return
     along, held, unseen, gaps = times(axes), first, first.mask, 0
     engine = dataclasses.replace(engine, restarts=1, draws=_DRAWS if state.local.field is None else _DRAWS_ON_GRID)

@@ -93,7 +93,7 @@ def _future(names: Sequence[str], seen: np.ndarray, seed: int, along: Sequence[s
     """
     missing = domain(seen, range(seen.ndim)) & ~seen
     for axis, name in enumerate(names):
-        level = np.flatnonzero(np.moveaxis(seen, axis, 0).reshape(seen.shape[axis], -1).any(axis=1))
+        level = _levels(seen, axis)
         if name not in along or len(level) < 2:
             continue
         number = int(level[-1]) + 1
@@ -154,14 +154,18 @@ def another(
         return hold_out(names, observations, seed, along)
     seen = np.asarray(observations.weights) > 0
     axis = list(names).index(first.forecast)
-    levels = np.flatnonzero(np.moveaxis(seen, axis, 0).reshape(seen.shape[axis], -1).any(axis=1))
-    held = np.flatnonzero(np.moveaxis(first.mask, axis, 0).reshape(seen.shape[axis], -1).any(axis=1))
+    levels, held = _levels(seen, axis), _levels(first.mask, axis)
     before = levels[levels < held[0]]
     if len(before) - len(held) < len(levels) / 3:
         return None
     mask, chosen = np.zeros_like(seen), (slice(None),) * axis + (before[-len(held) :],)
     mask[chosen] = seen[chosen]
     return HoldOut(f"{first.protocol}, and the {len(held)} times before", mask, forecast=first.forecast)
+
+
+def _levels(mask: np.ndarray, axis: int) -> np.ndarray:
+    """Those along an axis at which anything is True."""
+    return np.flatnonzero(np.moveaxis(mask, axis, 0).reshape(mask.shape[axis], -1).any(axis=1))
 
 
 def number_of_places(observations: Observations) -> int:

@@ -96,7 +96,8 @@ def spread(axes: Mapping[str, Axis], observations: Observations, held: Sequence[
         return None
     everywhere = np.arange(observations.values.size)
     points = coordinates(observations.domain, local.names, everywhere, local.names)
-    when = [local.names.index(name) for name in times(axes)]
+    along = times(axes)
+    when = [local.names.index(name) for name in along]
     where = tuple(k for k in range(len(local.names)) if k not in when)
     time = np.unique(points[:, when], axis=0, return_inverse=True)[1].ravel()
     if not where:  # a function of time alone is at one place
@@ -107,7 +108,7 @@ def spread(axes: Mapping[str, Axis], observations: Observations, held: Sequence[
     near = Embedding.of(local.kernel, points).joint(fixed)
     parts = []
     for number, one in enumerate(held):
-        gap = gap_of(one.out, observations, times(axes)) + number * (len(points) + 1)
+        gap = gap_of(one.out, observations, along) + number * (len(points) + 1)
         parts.append(_errors(one, place.ravel()[one.rows], time[one.rows], gap))
     return Spread(where, places, learn(Errors.joined(parts), near))
 

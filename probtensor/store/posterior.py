@@ -17,9 +17,9 @@ from probtensor.labelled.posterior import Posterior
 from probtensor.store import archive
 from probtensor.store.tree import described, rebuilt
 
-#: What is only of use while fitting: states of candidates and what they predicted, and optimisers, which are functions.
+#: What is only of use while fitting: states of candidates, and optimisers, which are functions.
 LEFT_OUT = {
-    "selection.choice:Candidate": ("state", "predicted"),
+    "selection.choice:Candidate": ("state",),
     "selection.rank:Growth": ("start",),
     "engines.svi.engine:SVI": ("optimizer",),
 }

@@ -42,7 +42,7 @@ def told(problem):
 
 
 def test_few_gaps_ask_for_more(problem, monkeypatch):
-    monkeypatch.setattr(hiding, "FEWEST", 5)
+    monkeypatch.setattr(hiding, "_FEWEST", 5)
     _, observations, first, _ = problem
     found = told(problem)
     assert len(found) == 3
@@ -59,7 +59,7 @@ def test_few_gaps_ask_for_more(problem, monkeypatch):
 
 
 def test_enough_gaps_are_enough(problem, monkeypatch):
-    monkeypatch.setattr(hiding, "FEWEST", 5)
+    monkeypatch.setattr(hiding, "_FEWEST", 5)
     monkeypatch.setattr(hiding, "_ENOUGH", 1)
     assert len(told(problem)) == 1
 

@@ -12,16 +12,15 @@ from probtensor.selection.spreading import Errors, learn
 PLACES, TIMES = 400, 30
 
 
-def errors(size, noise=0.05, draws=np.inf, seed=0, gaps=None):
-    """size: of each place's errors in standard deviations of the function, which are 0.3; gaps: None: each value."""
+def errors(size, noise=0.05, draws=np.inf, seed=0):
+    """size: of each place's errors in sds of the function, which are 0.3; every value is a gap of its own."""
     rng = np.random.default_rng(seed)
     place, time = (a.ravel() for a in np.meshgrid(np.arange(PLACES), np.arange(TIMES), indexing="ij"))
     variance = np.full(len(place), 0.09)
     away = size[place] * np.sqrt(variance) * rng.normal(size=len(place)) + noise * rng.normal(size=len(place))
     if np.isfinite(draws):
         variance = variance * rng.chisquare(draws, len(place)) / draws
-    gap = np.arange(len(place)) if gaps is None else time % gaps
-    return Errors(place, time, gap, away, variance, np.full(len(place), noise**2), draws)
+    return Errors(place, time, np.arange(len(place)), away, variance, np.full(len(place), noise**2), draws)
 
 
 LINE = np.linspace(0, 1, PLACES)[:, None]

@@ -206,7 +206,8 @@ def fit(
         first = task.learned(starts, model.likelihood.sd, signal, [white])
     numbers = _Numbers(model.terms, first.kernel, first.noise_sd)
     if grid is not None:
-        found = _on_grid(task, grid, signal, white, *_learned_on_grid(task, grid, signal, white, numbers))
+        numbers, log_density = _learned_on_grid(task, grid, signal, white, numbers)
+        found = _on_grid(task, grid, signal, white, numbers)._replace(trace=[log_density])
     else:
         found = _by_draws(task, signal, white, numbers, adapts, watch)
     return _collapsed(model, beliefs, task, found, observations, begun)
@@ -240,7 +241,7 @@ def given(
     entries, domain = data.pooled.entries, observations.domain
     grid = None if local.field is None else grid_of(kernel, local.names, entries, domain, any_number=True)
     if grid is not None:
-        found = _on_grid(task, grid, signal, white, numbers, 0.0)
+        found = _on_grid(task, grid, signal, white, numbers)
     else:
         found = _by_draws(task, signal, white, numbers, adapts, None, rounds=0)
     return _collapsed(model, beliefs, task, found, observations, begun)
@@ -287,9 +288,7 @@ def _learned_on_grid(
     return numbers._replace(kernel=found.kernel, noise_sd=found.noise_sd), density
 
 
-def _on_grid(
-    task: _Task, grid: Grid, signal: Signal, white: np.ndarray, numbers: _Numbers, log_density: float
-) -> _Found:
+def _on_grid(task: _Task, grid: Grid, signal: Signal, white: np.ndarray, numbers: _Numbers) -> _Found:
     """The local function on the whole grid, the other terms held.
 
     What each of these says of one mode is as good as known beside so many observations, and the local function has a
@@ -300,7 +299,7 @@ def _on_grid(
     means = np.repeat(left, task.draws, axis=0)
     entries = task.data.pooled.entries
     whole = field(system(grid, numbers.kernel, task.names, numbers.noise, entries), means, task.seed)
-    return _Found(numbers, signal, [white], [log_density], whole)
+    return _Found(numbers, signal, [white], [], whole)
 
 
 def _adapted(task: _Task, grid: Grid, numbers: _Numbers, residuals: Float[np.ndarray, "S M"]) -> AbstractFieldKernel:

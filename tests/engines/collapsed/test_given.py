@@ -37,7 +37,7 @@ def hidden(at):
     return xr.DataArray(mask, dims=["t", "x"])
 
 
-ONE, OTHER = hidden(np.s_[3:9, 2:6]), hidden(np.s_[14:20, 4:])
+OTHER = hidden(np.s_[14:20, 4:])
 
 
 def told(engine, post, mask):
