@@ -107,6 +107,13 @@ def is_traced(tree: Any) -> bool:
     return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
 
 
+def on_accelerator() -> bool:
+    """Whether programs run on something else than the processor, by JAX's default device."""
+    device = jax.config.jax_default_device  # type: ignore[attr-defined]
+    platform = getattr(device, "platform", device) or jax.default_backend()
+    return platform != "cpu"
+
+
 def compiled_for(function: Callable[..., Any], *fixed: Any) -> Callable[..., Any]:
     """`compiled`, with some first arguments that are looked at once and not in every call; the others are arrays.
 

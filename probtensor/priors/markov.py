@@ -15,8 +15,8 @@ from probtensor.kernels.spectral import check_spectral
 from probtensor.priors.base import AbstractModePrior, Belief, Colouring, Marginals, Sites, divergence, with_empty_sites
 from probtensor.priors.laying import check_period
 from probtensor.statespace import ring
-from probtensor.statespace.chain import Chain, discretise, run
-from probtensor.statespace.smoothing import draw, posterior_chain, smooth, smooth_for_derivatives
+from probtensor.statespace.chain import Chain, discretise
+from probtensor.statespace.smoothing import draw, posterior_chain, run, smooth, smooth_for_derivatives
 from probtensor.typing import Array, Float, Int, Key
 
 #: Matrices between all states that are kept for each level while a posterior and its gradient are computed.

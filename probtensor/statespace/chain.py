@@ -59,15 +59,3 @@ def lift(eta: Float[Array, "R"], precision: Float[Array, "R R"], emission: Float
 def emit(chain: Chain, states: Float[Array, "... n"]) -> Float[Array, "... R"]:
     """Function values of states, n = R S."""
     return jnp.einsum("...rs,s->...r", states.reshape(*states.shape[:-1], chain.rank, -1), chain.emission)
-
-
-def run(chain: Chain, innovations: Float[Array, "T R S"]) -> Float[Array, "T R"]:
-    """The function values of a chain driven by these innovations; white noise gives draws of the prior."""
-
-    def step(x: Float[Array, "R S"], inputs: tuple[Array, Array, Array]) -> tuple[Array, Array]:
-        F, root_Q, e = inputs
-        x = jnp.einsum("rij,rj->ri", F, x) + jnp.einsum("rij,rj->ri", root_Q, e)
-        return x, x @ chain.emission
-
-    start = jnp.zeros(innovations.shape[1:], innovations.dtype)
-    return jax.lax.scan(step, start, (chain.F, chain.root_Q, innovations))[1]

@@ -5,6 +5,9 @@ state. It is well defined without data (zero), never inverts a site or a process
 another Markov chain, whose innovations it gives. Marginals and draws are that chain run forward: sums of
 positive semi-definite terms, hence safe in 32 bits. Cost O(T (R S)^3), memory O(T (R S)^2).
 
+On a processor levels come one after the other, on an accelerator all at once in O(log T) steps (`sequential`,
+`parallel`); both give the same but for rounding.
+
 What the passes hold also gives the log-normaliser's gradient, as expectations under the posterior: nothing is run a
 third time.
 
@@ -14,90 +17,28 @@ the gradient is Fisher's identity (Cappe, Moulines and Ryden 2005, section 10.1)
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
-from jax.scipy.linalg import solve_triangular
 
-from probtensor.linalg.gaussian import condition
-from probtensor.statespace.chain import Chain, apply_blocks, blocks_of_product, emit, lift
+from probtensor.compilation import on_accelerator
+from probtensor.statespace import parallel, sequential
+from probtensor.statespace.chain import Chain, apply_blocks, blocks_of_product, emit
+from probtensor.statespace.passes import PosteriorChain
 from probtensor.typing import Array, Float, Key
 
 
-class PosteriorChain(NamedTuple):
-    """The posterior as a Markov chain: x_t = y + root_Q_t (c_t - U_t y) + factor_t e_t with y = F_t x_(t-1), n = R S.
-
-    The bracket is the expectation of the innovation, which is standard normal under the prior; log_det is that of its
-    precision.
-    """
-
-    U: Float[Array, "T n n"]
-    c: Float[Array, "T n"]
-    factor: Float[Array, "T n n"]
-    log_det: Float[Array, "T"]
-
-
-class Message(NamedTuple):
-    """The likelihood of later sites, exp(eta' x - x' precision x / 2 + log_normaliser), as a function of a state x."""
-
-    eta: Float[Array, "... n"]
-    precision: Float[Array, "... n n"]
-    log_normaliser: Float[Array, "..."]
-
-
-def _absorb(here: Message, root_Q: Float[Array, "R S S"]) -> tuple[Message, PosteriorChain]:
-    """A message about a state as one about the state without its process noise; and the state given that."""
-    eta, precision, log_normaliser = here
-    R, S, _ = root_Q.shape
-    n = R * S
-    transposed = jnp.swapaxes(root_Q, -1, -2)
-    inner = apply_blocks(transposed, apply_blocks(transposed, precision).T)
-    root = apply_blocks(root_Q, jnp.eye(n, dtype=eta.dtype))
-    conditioned = condition(root, eta, 0.5 * (inner + inner.T))
-    factor = conditioned.factor
-    weighted = factor.T @ precision
-    keep = jnp.eye(n, dtype=eta.dtype) - factor @ weighted
-    # (precision^-1 + Q)^-1 without cancellation: keep' precision keep + U' U, in the manner of Joseph.
-    right = jnp.concatenate([weighted, (factor.T @ eta)[:, None]], axis=1)
-    solved = solve_triangular(conditioned.chol_B, right, lower=True, trans=1)
-    U, c = solved[:, :n], solved[:, n]
-    reduced = keep.T @ precision @ keep + U.T @ U
-    before = Message(keep.T @ eta, 0.5 * (reduced + reduced.T), log_normaliser + conditioned.log_normaliser)
-    return before, PosteriorChain(U, c, factor, conditioned.log_det)
-
-
-def _carry(message: Message, F: Float[Array, "R S S"]) -> Message:
-    """A message about F x as one about x."""
-    blocks = jnp.swapaxes(F, -1, -2)
-    carried = apply_blocks(blocks, apply_blocks(blocks, message.precision).T)
-    eta = apply_blocks(blocks, message.eta[:, None])[:, 0]
-    return Message(eta, 0.5 * (carried + carried.T), message.log_normaliser)
-
-
-def _backward(
-    chain: Chain, eta: Float[Array, "T R"], precision: Float[Array, "T R R"]
-) -> tuple[Float[Array, ""], PosteriorChain, Message]:
-    """The log-normaliser, the posterior's chain, and the messages about each F_t x_(t-1)."""
-
-    def step(message: Message, inputs: tuple) -> tuple[Message, tuple[PosteriorChain, Message]]:
-        F, root_Q, site_eta, site_precision = inputs
-        lifted_eta, lifted_precision = lift(site_eta, site_precision, chain.emission)
-        here = Message(message.eta + lifted_eta, message.precision + lifted_precision, message.log_normaliser)
-        before, conditional = _absorb(here, root_Q)
-        return _carry(before, F), (conditional, before)
-
-    n = chain.rank * chain.emission.shape[0]
-    dtype = eta.dtype
-    empty = Message(jnp.zeros(n, dtype), jnp.zeros((n, n), dtype), jnp.zeros((), dtype))
-    last, kept = jax.lax.scan(step, empty, (chain.F, chain.root_Q, eta, precision), reverse=True)
-    return last.log_normaliser, *kept
+def _passes() -> ModuleType:
+    """How levels are visited where programs run."""
+    return parallel if on_accelerator() else sequential
 
 
 def posterior_chain(chain: Chain, eta: Float[Array, "T R"], precision: Float[Array, "T R R"]) -> PosteriorChain:
     """The posterior as a Markov chain."""
-    return _backward(chain, eta, precision)[1]
+    return _passes().backward(chain, eta, precision)[1]
 
 
 class Smoothed(NamedTuple):
@@ -118,38 +59,9 @@ class Smoothed(NamedTuple):
     log_normaliser: Float[Array, ""]
 
 
-class _Path(NamedTuple):
-    """Means and covariances of the states, and means of their innovations."""
-
-    mean: Float[Array, "T n"]
-    cov: Float[Array, "T n n"]
-    innovation: Float[Array, "T n"]
-
-
-def _forward(chain: Chain, posterior: PosteriorChain) -> _Path:
-    def step(before: tuple[Array, Array], inputs: tuple) -> tuple[tuple[Array, Array], _Path]:
-        m, P = before
-        F, root_Q, (U, c, factor, _) = inputs
-        y = apply_blocks(F, m[:, None])[:, 0]
-        innovation = c - U @ y
-        m = y + apply_blocks(root_Q, innovation[:, None])[:, 0]
-        A = _transition(F, root_Q, U)
-        P = A @ P @ A.T + factor @ factor.T
-        return (m, P), _Path(m, P, innovation)
-
-    n = posterior.c.shape[1]
-    zero = (jnp.zeros(n, posterior.c.dtype), jnp.zeros((n, n), posterior.c.dtype))
-    return jax.lax.scan(step, zero, (chain.F, chain.root_Q, posterior))[1]
-
-
-def _transition(F: Float[Array, "R S S"], root_Q: Float[Array, "R S S"], U: Float[Array, "n n"]) -> Float[Array, "n n"]:
-    dense = apply_blocks(F, jnp.eye(U.shape[0], dtype=U.dtype))
-    return dense - apply_blocks(root_Q, U @ dense)
-
-
 def _smooth(chain: Chain, eta: Float[Array, "T R"], precision: Float[Array, "T R R"]) -> tuple[Smoothed, tuple]:
-    value, posterior, messages = _backward(chain, eta, precision)
-    path = _forward(chain, posterior)
+    value, posterior, messages = _passes().backward(chain, eta, precision)
+    path = _passes().forward(chain, posterior)
     cov = emit(chain, jnp.swapaxes(emit(chain, path.cov), -1, -2))
     log_det = jnp.sum(posterior.log_det)
     smoothed = Smoothed(emit(chain, path.mean), cov, jnp.sum(path.innovation**2), log_det, value)
@@ -217,13 +129,9 @@ def draw(chain: Chain, posterior: PosteriorChain, key: Key, number: int) -> Floa
     """Joint draws of the function values at all levels."""
     T, n = posterior.c.shape
     noise = jax.random.normal(key, (T, number, n), posterior.c.dtype)
+    return jnp.swapaxes(_passes().walk(chain, posterior, noise), 0, 1)
 
-    def step(x: Float[Array, "number n"], inputs: tuple) -> tuple[Array, Array]:
-        F, root_Q, (U, c, factor, _), e = inputs
-        shift = apply_blocks(root_Q, c[:, None])[:, 0]
-        x = x @ _transition(F, root_Q, U).T + shift[None] + e @ factor.T
-        return x, emit(chain, x)
 
-    start = jnp.zeros((number, n), noise.dtype)
-    values = jax.lax.scan(step, start, (chain.F, chain.root_Q, posterior, noise))[1]
-    return jnp.swapaxes(values, 0, 1)
+def run(chain: Chain, innovations: Float[Array, "T R S"]) -> Float[Array, "T R"]:
+    """The function values of a chain driven by these innovations; white noise gives draws of the prior."""
+    return _passes().run(chain, innovations)

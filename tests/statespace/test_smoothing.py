@@ -10,8 +10,10 @@ from probtensor.compilation import compiled
 from probtensor.kernels.base import Start
 from probtensor.kernels.matern import Matern
 from probtensor.kernels.periodic import Periodic
+from probtensor.statespace import smoothing
 from probtensor.statespace.chain import apply_blocks, discretise, emit, lift
-from probtensor.statespace.smoothing import _backward, posterior_chain, smooth
+from probtensor.statespace.sequential import backward
+from probtensor.statespace.smoothing import draw, posterior_chain, run, smooth
 from tests.helpers import DTYPE, assert_close
 from tests.oracles import gaussian_process as oracle
 from tests.priors.cases import R, random_sites
@@ -48,7 +50,7 @@ def test_slopes_are_those_of_the_recursion(name):
     @compiled
     def slopes(chain, eta, precision):
         by_expectation = jax.grad(lambda *a: smooth(*a).log_normaliser, (0, 1, 2))
-        by_recursion = jax.grad(lambda *a: _backward(*a)[0], (0, 1, 2))
+        by_recursion = jax.grad(lambda *a: backward(*a)[0], (0, 1, 2))
         return by_expectation(chain, eta, precision), by_recursion(chain, eta, precision)
 
     ours, (*slow, by_precision) = slopes(*given)
@@ -129,3 +131,40 @@ def test_block_algebra():
     assert_close(x @ np.asarray(lifted, np.float64) @ x, f @ A @ A.T @ f)
     chain = discretise(kernel(), jnp.asarray(POINTS[:2], DTYPE))
     assert_close(emit(chain, jnp.asarray([1.0, 2.0, 3.0, 4.0], DTYPE)), [1.0, 3.0])
+
+
+#: A smooth process, and a cycle that lasts, which has no noise, with a rough process.
+CHAINS = {"matern": Matern(3 / 2), "lasting": Periodic(2.5, order=1) + Matern(1 / 2)}
+
+
+def everything(chain, eta, precision, innovations):
+    """All that either way of visiting levels gives."""
+    key = jax.random.key(0)
+    smoothed = smooth(chain, eta, precision)
+    slopes = jax.grad(lambda *a: smooth(*a).log_normaliser, (0, 1, 2))(chain, eta, precision)
+    draws = draw(chain, posterior_chain(chain, eta, precision), key, 3)
+    return smoothed, slopes, draws, run(chain, innovations)
+
+
+@pytest.mark.parametrize("T", [1, 2, 9])
+@pytest.mark.parametrize("name", CHAINS)
+def test_all_levels_at_once_give_what_one_after_the_other_gives(monkeypatch, name, T):
+    """With empty levels, repeated ones, and sites that see only some functions."""
+    start = Start(np.array([1.0, 3.0]), np.array([1.0, 0.5]), True)
+    bound = CHAINS[name].bind(Axis("x", "numeric", POINTS), start)
+    points = jnp.asarray([0.0, 0.7, 0.7, 2.0, 5.0, 5.1, 40.0, 41.0, 41.5][:T], DTYPE)
+    chain = discretise(bound, points)
+    eta, precision = sites("part", T)
+    white = jax.random.normal(jax.random.key(1), chain.root_Q.shape[:-1], DTYPE)
+    found = []
+    for on_accelerator in (False, True):
+        monkeypatch.setattr(smoothing, "on_accelerator", lambda here=on_accelerator: here)
+        found.append(compiled(lambda *given: everything(*given))(chain, eta, precision, white))
+    for one, other in zip(*(jax.tree.leaves(one) for one in found), strict=True):
+        assert_close(one, other)
+
+
+def test_all_levels_at_once_with_hardly_any_noise(monkeypatch):
+    """As above for the other way: a long, sharp chain loses no variance."""
+    monkeypatch.setattr(smoothing, "on_accelerator", lambda: True)
+    test_a_long_chain_with_hardly_any_noise(1.5)
