@@ -193,9 +193,7 @@ def _turn(state: State, observations: Observations, learn: Array) -> tuple[State
             if spread is not None:
                 mean, own = cavity.moments(term, k, now, observations, pseudo, state.power, rule.by_entry).each
                 pseudo = likelihood.matched(observations, Moments(mean + others, own + spread))
-            weights = state.power * observations.weights * pseudo.precision
-            working = eqx.tree_at(lambda o: o.weights, observations, weights)
-            sites = term.sites(k, now, working, pseudo.target - others)
+            sites = _sites(term, k, now, observations, pseudo._replace(target=pseudo.target - others), state.power)
             sites = _moved(now[k].sites, sites if state.base is None else _both(sites, state.base[j][k]), state.step)
             learned, now[k], remembered[k] = update(block, sites, remembered[k], learn, now[k].mean, rule.by_component)
             priors[k] = learned.prior
@@ -222,6 +220,23 @@ def _turn(state: State, observations: Observations, learn: Array) -> tuple[State
         pseudo=None if state.pseudo is None else pseudo,
     )
     return found, elbo
+
+
+def _sites(
+    term: AbstractBoundTerm,
+    block: int,
+    beliefs: Sequence[Belief],
+    observations: Observations,
+    pseudo: Pseudo,
+    power: Float[Array, ""],
+) -> Sites:
+    """What observations of that precision say of a block, to the power."""
+    precision = power * pseudo.precision
+    if precision.ndim == 0:
+        # Scaled afterwards: the compiler then finds contractions with the weights that blocks and variances share.
+        return term.sites(block, beliefs, observations, pseudo.target).times(precision)
+    working = eqx.tree_at(lambda o: o.weights, observations, precision * observations.weights)
+    return term.sites(block, beliefs, working, pseudo.target)
 
 
 def _both(one: Sites, other: Sites) -> Sites:
