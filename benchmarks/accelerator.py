@@ -118,7 +118,8 @@ def alone(options: argparse.Namespace, where: str, part: str) -> float | str:
     except subprocess.TimeoutExpired:
         return f"over {limit} s"
     if done.returncode:
-        return (done.stderr.strip().splitlines() or ["no reason given"])[-1][:200]
+        said = [line for line in done.stderr.splitlines() if "Error" in line]
+        return (said or ["no reason given"])[-1][:200]
     return float(json.loads(done.stdout.splitlines()[-1]))
 
 
@@ -177,7 +178,10 @@ def main() -> None:
     if device.platform == "cpu":
         print("JAX sees no accelerator here; nothing was measured")
         return
-    found = {(where, part): alone(options, where, part) for part in PARTS for where in ("gpu", "cpu")}
+    found: dict[tuple[str, str], float | str] = {}
+    for where, part in ((where, part) for where in ("gpu", "cpu") for part in PARTS):
+        found[where, part] = alone(options, where, part)
+        print(f"{where}, {part}: {_number(found[where, part])}", flush=True)
     results.record("Accelerator", "\n".join(lines(options, str(device.device_kind), found)))
 
 

@@ -23,7 +23,7 @@ from probtensor.errors import FormatError
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
-#: Options of XLA's CPU backend; other backends ignore them.
+#: Options of XLA's CPU backend; programs for other backends have none.
 #: - Without the Eigen thread pool: on two cores, programs that mix loops and library calls sometimes wait for each
 #:   other in that pool for ever (seen in one start of five; a known fault of the pool).
 #: - Optimisation level 1: the time goes into Cholesky factors and matrix products, which are library calls, so LLVM's
@@ -35,12 +35,31 @@ _OPTIONS = {
     "xla_backend_optimization_level": 1,
     "xla_cpu_use_fusion_emitters": False,
 }
+_Options = dict[str, bool | int]
 
 
-def _options() -> dict[str, bool | int]:
-    """`_OPTIONS`, but for those that the environment's XLA_FLAGS decide."""
+def _options() -> _Options:
+    """Those of `_OPTIONS` that the backend's compiler knows, but for those that the environment's XLA_FLAGS decide."""
+    if on_accelerator():
+        return {}
     named = {flag.lstrip("-").partition("=")[0] for flag in os.environ.get("XLA_FLAGS", "").split()}
-    return {name: value for name, value in _OPTIONS.items() if name not in named}
+    return _known(tuple((name, value) for name, value in _OPTIONS.items() if name not in named))
+
+
+@functools.cache
+def _known(options: tuple[tuple[str, bool | int], ...]) -> _Options:
+    """Those that this version's compiler has: they come and go with XLA's versions."""
+    if _is_known(dict(options)):
+        return dict(options)
+    return {name: value for name, value in options if _is_known({name: value})}
+
+
+def _is_known(options: _Options) -> bool:
+    try:
+        jax.jit(lambda: np.zeros(()), compiler_options=options).lower().compile()
+    except jax.errors.JaxRuntimeError:
+        return False
+    return True
 
 
 #: Programs that compile faster than this, in seconds, are not kept on disk: they are many, and soon made again.
@@ -90,11 +109,14 @@ def compiled(function: _Function) -> _Function:
 
     Called while another program is traced, it is the function itself: options are those of the outermost program.
     """
-    program = eqx.filter_jit(function, compiler_options=_options())  # type: ignore[call-overload]
+
+    @functools.lru_cache(maxsize=2)
+    def program(on_accelerator: bool) -> Callable[..., Any]:
+        return eqx.filter_jit(function, compiler_options=_options())  # type: ignore[call-overload]
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
-        return (function if is_traced(jnp.zeros(())) else program)(*args, **kwargs)
+        return (function if is_traced(jnp.zeros(())) else program(on_accelerator()))(*args, **kwargs)
 
     return run  # type: ignore[return-value]
 
@@ -122,12 +144,16 @@ def compiled_for(function: Callable[..., Any], *fixed: Any) -> Callable[..., Any
     arrays, rest = eqx.partition(fixed, lambda leaf: isinstance(leaf, jax.Array | np.ndarray | np.generic))
     leaves, tree = jax.tree.flatten(arrays)
     static, static_tree = jax.tree.flatten(rest)
-    return functools.partial(_program(function, tree, tuple(static), static_tree), leaves)
+    return functools.partial(_program(function, tree, tuple(static), static_tree, on_accelerator()), leaves)
 
 
 @functools.lru_cache(maxsize=128)
 def _program(
-    function: Callable[..., Any], tree: Hashable, static: tuple[Hashable, ...], static_tree: Hashable
+    function: Callable[..., Any],
+    tree: Hashable,
+    static: tuple[Hashable, ...],
+    static_tree: Hashable,
+    on_accelerator: bool,
 ) -> Callable[..., Any]:
     def run(leaves: list[Any], *others: Any) -> Any:
         fixed = eqx.combine(jax.tree.unflatten(tree, leaves), jax.tree.unflatten(static_tree, static))

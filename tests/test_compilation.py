@@ -37,6 +37,21 @@ def test_this_compiler_knows_the_options(monkeypatch):
     assert float(compilation.compiled(lambda x: x + 1)(jnp.ones((), DTYPE))) == 2.0
 
 
+def test_options_that_this_compiler_does_not_know_are_left_out(monkeypatch):
+    """They come and go with XLA's versions; the others stay."""
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    known = compilation._options()
+    assert known == compilation._OPTIONS
+    monkeypatch.setattr(compilation, "_OPTIONS", {**known, "xla_cpu_of_another_version": True})
+    assert compilation._options() == known
+    assert float(compilation.compiled(lambda x: x + 2)(jnp.ones((), DTYPE))) == 3.0
+
+
+def test_programs_for_an_accelerator_have_no_options(monkeypatch):
+    monkeypatch.setattr(compilation, "on_accelerator", lambda: True)
+    assert compilation._options() == {}
+
+
 def test_one_blas_thread_is_undone_when_nobody_wants_it():
     """Two that overlap, as in two threads: the second ends after the first."""
 
