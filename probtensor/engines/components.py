@@ -5,9 +5,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from probtensor.hyperparameters import component
 from probtensor.priors.base import AbstractModePrior, Belief, Sites
-from probtensor.typing import Array, Float, Int
+from probtensor.typing import Array, Float
 
 
 def posterior_by_component(
@@ -25,30 +24,13 @@ def posterior_by_component(
         sites: of all functions together.
         mean: of the functions so far.
     """
-    R = mean.shape[1]
     sites = sites.about(None)
-
-    def turn(means: Float[Array, "T R"], r: Int[Array, ""]) -> tuple[Array, tuple[Belief, Array, Array, Array]]:
-        precision = jnp.take(sites.precision, r, axis=1)
-        own = jnp.take(precision, r, axis=1)
-        explained = jnp.einsum("ts,ts->t", precision, means) - own * jnp.take(means, r, axis=1)
-        eta = jnp.take(sites.eta, r, axis=1) - jax.lax.stop_gradient(explained)
-        alone = component(prior, r, R).posterior(points, Sites(eta[:, None], own[:, None, None]))
-        means = means.at[:, r].set(jax.lax.stop_gradient(alone.mean[:, 0]))
-        shared = jnp.sum(jax.lax.stop_gradient(explained * alone.mean[:, 0]))
-        bare = alone._replace(points=points[:0], sites=Sites(eta[:0, None], own[:0, None, None]))
-        return means, (bare, eta, own, shared)
-
-    means, (beliefs, eta, own, shared) = jax.lax.scan(turn, mean, jnp.arange(R))
-    diagonal = jax.vmap(jnp.diag)
+    found = prior.in_turns(points, sites, mean)
+    own = jnp.diagonal(sites.precision, axis1=1, axis2=2)
+    means, eta = jax.lax.stop_gradient((found.mean, found.eta))
     # Each function's evidence takes off what the others explain; what two explain together belongs in the sum once.
-    every = jnp.einsum("trs,tr,ts->", sites.precision, means, means) - jnp.sum(own.T * means**2)
-    log_normaliser = jnp.sum(beliefs.log_normaliser) + jnp.sum(shared) - 0.5 * every
-    return Belief(
-        means,
-        diagonal(beliefs.cov[:, :, 0, 0].T),
-        log_normaliser,
-        jnp.sum(beliefs.kl),
-        points,
-        Sites(eta.T, diagonal(own.T)),
-    )
+    explained = jnp.sum((sites.eta - eta) * means)
+    every = jnp.einsum("trs,tr,ts->", sites.precision, means, means) - jnp.sum(own * means**2)
+    log_normaliser = found.log_normaliser + explained - 0.5 * every
+    diagonal = jax.vmap(jnp.diag)
+    return Belief(means, diagonal(found.variance), log_normaliser, found.kl, points, Sites(eta, diagonal(own)))

@@ -12,6 +12,7 @@ import numpy as np
 
 from probtensor.axes import Axis
 from probtensor.errors import ModelError
+from probtensor.hyperparameters import component
 from probtensor.kernels.base import Start
 from probtensor.typing import Array, Float, Int, Key
 
@@ -88,6 +89,24 @@ def divergence(
     return 0.5 * (energy + log_det - jnp.sum(precision * cov))
 
 
+class Turns(NamedTuple):
+    """Posteriors of R functions that are independent of each other, each at its optimum given the others in turn.
+
+    Attributes:
+        mean: of each.
+        variance: of each.
+        eta: of the sites that each sees: less what the others explained in its turn.
+        log_normaliser: of each under the sites that it sees, summed; its gradient is at these sites.
+        kl: of each from its prior, summed.
+    """
+
+    mean: Float[Array, "T R"]
+    variance: Float[Array, "T R"]
+    eta: Float[Array, "T R"]
+    log_normaliser: Float[Array, ""]
+    kl: Float[Array, ""]
+
+
 class Outside(NamedTuple):
     """A point outside the domain of a prior.
 
@@ -122,6 +141,22 @@ class AbstractModePrior(eqx.Module):
 
         Its log-normaliser, and that alone, has derivatives with respect to hyper-parameters, in reverse.
         """
+
+    def in_turns(self, points: Float[Array, "T ..."], sites: Sites, mean: Float[Array, "T R"]) -> Turns:
+        """Posteriors of the functions as independent ones, from these means; sites about zero."""
+        R = mean.shape[1]
+
+        def turn(means: Float[Array, "T R"], r: Int[Array, ""]) -> tuple[Array, tuple[Array, ...]]:
+            precision = jnp.take(sites.precision, r, axis=1)
+            own = jnp.take(precision, r, axis=1)
+            explained = jnp.einsum("ts,ts->t", precision, means) - own * jnp.take(means, r, axis=1)
+            eta = jax.lax.stop_gradient(jnp.take(sites.eta, r, axis=1) - explained)
+            alone = component(self, r, R).posterior(points, Sites(eta[:, None], own[:, None, None]))
+            means = means.at[:, r].set(jax.lax.stop_gradient(alone.mean[:, 0]))
+            return means, (alone.cov[:, 0, 0], eta, alone.log_normaliser, alone.kl)
+
+        means, (variance, eta, log_normaliser, kl) = jax.lax.scan(turn, mean, jnp.arange(R))
+        return Turns(means, variance.T, eta.T, jnp.sum(log_normaliser), jnp.sum(kl))
 
     @abc.abstractmethod
     def predict(self, belief: Belief, new_points: Float[Array, "M ..."]) -> Marginals:

@@ -12,11 +12,21 @@ from probtensor.axes import Axis
 from probtensor.errors import ModelError
 from probtensor.kernels.base import AbstractKernel, Start
 from probtensor.kernels.spectral import check_spectral
-from probtensor.priors.base import AbstractModePrior, Belief, Colouring, Marginals, Sites, divergence, with_empty_sites
+from probtensor.priors.base import (
+    AbstractModePrior,
+    Belief,
+    Colouring,
+    Marginals,
+    Sites,
+    Turns,
+    divergence,
+    with_empty_sites,
+)
 from probtensor.priors.laying import check_period
 from probtensor.statespace import ring
+from probtensor.statespace.apart import smooth_apart
 from probtensor.statespace.chain import Chain, discretise
-from probtensor.statespace.smoothing import draw, posterior_chain, run, smooth, smooth_for_derivatives
+from probtensor.statespace.smoothing import by_adjoint, draw, posterior_chain, run, smooth, smooth_for_derivatives
 from probtensor.typing import Array, Float, Int, Key
 
 #: Matrices between all states that are kept for each level while a posterior and its gradient are computed.
@@ -88,6 +98,16 @@ class Markov(AbstractModePrior):
         cov = smoothed.cov[back]
         kl = divergence(cov, sites.precision, smoothed.energy, smoothed.log_det)
         return Belief(smoothed.mean[back], cov, smoothed.log_normaliser, kl, points, sites)
+
+    def in_turns(self, points: Float[Array, "T"], sites: Sites, mean: Float[Array, "T R"]) -> Turns:
+        """Covariances of all functions side by side, and only means in turn, where that can be done."""
+        if not by_adjoint(sites.eta):
+            return super().in_turns(points, sites, mean)
+        order, chain, ordered = self._sorted(points, sites)
+        found, back = smooth_apart(chain, ordered.eta, ordered.precision, mean[order]), jnp.argsort(order)
+        own = jnp.diagonal(ordered.precision, axis1=1, axis2=2)
+        kl = 0.5 * (found.energy + found.log_det - jnp.sum(own * found.variance))
+        return Turns(found.mean[back], found.variance[back], found.eta[back], found.log_normaliser, kl)
 
     def predict(self, belief: Belief, new_points: Float[Array, "M"]) -> Marginals:
         """Smoothing with empty sites at the new points; has derivatives with respect to these, between levels."""
