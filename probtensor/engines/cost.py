@@ -39,8 +39,8 @@ _COMPILER = 160 * 2**20
 
 #: What to do about too many entries.
 FEWER_ENTRIES = (
-    "Fit a dask array from disk with engine=pt.SVI(), a coarser grid (data.coarsen), or the observed entries alone as "
-    "a table, pt.table"
+    "Fit a dask array from disk with pt.MessagePassing(out_of_core=True) or pt.SVI(), a coarser grid (data.coarsen), "
+    "or the observed entries alone as a table, pt.table"
 )
 _MESH = "or split the entries over devices with memory of their own, mesh="
 #: What to do about too many functions.

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from probtensor.compilation import one_blas_thread
+from probtensor.engines import by_parts
 from probtensor.engines.base import AbstractEngine, Fit, Progress, best_of, check_options
 from probtensor.engines.checkpoint import Journal, Loop
 from probtensor.engines.collapsed import fit as collapsed
@@ -19,6 +20,7 @@ from probtensor.engines.sweep import Rule, State, again, start, sweeps
 from probtensor.errors import ModelError
 from probtensor.model import BoundModel
 from probtensor.observations.domain import Observations
+from probtensor.observations.sources import AbstractSource
 from probtensor.typing import Array, Bool, Key
 
 #: Sweeps in one compiled block; progress and the stopping rule are looked at between blocks.
@@ -66,6 +68,10 @@ class MessagePassing(AbstractEngine):
             None: chosen on gap-shaped folds under ``model="auto"``, 1 otherwise. With a `Local` term, which knows
             those correlations, it only shapes the start (None: 0.1).
         draws: with a `Local` term, how many draws represent the posterior of the other terms.
+        out_of_core: a dask array is not held in memory: its observations are copied once to a temporary folder
+            (TMPDIR), 16 bytes for each, and read from there for each block of each sweep. The answer is the same, but
+            for rounding. For ``"vmp"`` under normal noise that is the same everywhere, without a `Local` term. None:
+            where memory has no room for them.
 
     Raises:
         ModelError: an option has no such value.
@@ -80,6 +86,7 @@ class MessagePassing(AbstractEngine):
     restarts: int = 1
     power: float | None = None
     draws: int = 16
+    out_of_core: bool | None = None
 
     def __post_init__(self) -> None:
         """Raises ModelError for a value that an option does not have."""
@@ -98,6 +105,7 @@ class MessagePassing(AbstractEngine):
             "restarts must be at least 1": self.restarts >= 1,
             "draws must be at least 2": self.draws >= 2,
             "power must be above 0 and at most 1": self.power is None or 0 < self.power <= 1,
+            "out_of_core must be True, False or None": self.out_of_core in (True, False, None),
         }
         check_options(self, checks)
 
@@ -116,7 +124,7 @@ class MessagePassing(AbstractEngine):
     def run(
         self,
         model: BoundModel,
-        observations: Observations,
+        observations: Observations | AbstractSource,
         key: Key,
         progress: Progress | None = None,
         init: State | None = None,
@@ -125,10 +133,14 @@ class MessagePassing(AbstractEngine):
     ) -> Fit:
         """Fits the model, keeping the best of the restarts; ``init`` is in the place of the first start.
 
+        The observations may be a source, which need not hold them in memory.
+
         journal: what is known of this fit already, and is told how far it is.
         """
         engine, everything = self.resolved_for(model), observations
-        if collapsed.positions(model):
+        if isinstance(observations, AbstractSource):
+            engine._check_by_parts(model, observations)
+        elif collapsed.positions(model):
             # Learning beside a local term makes much of a rounding error: a grid and a table begin with the same.
             observations = observations.listed()[0]
         journal = Journal() if journal is None else journal
@@ -138,19 +150,36 @@ class MessagePassing(AbstractEngine):
                 first = init if number == 0 else None
                 fits.append(engine._from_start(model, observations, one, first, progress, journal))
         best = best_of(fits)
-        return self._with_local(best, everything, key, gaps, progress) if collapsed.positions(model) else best
+        if isinstance(everything, AbstractSource) or not collapsed.positions(model):
+            return best
+        return self._with_local(best, everything, key, gaps, progress)
+
+    def _check_by_parts(self, model: BoundModel, source: AbstractSource) -> None:
+        """Raises ModelError for what needs all observations at once."""
+        if self.rule != "vmp" or self.damping:
+            raise ModelError(
+                f"MessagePassing(rule={self.rule!r}, damping={self.damping!r}): observations that are not held in "
+                "memory are fitted by the rule 'vmp' without damping. Load the data first, data.load(), if they fit"
+            )
+        if collapsed.positions(model):
+            raise ModelError(
+                "MessagePassing: a Local term conditions entries on their neighbours, which are not in memory here. "
+                "Load the data first, data.load(), if they fit, or leave the Local term out"
+            )
+        by_parts.check(model, by_parts.nothing_of(source))
 
     def _from_start(
         self,
         model: BoundModel,
-        observations: Observations,
+        observations: Observations | AbstractSource,
         key: Key,
         init: State | None,
         progress: Progress | None,
         journal: Journal,
     ) -> Fit:
         """One of the restarts, from a state or at random."""
-        dtype = observations.values.dtype
+        shown = by_parts.nothing_of(observations) if isinstance(observations, AbstractSource) else observations
+        dtype = shown.values.dtype
         power, most = jnp.asarray(self.power, dtype), self._most(model, dtype)
         rule = Rule(self.rule == "cep", self.sites == "entry", self.coupling == "component")
 
@@ -159,19 +188,19 @@ class MessagePassing(AbstractEngine):
 
         if init is not None:
             state = init._replace(power=power, rule=dataclasses.replace(rule, held=init.rule.held))
-            return ended(lambda: Loop(again(state, observations, most)), fresh=False)
+            return ended(lambda: Loop(again(state, shown, most)), fresh=False)
         # Moments matched against a random start can prune a component that the bound would have kept.
         first = dataclasses.replace(rule, matching=rule.matching and model.likelihood.conjugate)
 
         def begin() -> Loop:
             begun = time.perf_counter()
-            state = jax.block_until_ready(start(model, power, observations, key, first, most))
+            state = jax.block_until_ready(start(model, power, shown, key, first, most))
             return Loop(state, time.perf_counter() - begun)
 
         fit = ended(begin, fresh=True)
         if first == rule:
             return fit
-        second = ended(lambda: Loop(again(fit.state._replace(rule=rule), observations, most)), fresh=False)
+        second = ended(lambda: Loop(again(fit.state._replace(rule=rule), shown, most)), fresh=False)
         return second._replace(
             compile_seconds=fit.compile_seconds + second.compile_seconds,
             run_seconds=fit.run_seconds + second.run_seconds,
@@ -213,7 +242,7 @@ class MessagePassing(AbstractEngine):
     def _go_on(
         self,
         loop: Loop,
-        observations: Observations,
+        observations: Observations | AbstractSource,
         progress: Progress | None,
         note: Callable[[Loop], None],
         fresh: bool,
@@ -226,7 +255,10 @@ class MessagePassing(AbstractEngine):
             begun, done = time.perf_counter(), len(loop.objective)
             count = min(BLOCK, self.max_sweeps - done)
             learn = jnp.asarray(learning_sweeps(done, BLOCK, quiet) & (not loop.state.rule.held))
-            state, info = sweeps(loop.state, observations, learn, jnp.asarray(count))
+            if isinstance(observations, AbstractSource):
+                state, info = by_parts.sweeps(loop.state, observations, learn, jnp.asarray(count))
+            else:
+                state, info = sweeps(loop.state, observations, learn, jnp.asarray(count))
             objective = np.asarray(info.elbo, dtype=float)[:count].tolist()
             loop = Loop(
                 state,

@@ -193,7 +193,7 @@ def _turn(state: State, observations: Observations, learn: Array) -> tuple[State
             if spread is not None:
                 mean, own = cavity.moments(term, k, now, observations, pseudo, state.power, rule.by_entry).each
                 pseudo = likelihood.matched(observations, Moments(mean + others, own + spread))
-            sites = _sites(term, k, now, observations, pseudo._replace(target=pseudo.target - others), state.power)
+            sites = sites_of(term, k, now, observations, pseudo._replace(target=pseudo.target - others), state.power)
             sites = _moved(now[k].sites, sites if state.base is None else _both(sites, state.base[j][k]), state.step)
             learned, now[k], remembered[k] = update(block, sites, remembered[k], learn, now[k].mean, rule.by_component)
             priors[k] = learned.prior
@@ -202,10 +202,9 @@ def _turn(state: State, observations: Observations, learn: Array) -> tuple[State
     after = moments(terms, tuple(beliefs), observations, likelihood.by_entry(observations), means)
     if not rule.held:
         likelihood = likelihood.learn(observations, after)
-    elbo = state.power * likelihood.expected_log_likelihood(observations, after) + likelihood.log_prior()
-    elbo = elbo + log_prior(tuple(terms))
-    for belief in (b for own in beliefs for b in own):
-        elbo = elbo - belief.kl
+    model = BoundModel(tuple(terms), likelihood)
+    found = state._replace(model=model, beliefs=tuple(beliefs), learning=tuple(learning))
+    elbo = state.power * likelihood.expected_log_likelihood(observations, after) + prior_bound(found)
     if state.base is not None:
         for belief, sites in zip(
             (b for own in beliefs for b in own), (s for own in state.base for s in own), strict=True
@@ -213,16 +212,18 @@ def _turn(state: State, observations: Observations, learn: Array) -> tuple[State
             elbo = elbo + _said(belief, sites)
     if state.pseudo is not None and not rule.matching:
         pseudo = likelihood.pseudo(observations, after)
-    found = state._replace(
-        model=BoundModel(tuple(terms), likelihood),
-        beliefs=tuple(beliefs),
-        learning=tuple(learning),
-        pseudo=None if state.pseudo is None else pseudo,
-    )
-    return found, elbo
+    return found._replace(pseudo=None if state.pseudo is None else pseudo), elbo
 
 
-def _sites(
+def prior_bound(state: State) -> Float[Array, ""]:
+    """What the evidence lower bound has beside the expected log likelihood, and log priors of learned numbers."""
+    bound = state.model.likelihood.log_prior() + log_prior(state.model.terms)
+    for belief in (b for own in state.beliefs for b in own):
+        bound = bound - belief.kl
+    return bound
+
+
+def sites_of(
     term: AbstractBoundTerm,
     block: int,
     beliefs: Sequence[Belief],

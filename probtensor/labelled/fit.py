@@ -29,7 +29,7 @@ from probtensor.labelled import (
 )
 from probtensor.labelled.checking import encode_for, known_for
 from probtensor.labelled.encode import Encoded
-from probtensor.labelled.memory import check_data
+from probtensor.labelled.memory import check_data, has_room
 from probtensor.labelled.posterior import Posterior
 from probtensor.labelled.request import Request
 from probtensor.likelihoods.base import AbstractLikelihood
@@ -55,9 +55,10 @@ def fit(
     Args:
         data: an ``xarray.DataArray`` (NaN = missing; every dimension is a mode, its coordinate the mode's index;
             where that is a multi-index, its levels are modes by their names), or ``pt.table(...)`` or
-            ``pt.points(...)``. A dask array is read chunk by chunk into memory; under ``pt.SVI`` it is never held
-            there: its observations are copied once to a temporary folder (TMPDIR), 16 bytes for each, and read from it
-            in random batches. ``data.load()`` first, to fit it in memory.
+            ``pt.points(...)``. A dask array is read chunk by chunk into memory; under ``pt.SVI``, and under message
+            passing where there is no room or ``out_of_core=True``, it is never held there: its observations are copied
+            once to a temporary folder (TMPDIR), 16 bytes for each, and read from it, by ``SVI`` in random batches.
+            ``data.load()`` first, to fit it in memory.
         model: a sum of terms, or ``"auto"``: an offset and what earns its place beside it (a CP over all modes, main
             effects, a local term) on held-out gaps shaped like those of the data.
         likelihood: how observations are distributed around the model; ``pt.Gaussian()`` by default, but where the model
@@ -148,7 +149,12 @@ def _checked_fit(
     if checkpoint is not None:
         checkpointing.check(engine, mesh)
     given = Gaussian() if likelihood is None else likelihood
-    if isinstance(engine, SVI) and chunks.is_lazy(data) and not stacking.is_stacked(data):
+    if _stays_on_disk(data, engine):
+        if checkpoint is not None or mesh is not None:
+            raise ModelError(
+                "checkpoint=, mesh=: a fit to observations that are not held in memory has neither. Load the data "
+                "first, data.load(), if they fit"
+            )
         encoded = out_of_core.outline(data, weights, known_for(given, errors))
         check(encoded)
         with jax.enable_x64(True):
@@ -167,6 +173,19 @@ def _checked_fit(
         from probtensor.store import checkpoint as store
 
         return store.fitted(checkpoint, checkpointing.asked(request), made)
+
+
+def _stays_on_disk(data: Any, engine: AbstractEngine) -> bool:
+    """Whether the data are never held in memory. Raises ModelError if they are there, and should not be."""
+    lazy = chunks.is_lazy(data) and not stacking.is_stacked(data)
+    if not isinstance(engine, MessagePassing):
+        return lazy and isinstance(engine, SVI)
+    if engine.out_of_core and not lazy:
+        raise ModelError(
+            "MessagePassing(out_of_core=True): the data are in memory already, or have a multi-index. Give a dask "
+            "array over a grid, as from xr.open_dataset(path, chunks={}), or leave out_of_core out"
+        )
+    return lazy and (not has_room(data.size, lazy) if engine.out_of_core is None else engine.out_of_core)
 
 
 def impute(

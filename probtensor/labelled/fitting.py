@@ -95,9 +95,8 @@ def in_memory(
             if not prepared.plain:
                 raise ModelError(LOCAL_IS_NORMAL)
     on_signal = observations if prepared.plain else prepared.on_signal(modes)
-    # Of very many observations SVI reads its defaults off a sample, as it does where they are not in memory.
-    shown = sampled(on_signal) if isinstance(engine, SVI) else on_signal
-    scale = scale_of(shown, cycles=declared.open_periods > 0)
+    # Of very many observations defaults are read off a sample, as where they are not in memory.
+    scale = scale_of(sampled(on_signal), cycles=declared.open_periods > 0)
     if rank.is_open(declared):
         if init is not None:
             raise ModelError('init= starts one fit, and rank="auto" makes many; give the rank, or leave init out')
@@ -132,11 +131,11 @@ def from_disk(request: Request, progress: Any) -> Posterior:
     """From a copy of the observations on disk; what can be refused without reading them is refused first.
 
     Args:
-        request: what is to be fitted to what, by `SVI`.
+        request: what is to be fitted to what, by `SVI` or `MessagePassing`.
         progress: as in `fit`.
     """
     encoded, model, likelihood, engine, seed, init = request
-    assert isinstance(engine, SVI)
+    assert isinstance(engine, SVI | MessagePassing)
     if is_open(model):
         out_of_core.refuse_choice(f"model={model!r}")
     declared = as_sum(model)
@@ -154,7 +153,7 @@ def from_disk(request: Request, progress: Any) -> Posterior:
         engine = engine.resolved_for(bound)
         start = None if init is None else warm_start.state(init, bound, encoded, modes)
         _tell_start(engine, bound, source.count, math.prod(source.domain.shape))
-        with _progress(progress) as report:
+        with _progress(progress, isinstance(engine, MessagePassing)) as report:
             result = engine.run(bound, source, jax.random.key(seed), report, start)
     _tell_end(result)
     fitted = Fitted(encoded, modes, Elsewhere(source.domain, source.count), likelihood, result.state)

@@ -104,13 +104,22 @@ def size(number: float) -> str:
     return f"{number / _GIB:,.1f} GiB" if number >= _GIB else f"{number / 2**20:,.0f} MiB"
 
 
+def has_room(entries: int, lazy: bool) -> bool:
+    """Whether memory can hold so many entries with what is made of them; lazy: they are not in memory yet."""
+    there = host_memory()
+    return there is None or _taken_by(entries, lazy) <= there
+
+
+def _taken_by(entries: int, lazy: bool) -> int:
+    return 8 * entries * (DATA_ARRAYS - (not lazy))
+
+
 def check_data(entries: int, lazy: bool) -> None:
-    """Raises DataError for data that cannot be held with what is made of them; lazy: they are not in memory yet."""
-    needed, there = 8 * entries * (DATA_ARRAYS - (not lazy)), host_memory()
-    if there is not None and needed > there:
+    """Raises DataError for data that `has_room` says no of."""
+    if not has_room(entries, lazy):
         raise DataError(
-            f"the data have {entries:,} entries, gaps included, which take at least {size(needed)} of memory to fit; "
-            f"{size(there)} are available. {FEWER_ENTRIES}"
+            f"the data have {entries:,} entries, gaps included, which take at least {size(_taken_by(entries, lazy))} "
+            f"of memory to fit; {size(host_memory() or 0)} are available. {FEWER_ENTRIES}"
         )
 
 

@@ -61,7 +61,7 @@ def spilled(encoded: Encoded, likelihood: AbstractLikelihood) -> Iterator[Spill]
         folder = tempfile.TemporaryDirectory(prefix="probtensor-")
     except OSError as error:
         raise DataError(
-            f"SVI copies the observations of a dask array to a temporary folder, and none can be made: "
+            f"the observations of a dask array are copied to a temporary folder, and none can be made: "
             f"{error.strerror or error}. Name one in the environment's TMPDIR, or load the data first, data.load()"
         ) from error
     with folder as path:
@@ -139,7 +139,7 @@ def own_domain(encoded: Encoded, modes: tuple[str, ...]) -> Domain:
 def refuse_choice(model: Any) -> None:
     """Raises ModelError for what chooses a model or a rank, which looks at all data again and again."""
     raise ModelError(
-        f"{model}: a choice looks at all data again and again, and SVI does not hold a dask array in memory. Choose on "
+        f"{model}: a choice looks at all data again and again, and this dask array is not held in memory. Choose on "
         "a part of them, pt.fit(part.load()), and fit its post.model to all; or load all, data.load(), if they fit"
     )
 
@@ -148,6 +148,6 @@ def refuse_scale(likelihood: AbstractLikelihood) -> None:
     """Raises ModelError for a likelihood that standardises, which reads all data before the first of them is used."""
     if isinstance(likelihood, Gaussian) and likelihood.scale:
         raise ModelError(
-            f"Gaussian(scale={likelihood.scale!r}): SVI does not hold a dask array in memory, and centres and scales "
+            f"Gaussian(scale={likelihood.scale!r}): this dask array is not held in memory, and centres and scales "
             "are read off all of it. Standardise the data beforehand, or load them, data.load(), if they fit"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -131,6 +131,14 @@ class Gaussian(AbstractLikelihood):
         return BoundGaussian(sd, floor, self.transform, groups, own)
 
 
+class Totals(NamedTuple):
+    """Sums over observations: how many, of the logarithms of their weights, and of weight times E[(y - f)^2]."""
+
+    number: Float[Array, ""]
+    log_weights: Float[Array, ""]
+    misfit: Float[Array, ""]
+
+
 class BoundGaussian(AbstractBoundLikelihood):
     """Normal noise with numbers.
 
@@ -197,12 +205,9 @@ class BoundGaussian(AbstractBoundLikelihood):
 
     def expected_log_likelihood(self, observations: Observations, moments: Moments) -> Float[Array, ""]:
         """Exact."""
-        seen = observations.weights > 0
-        count = jnp.sum(seen).astype(moments.mean.dtype)
         if not self.by_entry(observations):
-            constant = count * jnp.log(2 * jnp.pi * self.variance)
-            misfit = _total_misfit(observations, moments) * self.precision
-            return 0.5 * (jnp.sum(jnp.log(_counted(observations))) - constant - misfit)
+            return self.expected_from(self.totals(observations, moments))
+        seen = observations.weights > 0
         noise = self._noise(observations)[1]
         each = jnp.log(2 * jnp.pi * noise) + misfit_of(observations, moments) / noise
         return -0.5 * jnp.sum(jnp.where(seen, each, 0.0))
@@ -219,10 +224,10 @@ class BoundGaussian(AbstractBoundLikelihood):
         """
         if not self.sd.learned:
             return self
+        if not self.by_entry(observations):
+            return self.learned_from(self.totals(observations, moments))
         seen = observations.weights > 0
         count = jnp.sum(seen).astype(moments.mean.dtype)
-        if not self.by_entry(observations):
-            return self._with(_total_misfit(observations, moments) / jnp.maximum(count, 1.0), count > 0)
         learned, noise = self._noise(observations)
         share = learned / noise
         residual = share**2 * misfit_of(observations, moments) + (1 - share) * learned
@@ -234,6 +239,24 @@ class BoundGaussian(AbstractBoundLikelihood):
         own = jnp.maximum((sums + _SHRINK * self.variance) / (counts + _SHRINK), self.floor**2)
         found = eqx.tree_at(lambda g: g.own.raw, self, 0.5 * jnp.log(own))
         return found._with(1 / jnp.mean(1 / own), count > 0)
+
+    def totals(self, observations: Observations, moments: Moments) -> Totals:
+        """All that it reads of observations under noise that is the same everywhere."""
+        assert moments.total_variance is not None
+        count = jnp.sum(observations.weights > 0).astype(moments.mean.dtype)
+        misfit = jnp.sum(observations.weights * (observations.values - moments.mean) ** 2) + moments.total_variance
+        return Totals(count, jnp.sum(jnp.log(_counted(observations))), misfit)
+
+    def expected_from(self, totals: Totals) -> Float[Array, ""]:
+        """`expected_log_likelihood` from sums."""
+        constant = totals.number * jnp.log(2 * jnp.pi * self.variance)
+        return 0.5 * (totals.log_weights - constant - totals.misfit * self.precision)
+
+    def learned_from(self, totals: Totals) -> BoundGaussian:
+        """`learn` from sums."""
+        if not self.sd.learned:
+            return self
+        return self._with(totals.misfit / jnp.maximum(totals.number, 1.0), totals.number > 0)
 
     def _with(self, variance: Float[Array, ""], known: Array) -> BoundGaussian:
         optimum = jnp.log(jnp.maximum(jnp.sqrt(variance), self.floor))
@@ -276,9 +299,3 @@ class BoundGaussian(AbstractBoundLikelihood):
 def _counted(observations: Observations) -> Float[Array, "..."]:
     """Weights, 1 where there is no observation."""
     return jnp.where(observations.weights > 0, observations.weights, 1.0)
-
-
-def _total_misfit(observations: Observations, moments: Moments) -> Float[Array, ""]:
-    """Sum of weight times E[(y - f)^2]."""
-    assert moments.total_variance is not None
-    return jnp.sum(observations.weights * (observations.values - moments.mean) ** 2) + moments.total_variance

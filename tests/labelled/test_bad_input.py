@@ -101,7 +101,15 @@ def test_options(case):
         fit(field()[0], **arguments)
 
 
-ENGINES = {"rule": "ep", "coupling": "loose", "tol": -1.0, "max_sweeps": 0, "restarts": 0, "power": 1.5}
+ENGINES = {
+    "rule": "ep",
+    "coupling": "loose",
+    "tol": -1.0,
+    "max_sweeps": 0,
+    "restarts": 0,
+    "power": 1.5,
+    "out_of_core": 1.5,
+}
 
 
 @pytest.mark.parametrize("option", ENGINES)

@@ -30,7 +30,7 @@ import numpy as np
 
 from probtensor.compilation import compiled, on_device
 from probtensor.engines.svi.schedule import Plan
-from probtensor.engines.sweep import State, moments, start, term_mean
+from probtensor.engines.sweep import State, moments, prior_bound, start, term_mean
 from probtensor.hyperparameters import learned_mask, log_prior, resolutions
 from probtensor.likelihoods.base import AbstractBoundLikelihood, Moments, Pseudo
 from probtensor.model import BoundModel
@@ -260,10 +260,7 @@ def step(
 
 def _bound(state: State, expected_log_likelihood: Array) -> Float[Array, ""]:
     """The evidence lower bound plus the log prior of learned hyper-parameters."""
-    elbo = state.power * expected_log_likelihood + state.model.likelihood.log_prior() + log_prior(state.model.terms)
-    for belief in (b for own in state.beliefs for b in own):
-        elbo = elbo - belief.kl
-    return elbo
+    return state.power * expected_log_likelihood + prior_bound(state)
 
 
 def objective(state: State, source: AbstractSource, size: int, length: int) -> float:
