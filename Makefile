@@ -7,11 +7,12 @@ PYTEST := OMP_NUM_THREADS=1 JAX_COMPILATION_CACHE_DIR=.cache/jax JAX_PERSISTENT_
 # Fast tests compile far more than they compute, so their programs are hardly optimised; slow tests run the users' programs.
 HASTY := XLA_FLAGS="--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 GAPFILL := OMP_NUM_THREADS=1 PYTHONPATH=benchmarks $(BIN)/python -m gapfill
+SPEED := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 PYTHONPATH=benchmarks $(BIN)/python -m speed
 CORE_TESTS := tests/kernels tests/statespace tests/priors
 # Of the core's numerics, what asks every kernel, state space and mode prior for all that they say.
 LAWS := tests/kernels/test_laws.py tests/statespace tests/priors/test_conformance.py tests/priors/test_sphere.py
 
-.PHONY: demo test test-slow bench bench-full bench-all lint clean
+.PHONY: demo test test-slow bench bench-full bench-speed bench-all lint clean
 
 demo: .venv/demo.stamp
 	JAX_COMPILATION_CACHE_DIR=.cache/jax $(BIN)/probtensor demo
@@ -32,6 +33,10 @@ bench: .venv/dev.stamp
 
 bench-full: .venv/dev.stamp
 	$(GAPFILL) --seeds 0 1 2 --limit 900 $(FLAGS)
+
+# Speed, as ratios within one run: an hour. FLAGS="--parts tensorly" measures a part.
+bench-speed: .venv/dev.stamp
+	$(SPEED) $(FLAGS)
 
 # Every other question: all scripts of benchmarks/, which takes hours.
 bench-all: bench

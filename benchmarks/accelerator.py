@@ -14,75 +14,32 @@ import os
 import platform
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
-REPEATS, SWEEPS, MISSING = 3, 10, 0.3
-MODES = ("time", "lat", "lon")
-
-
-def median_seconds(work: Callable[[], Any]) -> float:
-    """Of some calls, after one that compiles."""
-    import jax
-
-    jax.block_until_ready(work())
-    seconds = []
-    for _ in range(REPEATS):
-        begun = time.perf_counter()
-        jax.block_until_ready(work())
-        seconds.append(time.perf_counter() - begun)
-    return float(np.median(seconds))
-
 
 def peak() -> float:
     """Floating-point operations a second of a large product in 64 bits."""
     import jax
-    import jax.numpy as jnp
+    from speed import timing
 
-    size = 8192 if jax.default_backend() != "cpu" else 2048
-    with jax.enable_x64(True):
-        square = jax.random.normal(jax.random.key(0), (size, size), jnp.float64)
-        return 2 * size**3 / median_seconds(lambda: square @ square)
+    return timing.product_rate(8192 if jax.default_backend() != "cpu" else 2048)
 
 
 def sweep(levels: list[int], rank: int) -> float:
-    """Seconds of a sweep of a CP with joint posteriors."""
-    import xarray as xr
+    """Seconds of a sweep of a CP with joint posteriors, as in a fit."""
+    from speed import sweeps
 
-    import probtensor as pt
-
-    generator = np.random.default_rng(0)
-    axes = {name: np.linspace(0, 1, size) for name, size in zip(MODES, levels, strict=True)}
-    places = np.meshgrid(*axes.values(), indexing="ij", sparse=True)
-    values = sum(np.prod([np.cos(k * p + k) for p in np.broadcast_arrays(*places)], axis=0) for k in range(1, 6))
-    values = values + 0.3 * generator.standard_normal(values.shape)
-    values[generator.random(values.shape) < MISSING] = np.nan
-    data = xr.DataArray(values, axes, MODES)
-    engine = pt.MessagePassing(max_sweeps=SWEEPS, tol=0.0)
-    seconds = []
-    for _ in range(1 + REPEATS):
-        post = pt.fit(data, pt.CP(rank), engine=engine, progress=False)
-        seconds.append((post.run_seconds + post.compile_seconds) / SWEEPS)
-    return float(np.median(seconds[1:]))
-
-
-def operations(levels: list[int], rank: int) -> float:
-    """Floating-point operations of a sweep that grow with the entries.
-
-    Each block needs a contraction of the weights with R (R + 1) / 2 products, of which two blocks share one; the
-    variance needs another. Residuals are contracted with R columns for each block, and made from them.
-    """
-    entries, pairs = float(np.prod(levels)), rank * (rank + 1) / 2
-    return 2 * entries * (3 * pairs + 2 * rank * len(levels))
+    return sweeps.of(sweeps.fitted(sweeps.field(levels), rank), True)
 
 
 def long_mode(levels: int, rank: int) -> float:
     """Seconds of the posterior of some functions at so many levels."""
     import jax
     import jax.numpy as jnp
+    from speed import timing
 
     from probtensor.axes import Axis
     from probtensor.compilation import compiled
@@ -102,7 +59,7 @@ def long_mode(levels: int, rank: int) -> float:
         eta = jax.random.normal(jax.random.key(0), (levels, rank), jnp.float64)
         precision = jnp.broadcast_to(jnp.eye(rank) + 0.1, (levels, rank, rank))
         at = jnp.asarray(points)
-        return median_seconds(lambda: posterior(at, eta, precision))
+        return timing.seconds(lambda: posterior(at, eta, precision))
 
 
 def alone(options: argparse.Namespace, where: str, part: str) -> float | str:
@@ -133,6 +90,8 @@ PARTS: dict[str, Callable[[argparse.Namespace], float]] = {
 
 def lines(options: argparse.Namespace, name: str, found: dict[tuple[str, str], float | str]) -> Iterable[str]:
     """The section."""
+    from speed.sweeps import operations
+
     entries = int(np.prod(options.levels))
     yield f"{name}, beside one core of its host ({platform.processor() or platform.machine()}).\n"
     yield "| | accelerator | one core | ratio |"

@@ -104,7 +104,7 @@ def _versions(row: Method) -> dict[str, str]:
 def _scored(problem: cells.Problem, row: Method, limit: int) -> dict[str, Any]:
     """What came of every variant, and the scores of the one with the least error."""
     variants = [dict(variant) for variant in row.variants]
-    answers, cut = _ask(problem, row, problem.held, variants, limit)
+    answers, cut = ask(problem, row, problem.held, variants, limit)
     tried = [_tried(problem, variant, answer) for variant, answer in zip(variants, answers, strict=True)]
     found: dict[str, Any] = {"tried": tried, "cut": cut}
     done = [k for k, one in enumerate(tried) if "rmse" in one]
@@ -157,13 +157,13 @@ def _groups(problem: cells.Problem, mean: np.ndarray, sd: np.ndarray) -> dict[st
 def _inner_error(problem: cells.Problem, row: Method, variant: dict[str, Any], limit: int) -> float | None:
     """Root mean squared error on training entries hidden by the same protocol, for methods without error bars."""
     inner = dataclasses.replace(problem, held=problem.held | problem.inner)
-    (answer,), _ = _ask(inner, row, problem.inner, [variant], limit)
+    (answer,), _ = ask(inner, row, problem.inner, [variant], limit)
     if answer is None or "error" in answer:
         return None
     return max(scores.rmse(answer["mean"], problem.truth[problem.inner]), 1e-6 * float(np.nanstd(problem.training)))
 
 
-def _ask(
+def ask(
     problem: cells.Problem, row: Method, ask: np.ndarray, variants: list[dict[str, Any]], limit: int
 ) -> tuple[list[dict[str, Any] | None], bool]:
     """The script's answers, None where it got none within the limit; whether the limit ended it."""

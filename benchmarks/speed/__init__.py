@@ -1,0 +1,1 @@
+"""How fast fits are, beside other programs and beside what the machine can do: `python -m speed`."""
