@@ -31,6 +31,8 @@ Beliefs = tuple[tuple[Belief, ...], ...]
 _GROW, _SHRINK = 1.5, 0.5
 #: A loss of so many rounding errors of the objective is none.
 _ROUNDING = 100.0
+#: A difference of so many rounding errors of its parts has digits enough.
+_SURE = 1e7
 
 
 @jax.tree_util.register_static
@@ -158,15 +160,40 @@ def moments(
     observations: Observations,
     by_entry: bool,
     means: Sequence[Array] | None = None,
+    told: Sequence[Array | None] | None = None,
 ) -> Moments:
-    """Of the signal at the training entries; by_entry: as `AbstractBoundLikelihood.by_entry`; means: of each term."""
+    """Of the signal at the training entries.
+
+    by_entry: as `AbstractBoundLikelihood.by_entry`; means: of each term; told: see `_total_variance`.
+    """
     pairs = list(zip(terms, beliefs, strict=True))
     mean = _sum([term_mean(t, b, observations) for t, b in pairs] if means is None else means)
     mean = jnp.broadcast_to(mean, observations.values.shape)
     if not by_entry:
-        return Moments(mean, total_variance=_sum([t.total_variance(b, observations) for t, b in pairs]))
+        own = [term_mean(t, b, observations) for t, b in pairs] if means is None else means
+        known = [None] * len(pairs) if told is None else told
+        each = [_total_variance(*pair, observations, m, p) for pair, m, p in zip(pairs, own, known, strict=True)]
+        return Moments(mean, total_variance=_sum(each))
     variance = _sum([term_variance(t, b, observations) for t, b in pairs])
     return Moments(mean, jnp.broadcast_to(variance, observations.values.shape))
+
+
+def _total_variance(
+    term: AbstractBoundTerm, beliefs: tuple[Belief, ...], observations: Observations, mean: Array, told: Array | None
+) -> Float[Array, ""]:
+    """A term's variance times weight, summed over the training entries.
+
+    Where the last block's sites are at hand this is what they say of squares, less squared means, unless that has too
+    few digits.
+
+    told: (T, R, R) precisions of these sites at noise of precision 1, with the other blocks as they are now.
+    """
+    if told is None:
+        return term.total_variance(beliefs, observations)
+    squares = jnp.sum(told * beliefs[-1].marginals.second_moment())
+    found = squares - jnp.sum(observations.weights * mean**2)
+    enough = _SURE * jnp.finfo(squares.dtype).eps * squares
+    return jax.lax.cond(found > enough, lambda: found, lambda: term.total_variance(beliefs, observations))
 
 
 def _sum(parts: Sequence[Array]) -> Array:
@@ -181,6 +208,7 @@ def _turn(state: State, observations: Observations, learn: Array) -> tuple[State
     pseudo = state.pseudo
     if pseudo is None:
         pseudo = likelihood.pseudo(observations, Moments(_sum(means)))
+    told: list[Array | None] = []
     for j, term in enumerate(terms):
         others = _sum([jnp.zeros((), observations.values.dtype), *(m for i, m in enumerate(means) if i != j)])
         spread = None
@@ -189,17 +217,20 @@ def _turn(state: State, observations: Observations, learn: Array) -> tuple[State
             parts = [term_variance(t, b, observations) for t, b in pairs]
             spread = _sum([jnp.zeros((), observations.values.dtype), *parts])
         now, remembered, priors = list(beliefs[j]), list(learning[j]), [b.prior for b in term.blocks]
+        last: Array | None = None
         for k, block in enumerate(term.blocks):
             if spread is not None:
                 mean, own = cavity.moments(term, k, now, observations, pseudo, state.power, rule.by_entry).each
                 pseudo = likelihood.matched(observations, Moments(mean + others, own + spread))
             sites = sites_of(term, k, now, observations, pseudo._replace(target=pseudo.target - others), state.power)
+            last = sites.precision / (state.power * pseudo.precision) if _at_one_noise(pseudo, sites) else None
             sites = _moved(now[k].sites, sites if state.base is None else _both(sites, state.base[j][k]), state.step)
             learned, now[k], remembered[k] = update(block, sites, remembered[k], learn, now[k].mean, rule.by_component)
             priors[k] = learned.prior
         terms[j], beliefs[j], learning[j] = term.with_priors(priors), tuple(now), tuple(remembered)
         means[j] = term_mean(terms[j], beliefs[j], observations)
-    after = moments(terms, tuple(beliefs), observations, likelihood.by_entry(observations), means)
+        told.append(last)
+    after = moments(terms, tuple(beliefs), observations, likelihood.by_entry(observations), means, told)
     if not rule.held:
         likelihood = likelihood.learn(observations, after)
     model = BoundModel(tuple(terms), likelihood)
@@ -221,6 +252,11 @@ def prior_bound(state: State) -> Float[Array, ""]:
     for belief in (b for own in state.beliefs for b in own):
         bound = bound - belief.kl
     return bound
+
+
+def _at_one_noise(pseudo: Pseudo, sites: Sites) -> bool:
+    """Whether sites are sums over weights times one number, about zero."""
+    return pseudo.precision.ndim == 0 and sites.origin is None
 
 
 def sites_of(
