@@ -27,8 +27,7 @@ def fitted(sizes, seed):
     return time.perf_counter() - begun
 
 MODEL = [] if sys.argv[2] == "auto" else [pt.Offset() + pt.CP(3)]
-first = fitted((20, 12, 15), 0)
-print(json.dumps([imported, first, fitted((20, 12, 15), 1), fitted((21, 12, 15), 2)]))
+print(json.dumps([imported, *(fitted(sizes, seed) for seed, sizes in enumerate(((20, 12, 15), (20, 12, 15), (21, 12, 15))))]))
 """
 
 
