@@ -27,7 +27,8 @@ def fitted(sizes, seed):
     return time.perf_counter() - begun
 
 MODEL = [] if sys.argv[2] == "auto" else [pt.Offset() + pt.CP(3)]
-print(json.dumps([imported, *(fitted(sizes, seed) for seed, sizes in enumerate(((20, 12, 15), (20, 12, 15), (21, 12, 15))))]))
+several = (20, 12, 15), (20, 12, 15), (21, 12, 15)
+print(json.dumps([imported, *(fitted(sizes, seed) for seed, sizes in enumerate(several))]))
 """
 
 

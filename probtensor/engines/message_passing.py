@@ -71,7 +71,7 @@ class MessagePassing(AbstractEngine):
         out_of_core: a dask array is not held in memory: its observations are copied once to a temporary folder
             (TMPDIR), 16 bytes for each, and read from there for each block of each sweep. The answer is the same, but
             for rounding. For ``"vmp"`` under normal noise that is the same everywhere, without a `Local` term. None:
-            where memory has no room for them.
+            where memory has no room for the data and the folder has.
 
     Raises:
         ModelError: an option has no such value.

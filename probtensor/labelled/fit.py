@@ -185,7 +185,9 @@ def _stays_on_disk(data: Any, engine: AbstractEngine) -> bool:
             "MessagePassing(out_of_core=True): the data are in memory already, or have a multi-index. Give a dask "
             "array over a grid, as from xr.open_dataset(path, chunks={}), or leave out_of_core out"
         )
-    return lazy and (not has_room(data.size, lazy) if engine.out_of_core is None else engine.out_of_core)
+    if not lazy or engine.out_of_core is not None:
+        return lazy and bool(engine.out_of_core)
+    return not has_room(data.size, lazy) and out_of_core.has_room(data.size)
 
 
 def impute(

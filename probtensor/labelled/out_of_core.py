@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -29,6 +30,8 @@ from probtensor.observations.spilled import Spill
 
 #: Entries of a chunk that are looked at together, about.
 _AT_ONCE = 2**20
+#: An entry's place and value on disk.
+_BYTES = 16
 
 
 def outline(data: xr.DataArray, weights: Any, known: Mapping[str, Any]) -> Encoded:
@@ -38,6 +41,11 @@ def outline(data: xr.DataArray, weights: Any, known: Mapping[str, Any]) -> Encod
     apart |= {name: chunks.beside(name, own, data) for name, own in known.items()}
     nothing: Any = None
     return Encoded(grid.coordinates, nothing, nothing, None, data.copy(deep=True), apart=apart)
+
+
+def has_room(entries: int) -> bool:
+    """Whether the temporary folder's disk could hold so many entries, if all were observed."""
+    return _BYTES * entries <= shutil.disk_usage(tempfile.gettempdir()).free
 
 
 @contextlib.contextmanager

@@ -25,6 +25,8 @@ from probtensor.typing import Int
 _FEWEST = 1000
 #: So many hold-outs at most, until these are so many gaps.
 _HOLD_OUTS, _ENOUGH = 3, 40
+#: From so many observations a fit takes many minutes, and there is one.
+_MANY = 250_000
 #: Draws of their fits; on a grid each is a right side more to solve for.
 _DRAWS, _DRAWS_ON_GRID = 8, 4
 
@@ -84,7 +86,7 @@ def hidden(
     for number in range(_HOLD_OUTS):
         if number > 0:
             following = another(held, tuple(axes), observations, seed + number, along)
-            if gaps >= _ENOUGH or following is None:
+            if gaps >= _ENOUGH or following is None or observations.count > _MANY:
                 return
             unseen, held = unseen | following.mask if held.forecast else following.mask, following
         note(f"for the error bars hiding {held.protocol}")

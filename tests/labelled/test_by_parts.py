@@ -9,6 +9,7 @@ import xarray as xr
 import probtensor as pt
 from probtensor.engines import by_parts
 from probtensor.labelled import fit as fitting
+from probtensor.labelled import out_of_core
 from probtensor.observations import sources
 from tests.labelled.test_out_of_core import CHUNKS, field
 
@@ -67,6 +68,10 @@ def test_it_is_what_becomes_of_data_that_memory_has_no_room_for(monkeypatch):
     monkeypatch.setattr(by_parts, "_sweep", lambda *given, sweep=by_parts._sweep: seen.append(1) or sweep(*given))
     pt.fit(data, pt.CP(1), engine=engine())
     assert len(seen) == SWEEPS
+    monkeypatch.setattr(out_of_core, "has_room", lambda entries: False)
+    with pytest.raises(pt.DataError, match="cannot be held|of memory"):
+        monkeypatch.setattr("probtensor.labelled.memory.host_memory", lambda: 10)
+        pt.fit(data, pt.CP(1), engine=engine())
 
 
 REFUSED = {

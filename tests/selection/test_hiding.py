@@ -41,6 +41,12 @@ def told(problem):
         return list(hidden(state, first, ENGINE, axes, observations, 0))
 
 
+def test_many_observations_have_one(problem, monkeypatch):
+    monkeypatch.setattr(hiding, "_FEWEST", 5)
+    monkeypatch.setattr(hiding, "_MANY", problem[1].count - 1)
+    assert len(told(problem)) == 1
+
+
 def test_few_gaps_ask_for_more(problem, monkeypatch):
     monkeypatch.setattr(hiding, "_FEWEST", 5)
     _, observations, first, _ = problem
