@@ -19,7 +19,7 @@ FIGURE = Path(__file__).parents[1] / "scaling.svg"
 RANK = 8
 #: Levels of three modes, of one long mode and a short one, and of several modes with as many entries.
 ENTRIES = ((46, 46, 46), (100, 100, 100), (215, 215, 215), (464, 464, 464))
-LEVELS = ((1_000, 4), (10_000, 4), (100_000, 4), (1_000_000, 4))
+LEVELS = ((1_000, 4), (4_000, 4), (16_000, 4), (64_000, 4), (1_000_000, 4))
 MODES = ((1024, 1024), (102, 102, 101), (32, 32, 32, 32), (16, 16, 16, 16, 16))
 RANKS = (8, 16, 32, 64)
 OUT_OF_CORE = (10**6, 10**7, 10**8)
@@ -32,7 +32,7 @@ def curves(largest: int) -> Iterator[str]:
     found: dict[str, tuple[list[int], list[float]]] = {}
     shapes = {
         "entries": [(int(np.prod(s)), s, RANK) for s in ENTRIES if np.prod(s) <= largest],
-        "levels of one mode": [(s[0], s, 4) for s in LEVELS],
+        "levels of one mode": [(s[0], s, 4) for s in LEVELS if 50 * s[0] <= largest],
         "modes, of a million entries": [(len(s), s, RANK) for s in MODES],
         "rank, of a million entries": [(rank, (100, 100, 100), rank) for rank in RANKS],
     }
@@ -119,7 +119,10 @@ def _draw(found: dict[str, tuple[list[int], list[float]]]) -> None:
     for panel, (name, (sizes, seconds)) in zip(panels, found.items(), strict=True):
         panel.loglog(sizes, seconds, "o-", color="C0")
         panel.loglog(sizes, seconds[0] * np.array(sizes) / sizes[0], "--", color="0.6", label="slope 1")
-        panel.set(title=name, ylabel="seconds a sweep")
+        panel.set(title=name)
+        panel.set_xticks(sizes, [f"{size:,}" if size < 1000 else f"{size:.0e}" for size in sizes])
+        panel.minorticks_off()
+    panels[0].set_ylabel("seconds a sweep")
     panels[0].legend()
     figure.savefig(FIGURE)
 
