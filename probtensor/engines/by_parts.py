@@ -7,7 +7,7 @@ memory; the answer is the same but for rounding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -24,16 +24,25 @@ from probtensor.model import BoundModel
 from probtensor.observations.domain import Observations
 from probtensor.observations.sources import AbstractBatches, AbstractSource
 from probtensor.priors.base import Sites
+from probtensor.terms.local import BoundLocal
 from probtensor.typing import Array, Bool, Float, Int
 
 #: Observations of a batch, and batches that are added by one program.
 _SIZE, _LENGTH = 2**18, 4
 
 
-def check(model: BoundModel, nothing: Observations) -> None:
-    """Raises ModelError for a likelihood that needs more of the observations than sums."""
+def check(model: BoundModel, known: Collection[str]) -> None:
+    """Raises ModelError for a model that needs more of the observations than sums.
+
+    known: names of what comes with each observation, as known errors.
+    """
+    if any(isinstance(term, BoundLocal) for term in model.terms):
+        raise ModelError(
+            "MessagePassing: a Local term conditions entries on their neighbours, which are not in memory here. "
+            "Load the data first, data.load(), if they fit, or leave the Local term out"
+        )
     likelihood = model.likelihood
-    if not isinstance(likelihood, BoundGaussian) or likelihood.by_entry(nothing):
+    if not isinstance(likelihood, BoundGaussian) or likelihood.groups is not None or known:
         raise ModelError(
             "MessagePassing: observations that are not held in memory can have normal noise alone, the same everywhere "
             "and without known errors. Use engine=pt.SVI(), or load the data first, data.load(), if they fit"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import numbers
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -139,7 +139,9 @@ class MessagePassing(AbstractEngine):
         """
         engine, everything = self.resolved_for(model), observations
         if isinstance(observations, AbstractSource):
-            engine._check_by_parts(model, observations)
+            engine.check_by_parts(model, by_parts.nothing_of(observations).known)
+            if init is not None and init.base is not None:
+                raise ModelError("MessagePassing: a state that has absorbed other observations needs these in memory")
         elif collapsed.positions(model):
             # Learning beside a local term makes much of a rounding error: a grid and a table begin with the same.
             observations = observations.listed()[0]
@@ -154,19 +156,14 @@ class MessagePassing(AbstractEngine):
             return best
         return self._with_local(best, everything, key, gaps, progress)
 
-    def _check_by_parts(self, model: BoundModel, source: AbstractSource) -> None:
-        """Raises ModelError for what needs all observations at once."""
+    def check_by_parts(self, model: BoundModel, known: Collection[str]) -> None:
+        """Raises ModelError for what needs all observations at once; known: as `by_parts.check`."""
         if self.rule != "vmp" or self.damping:
             raise ModelError(
                 f"MessagePassing(rule={self.rule!r}, damping={self.damping!r}): observations that are not held in "
                 "memory are fitted by the rule 'vmp' without damping. Load the data first, data.load(), if they fit"
             )
-        if collapsed.positions(model):
-            raise ModelError(
-                "MessagePassing: a Local term conditions entries on their neighbours, which are not in memory here. "
-                "Load the data first, data.load(), if they fit, or leave the Local term out"
-            )
-        by_parts.check(model, by_parts.nothing_of(source))
+        by_parts.check(model, known)
 
     def _from_start(
         self,

@@ -149,8 +149,10 @@ def _checked_fit(
     if checkpoint is not None:
         checkpointing.check(engine, mesh)
     given = Gaussian() if likelihood is None else likelihood
-    if _stays_on_disk(data, engine):
-        if checkpoint is not None or mesh is not None:
+    columns = 1 + sum(own is not None for own in (weights, errors))
+    alone = checkpoint is None and mesh is None
+    if _stays_on_disk(data, engine, columns if alone else None):
+        if not alone:
             raise ModelError(
                 "checkpoint=, mesh=: a fit to observations that are not held in memory has neither. Load the data "
                 "first, data.load(), if they fit"
@@ -175,8 +177,11 @@ def _checked_fit(
         return store.fitted(checkpoint, checkpointing.asked(request), made)
 
 
-def _stays_on_disk(data: Any, engine: AbstractEngine) -> bool:
-    """Whether the data are never held in memory. Raises ModelError if they are there, and should not be."""
+def _stays_on_disk(data: Any, engine: AbstractEngine, columns: int | None) -> bool:
+    """Whether the data are never held in memory. Raises ModelError if they are there, and should not be.
+
+    columns: of numbers for each entry; None: nobody but the engine may decide so.
+    """
     lazy = chunks.is_lazy(data) and not stacking.is_stacked(data)
     if not isinstance(engine, MessagePassing):
         return lazy and isinstance(engine, SVI)
@@ -187,7 +192,7 @@ def _stays_on_disk(data: Any, engine: AbstractEngine) -> bool:
         )
     if not lazy or engine.out_of_core is not None:
         return lazy and bool(engine.out_of_core)
-    return not has_room(data.size, lazy) and out_of_core.has_room(data.size)
+    return columns is not None and not has_room(data.size, lazy) and out_of_core.has_room(data.size, columns)
 
 
 def impute(

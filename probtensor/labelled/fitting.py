@@ -33,7 +33,7 @@ from probtensor.labelled.request import Request
 from probtensor.likelihoods.base import AbstractLikelihood
 from probtensor.model import BoundModel, as_sum, bind
 from probtensor.observations.domain import Observations
-from probtensor.observations.sources import Elsewhere, sampled
+from probtensor.observations.sources import WEIGHTS, Elsewhere, sampled
 from probtensor.progress import bar, telling_time_left
 from probtensor.selection import automatic, rank
 from probtensor.selection.hiding import hidden
@@ -145,7 +145,10 @@ def from_disk(request: Request, progress: Any) -> Posterior:
     modes = _modes_read(declared, likelihood, encoded)
     _warn_of_unread(modes, encoded)
     axes = encoded.axes(modes)
-    engine.resolved_for(bind(declared, axes, likelihood, DataScale(0.0, 1.0)))
+    outlined = bind(declared, axes, likelihood, DataScale(0.0, 1.0))
+    engine.resolved_for(outlined)
+    if isinstance(engine, MessagePassing):
+        engine.check_by_parts(outlined, set(encoded.apart or {}) - {WEIGHTS})
     with out_of_core.spilled(encoded, likelihood) as spill:
         source = spill.sealed(out_of_core.own_domain(encoded, modes))
         scale = scale_of(out_of_core.sample(source, encoded, likelihood), cycles=declared.open_periods > 0)

@@ -30,8 +30,8 @@ from probtensor.observations.spilled import Spill
 
 #: Entries of a chunk that are looked at together, about.
 _AT_ONCE = 2**20
-#: An entry's place and value on disk.
-_BYTES = 16
+#: Bytes of an entry's place, and of each number that comes with it.
+_NUMBER = 8
 
 
 def outline(data: xr.DataArray, weights: Any, known: Mapping[str, Any]) -> Encoded:
@@ -43,9 +43,9 @@ def outline(data: xr.DataArray, weights: Any, known: Mapping[str, Any]) -> Encod
     return Encoded(grid.coordinates, nothing, nothing, None, data.copy(deep=True), apart=apart)
 
 
-def has_room(entries: int) -> bool:
-    """Whether the temporary folder's disk could hold so many entries, if all were observed."""
-    return _BYTES * entries <= shutil.disk_usage(tempfile.gettempdir()).free
+def has_room(entries: int, columns: int) -> bool:
+    """Whether the temporary folder's disk could hold so many entries with so many numbers, if all were observed."""
+    return _NUMBER * (1 + columns) * entries <= shutil.disk_usage(tempfile.gettempdir()).free
 
 
 @contextlib.contextmanager

@@ -56,6 +56,15 @@ def cholesky_above_identity(inner: Float[Array, "n n"]) -> Float[Array, "n n"]:
     return _factor(inner + jnp.eye(inner.shape[-1], dtype=inner.dtype), jnp.diagonal(inner))
 
 
+def cholesky_of_sites(precision: Float[Array, "n n"]) -> Float[Array, "n n"]:
+    """Lower Cholesky factor of a precision that may be singular or zero, with a jitter in proportion to its diagonal.
+
+    So what is observed of one function says nothing of another whose values are of another size.
+    """
+    least = jnp.finfo(precision.dtype).tiny * jnp.eye(precision.shape[-1], dtype=precision.dtype)
+    return _factor(precision + least, jnp.diagonal(precision + least))
+
+
 class Conditioned(NamedTuple):
     """N(0, root root') times exp(eta' x - x' precision x / 2), normalised.
 

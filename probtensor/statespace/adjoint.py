@@ -4,7 +4,8 @@ Noise and transition of a state are blocks, one for each function, and a site se
 filter moves covariances by blocks and updates them by R x R systems, and the backward pass solves nothing: it carries
 the first two derivatives of the log-normaliser with respect to what the filter predicts, from which both the posterior
 and the gradient follow. Posterior covariances are then the filter's less what later levels say: sure where a level has
-data, but without digits in 32 bits where one without any comes before very sharp ones.
+data, but without digits where one without any comes before very sharp ones. There, and nothing is read there but by
+people, a variance is at least a millionth of the filter's.
 
 Here a state is all functions' values, then all their slopes, and so on (n = S R). A block-diagonal matrix is then S x S
 vectors over functions, and multiplies in arithmetic on whole vectors.
@@ -24,13 +25,15 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 
-from probtensor.linalg.gaussian import cholesky, cholesky_above_identity
+from probtensor.linalg.gaussian import cholesky_above_identity, cholesky_of_sites
 from probtensor.linalg.small import one_by_one
 from probtensor.statespace.chain import Chain
 from probtensor.typing import Array, Float
 
 #: Where a site tells so many times more than earlier levels, a difference would lose half of the digits.
 _SHARP = 1e8
+#: Less than this share of the filter's variance is a difference that rounding may have made.
+_LEAST = 1e-6
 #: Up to so many states of a function, products with blocks on both sides are one expression.
 _FEW = 3
 
@@ -62,13 +65,12 @@ class Whitened(NamedTuple):
 
 def whitened(eta: Float[Array, "T R"], precision: Float[Array, "T R R"]) -> Whitened:
     """Of sites that may be singular or empty."""
-    least = jnp.finfo(eta.dtype).tiny
     if eta.shape[1] == 1:
-        root = jnp.sqrt(jnp.maximum(precision, least))
+        root = jnp.sqrt(jnp.maximum(precision, jnp.finfo(eta.dtype).tiny))
         return Whitened(root, eta / root[..., 0])
 
     def one(eta: Float[Array, "R"], precision: Float[Array, "R R"]) -> Whitened:
-        root = cholesky(precision + least * jnp.eye(eta.shape[0], dtype=eta.dtype))
+        root = cholesky_of_sites(precision)
         return Whitened(root, solve_triangular(root, eta, lower=True))
 
     return Whitened(*one_by_one(one, eta, precision))
@@ -141,15 +143,23 @@ def adjoint_covariances(chain: Chain, filtered: Filtered) -> Adjoint:
         R = seen.shape[0]
         own = _emitted(P, h)
         told = jnp.concatenate([own, information @ seen]) @ later
-        cov = _emitted(own.T, h) - told[:R] @ own.T
+        earlier = _emitted(own.T, h)
+        cov = _with_least(earlier - told[:R] @ own.T, _LEAST * jnp.diagonal(earlier))
         gained = told[R:] @ seen.T @ information
         crossed = _lifted(told[R:] - 0.5 * _lifted(information + gained.T, h).T, h)
         curvature = later - crossed - crossed.T
-        return _moved(F, curvature), Adjoint(0.5 * (cov + cov.T), curvature)
+        return _moved(F, curvature), Adjoint(cov, curvature)
 
     n = filtered.cov.shape[-1]
     back = jnp.swapaxes(_vectors(chain.F), 1, 2)
     return jax.lax.scan(step, jnp.zeros((n, n), h.dtype), (back, filtered), reverse=True)[1]
+
+
+def _with_least(cov: Float[Array, "R R"], least: Float[Array, "R"]) -> Float[Array, "R R"]:
+    """A difference of covariances in which functions without digits have a least variance, and no correlations."""
+    lost = jnp.diagonal(cov) < least
+    kept = jnp.where(lost[:, None] | lost[None, :], 0.0, 0.5 * (cov + cov.T))
+    return kept + jnp.diag(jnp.where(lost, least, 0.0))
 
 
 class Means(NamedTuple):

@@ -3,7 +3,8 @@
 The backward pass carries exp(eta' x - x' precision x / 2), the likelihood of all later sites as a function of the
 state. It is well defined without data (zero), never inverts a site or a process noise, and yields the posterior as
 another Markov chain, whose innovations it gives. Marginals and draws are that chain run forward: sums of
-positive semi-definite terms, hence safe in 32 bits. Cost O(T (R S)^3), memory O(T (R S)^2).
+positive semi-definite terms, hence safe in 32 bits. In 64 bits posteriors at the levels are found in a third of the
+arithmetic (`adjoint`). Cost O(T (R S)^3), memory O(T (R S)^2).
 
 On a processor levels come one after the other, on an accelerator all at once in O(log T) steps (`sequential`,
 `parallel`); both give the same but for rounding.

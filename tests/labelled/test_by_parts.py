@@ -68,7 +68,7 @@ def test_it_is_what_becomes_of_data_that_memory_has_no_room_for(monkeypatch):
     monkeypatch.setattr(by_parts, "_sweep", lambda *given, sweep=by_parts._sweep: seen.append(1) or sweep(*given))
     pt.fit(data, pt.CP(1), engine=engine())
     assert len(seen) == SWEEPS
-    monkeypatch.setattr(out_of_core, "has_room", lambda entries: False)
+    monkeypatch.setattr(out_of_core, "has_room", lambda entries, columns: False)
     with pytest.raises(pt.DataError, match="cannot be held|of memory"):
         monkeypatch.setattr("probtensor.labelled.memory.host_memory", lambda: 10)
         pt.fit(data, pt.CP(1), engine=engine())
@@ -87,7 +87,8 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_it_cannot_do_is_refused(case):
+def test_what_it_cannot_do_is_refused_before_anything_is_read(case, monkeypatch):
+    monkeypatch.setattr(fitting.out_of_core, "spilled", None)
     change, arguments, words = REFUSED[case]
     given = {"model": pt.CP(1), "engine": engine(out_of_core=True)} | arguments
     with pytest.raises(pt.ModelError, match=words):

@@ -55,6 +55,39 @@ def test_it_is_the_chains(name, kind):
     assert np.linalg.eigvalsh(ours.cov).min() > 0
 
 
+@pytest.mark.parametrize("scale", [1e2, 1e4, 1e6, 1e8])
+def test_a_site_that_sees_one_combination_of_functions_of_different_sizes(scale):
+    """The same but for a unit of one function, whose values are so many times as large."""
+    start = Start(np.array([1.0, 3.0]), np.array([1.0, scale**2]), True)
+    chain = discretise(Matern(5 / 2).bind(Axis("x", "numeric", np.asarray(POINTS)), start), POINTS)
+    rng = np.random.default_rng(0)
+    v = jnp.asarray(rng.normal(size=(len(POINTS), 2)) / [1.0, scale], DTYPE)
+    given = chain, v * jnp.asarray(rng.normal(size=(len(POINTS), 1)), DTYPE), v[:, :, None] * v[:, None, :]
+    ours, other = smoothing._smooth_by_adjoint(*given)[0], smoothing._smooth(*given)[0]
+    unit = np.array([1.0, scale])
+    assert_close(ours.log_normaliser, other.log_normaliser, 10.0)
+    assert_close(ours.mean / unit, other.mean / unit, 10.0)
+    assert_close(ours.cov / np.outer(unit, unit), other.cov / np.outer(unit, unit), 10.0)
+
+
+@pytest.mark.parametrize("step", [1e-3, 1e-2, 0.1])
+@pytest.mark.parametrize("precision", [1e8, 1e10])
+def test_empty_levels_before_sharp_ones_have_a_variance(step, precision):
+    """Where the difference has no digits it is above zero and small; all other levels are as they should be."""
+    T = 40
+    empty = np.isin(np.arange(T), [0, 1, 2, 20, 21, 22])
+    start = Start(np.array([1.0]), np.array([1.0]), True)
+    points = jnp.asarray(step * np.arange(T), DTYPE)
+    chain = discretise(Matern(5 / 2).bind(Axis("x", "numeric", np.asarray(points)), start), points)
+    sites = jnp.asarray(np.where(empty, 0.0, precision), DTYPE)
+    given = chain, (sites * jnp.sin(points))[:, None], sites[:, None, None]
+    ours, other = smoothing._smooth_by_adjoint(*given)[0], smoothing._smooth(*given)[0]
+    assert ours.cov.min() > 0
+    assert np.abs(ours.cov - other.cov)[empty].max() < 2e-6
+    np.testing.assert_allclose(ours.cov[~empty], other.cov[~empty], rtol=1e-3)
+    assert_close(ours.mean, other.mean)
+
+
 @pytest.mark.parametrize("name", KERNELS)
 def test_functions_apart_are_those_of_one_after_the_other(name):
     """With slopes of the evidence by the kernel's numbers."""
