@@ -17,7 +17,7 @@ import numpy as np
 
 from probtensor.compilation import compiled
 from probtensor.engines.learning import update
-from probtensor.engines.sweep import Info, State, moments, prior_bound, sites_of, term_mean
+from probtensor.engines.sweep import Info, State, both, moments, prior_bound, sites_of, term_mean
 from probtensor.errors import ModelError
 from probtensor.likelihoods.gaussian import BoundGaussian, Totals
 from probtensor.model import BoundModel
@@ -49,11 +49,6 @@ def check(model: BoundModel, known: Collection[str]) -> None:
         )
 
 
-def nothing_of(source: AbstractSource) -> Observations:
-    """A batch without observations, for shapes."""
-    return source.stacked([], 1, 1).at(jnp.zeros((), int))
-
-
 def sweeps(state: State, source: AbstractSource, learn: Bool[Array, "n"], number: Int[Array, ""]) -> tuple[State, Info]:
     """As `sweep.sweeps`: the first so many of n sweeps, and (n,) information."""
     elbo = np.full(learn.shape, np.nan)
@@ -80,16 +75,12 @@ def _summed(source: AbstractSource, part: Callable[..., Any], *given: Any) -> An
     return total
 
 
-@compiled
-def _added(one: Any, other: Any) -> Any:
-    return _plus(one, other)
-
-
 def _plus(one: Any, other: Any) -> Any:
-    """Sums; sites about one origin."""
-    if isinstance(one, Sites):
-        return Sites(one.eta + other.eta, one.precision + other.precision, other.origin)
-    return jax.tree.map(jnp.add, one, other)
+    """Sums, or the product of sites."""
+    return both(one, other) if isinstance(one, Sites) else jax.tree.map(jnp.add, one, other)
+
+
+_added = compiled(_plus)
 
 
 def _over(batches: AbstractBatches, numbers: Int[Array, "n"], own: Callable[[Observations], Any]) -> Any:

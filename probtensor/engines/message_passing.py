@@ -139,7 +139,7 @@ class MessagePassing(AbstractEngine):
         """
         engine, everything = self.resolved_for(model), observations
         if isinstance(observations, AbstractSource):
-            engine.check_by_parts(model, by_parts.nothing_of(observations).known)
+            engine.check_by_parts(model, observations.nothing().known)
             if init is not None and init.base is not None:
                 raise ModelError("MessagePassing: a state that has absorbed other observations needs these in memory")
         elif collapsed.positions(model):
@@ -175,7 +175,7 @@ class MessagePassing(AbstractEngine):
         journal: Journal,
     ) -> Fit:
         """One of the restarts, from a state or at random."""
-        shown = by_parts.nothing_of(observations) if isinstance(observations, AbstractSource) else observations
+        shown = observations.nothing() if isinstance(observations, AbstractSource) else observations
         dtype = shown.values.dtype
         power, most = jnp.asarray(self.power, dtype), self._most(model, dtype)
         rule = Rule(self.rule == "cep", self.sites == "entry", self.coupling == "component")

@@ -224,7 +224,7 @@ def _turn(state: State, observations: Observations, learn: Array) -> tuple[State
                 pseudo = likelihood.matched(observations, Moments(mean + others, own + spread))
             sites = sites_of(term, k, now, observations, pseudo._replace(target=pseudo.target - others), state.power)
             last = sites.precision / (state.power * pseudo.precision) if _at_one_noise(pseudo, sites) else None
-            sites = _moved(now[k].sites, sites if state.base is None else _both(sites, state.base[j][k]), state.step)
+            sites = _moved(now[k].sites, sites if state.base is None else both(sites, state.base[j][k]), state.step)
             learned, now[k], remembered[k] = update(block, sites, remembered[k], learn, now[k].mean, rule.by_component)
             priors[k] = learned.prior
         terms[j], beliefs[j], learning[j] = term.with_priors(priors), tuple(now), tuple(remembered)
@@ -276,7 +276,7 @@ def sites_of(
     return term.sites(block, beliefs, working, pseudo.target)
 
 
-def _both(one: Sites, other: Sites) -> Sites:
+def both(one: Sites, other: Sites) -> Sites:
     """The product of two sites, about the first's origin."""
     other = other.about(one.origin)
     return Sites(one.eta + other.eta, one.precision + other.precision, one.origin)

@@ -110,6 +110,10 @@ class AbstractSource(abc.ABC):
         if several:
             yield self.stacked(several, size, length)
 
+    def nothing(self) -> Observations:
+        """A batch without observations, for shapes."""
+        return self.stacked([], 1, 1).at(jnp.zeros((), int))
+
     def stacked(self, batches: Sequence[Columns], size: int, length: int) -> AbstractBatches:
         """Batches of at most a size, and at most so many, padded to that size and number."""
         columns = {}

@@ -81,8 +81,8 @@ def divergence(
     Not as E[log sites] - log_normaliser: for data far from zero those are large numbers with a small difference.
 
     Args:
-        cov: posterior covariances of the levels.
-        precision: of the sites.
+        cov: posterior covariances of the levels; or (T, R) variances, where precisions are diagonal.
+        precision: of the sites; likewise.
         energy: m' K^-1 m for the prior covariance K of all levels and the posterior mean m, relative to the prior's.
         log_det: log det(I + K P) for the precision P of all sites.
     """

@@ -106,7 +106,7 @@ class Markov(AbstractModePrior):
         order, chain, ordered = self._sorted(points, sites)
         found, back = smooth_apart(chain, ordered.eta, ordered.precision, mean[order]), jnp.argsort(order)
         own = jnp.diagonal(ordered.precision, axis1=1, axis2=2)
-        kl = 0.5 * (found.energy + found.log_det - jnp.sum(own * found.variance))
+        kl = divergence(found.variance, own, found.energy, found.log_det)
         return Turns(found.mean[back], found.variance[back], found.eta[back], found.log_normaliser, kl)
 
     def predict(self, belief: Belief, new_points: Float[Array, "M"]) -> Marginals:

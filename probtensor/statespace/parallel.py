@@ -103,16 +103,18 @@ def _onward(earlier: _Affine, later: _Affine) -> _Affine:
 
 def forward(chain: Chain, posterior: PosteriorChain) -> Path:
     """Means and covariances along the posterior's chain."""
-    A = jax.vmap(transition)(chain.F, chain.root_Q, posterior.U)
+    A, shift = _steps(chain, posterior)
     noise = posterior.factor @ _transposed(posterior.factor)
-    path = jax.lax.associative_scan(_onward, _Affine(A, _shifts(chain, posterior), noise))
+    path = jax.lax.associative_scan(_onward, _Affine(A, shift, noise))
     before = jnp.concatenate([jnp.zeros_like(path.b[:1]), path.b[:-1]])
     y = jax.vmap(apply_blocks)(chain.F, before[..., None])[..., 0]
     return Path(path.b, path.C, posterior.c - _times(posterior.U, y))
 
 
-def _shifts(chain: Chain, posterior: PosteriorChain) -> Float[Array, "T n"]:
-    return jax.vmap(apply_blocks)(chain.root_Q, posterior.c[..., None])[..., 0]
+def _steps(chain: Chain, posterior: PosteriorChain) -> tuple[Float[Array, "T n n"], Float[Array, "T n"]]:
+    """What takes the posterior from each state to the next, but for noise: a matrix and a shift."""
+    A = jax.vmap(transition)(chain.F, chain.root_Q, posterior.U)
+    return A, jax.vmap(apply_blocks)(chain.root_Q, posterior.c[..., None])[..., 0]
 
 
 def _moved(earlier: tuple[Array, Array], later: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -122,10 +124,9 @@ def _moved(earlier: tuple[Array, Array], later: tuple[Array, Array]) -> tuple[Ar
 
 def walk(chain: Chain, posterior: PosteriorChain, noise: Float[Array, "T number n"]) -> Float[Array, "T number R"]:
     """Function values along the posterior's chain, driven by this noise."""
-    A = jax.vmap(transition)(chain.F, chain.root_Q, posterior.U)
+    A, shift = _steps(chain, posterior)
     driven = jnp.einsum("tnm,tkm->tkn", posterior.factor, noise)
-    steps = A, _shifts(chain, posterior)[:, None, :] + driven
-    return emit(chain, jax.lax.associative_scan(_moved, steps)[1])
+    return emit(chain, jax.lax.associative_scan(_moved, (A, shift[:, None, :] + driven))[1])
 
 
 def run(chain: Chain, innovations: Float[Array, "T R S"]) -> Float[Array, "T R"]:

@@ -138,7 +138,7 @@ class SVI(AbstractEngine):
                 first, second = jax.random.split(one)
                 random = np.random.default_rng(np.asarray(jax.random.key_data(second)).astype(np.uint32))
                 begun, warm = time.perf_counter(), False
-                nothing = source.stacked([], size, 1).at(jnp.zeros((), int))
+                nothing = source.nothing()
                 if init is not None and not fits:
                     warm = _has_sites(init)
                     power = jnp.ones((), nothing.values.dtype)
