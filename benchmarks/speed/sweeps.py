@@ -42,7 +42,7 @@ def fitted(data: Any, rank: int, coupling: str = "joint", sweeps: int = SWEEPS) 
 
 def of(post: Any, learning: bool, number: int = SWEEPS) -> float:
     """Seconds of a sweep that goes on from a posterior; learning: every second one steps the hyper-parameters."""
-    state, observations = post._fitted.state, post._fitted.observations
+    state, observations = post._fitted.state, post._fitted.observations_in_memory
     with jax.enable_x64(True):
         learn = jnp.asarray((np.arange(number) % 2 == 1) & learning)
         return timing.seconds(lambda: sweep.sweeps(state, observations, learn)) / number

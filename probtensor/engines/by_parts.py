@@ -17,8 +17,9 @@ import numpy as np
 
 from probtensor.compilation import compiled
 from probtensor.engines.learning import update
-from probtensor.engines.sweep import Info, State, both, moments, prior_bound, sites_of, term_mean
+from probtensor.engines.sweep import Info, State, both, prior_bound, sites_of, term_mean, variance_told
 from probtensor.errors import ModelError
+from probtensor.likelihoods.base import Moments
 from probtensor.likelihoods.gaussian import BoundGaussian, Totals
 from probtensor.model import BoundModel
 from probtensor.observations.domain import Observations
@@ -58,19 +59,26 @@ def sweeps(state: State, source: AbstractSource, learn: Bool[Array, "n"], number
 
 
 def _sweep(state: State, source: AbstractSource, learn: Bool[Array, ""]) -> tuple[State, float]:
+    last: list[Sites | None] = []
     for j, term in enumerate(state.model.terms):
+        sites = None
         for k in range(len(term.blocks)):
             sites = _summed(source, _sites, state, j, k)
             state = _updated(state, sites, learn, j, k)
-    state, elbo = _ended(state, _summed(source, _totals, state))
+        last.append(sites)
+    totals, squared_means = _summed(source, _totals, state)
+    told, sure = _told(state, last, squared_means)
+    for j, enough in enumerate(sure):
+        totals = totals.with_variance(told[j] if enough else _summed(source, _variance, state, j))
+    state, elbo = _ended(state, totals)
     return state, float(elbo)
 
 
 def _summed(source: AbstractSource, part: Callable[..., Any], *given: Any) -> Any:
     """The sum of what a program gives for some batches, over all."""
-    total, numbers = None, jnp.arange(_LENGTH)
+    total = None
     for batches in source.in_order(min(_SIZE, source.count), _LENGTH):
-        own = part(batches, numbers, *given)
+        own = part(batches, *given)
         total = own if total is None else _added(total, own)
     return total
 
@@ -83,14 +91,14 @@ def _plus(one: Any, other: Any) -> Any:
 _added = compiled(_plus)
 
 
-def _over(batches: AbstractBatches, numbers: Int[Array, "n"], own: Callable[[Observations], Any]) -> Any:
+def _over(batches: AbstractBatches, own: Callable[[Observations], Any]) -> Any:
     """The sum over some batches, in one loop."""
-    first = own(batches.at(numbers[0]))
-    return jax.lax.fori_loop(1, numbers.shape[0], lambda k, total: _plus(total, own(batches.at(numbers[k]))), first)
+    first = own(batches.at(jnp.zeros((), int)))
+    return jax.lax.fori_loop(1, batches.number, lambda k, total: _plus(total, own(batches.at(k))), first)
 
 
 @compiled
-def _sites(batches: AbstractBatches, numbers: Int[Array, "n"], state: State, j: int, k: int) -> Sites:
+def _sites(batches: AbstractBatches, state: State, j: int, k: int) -> Sites:
     """What some batches say of a block of a term, given all others."""
     terms, beliefs, likelihood = state.model.terms, state.beliefs, state.model.likelihood
     assert isinstance(likelihood, BoundGaussian)
@@ -101,7 +109,7 @@ def _sites(batches: AbstractBatches, numbers: Int[Array, "n"], state: State, j: 
         target = pseudo.target - sum(others, start=jnp.zeros((), batch.values.dtype))
         return sites_of(terms[j], k, beliefs[j], batch, pseudo._replace(target=target), state.power)
 
-    return _over(batches, numbers, own)
+    return _over(batches, own)
 
 
 @compiled
@@ -125,15 +133,40 @@ def _replaced(whole: Sequence[Any], at: int, new: Any) -> tuple[Any, ...]:
 
 
 @compiled
-def _totals(batches: AbstractBatches, numbers: Int[Array, "n"], state: State) -> Totals:
-    """How far some batches are from the signal."""
-    likelihood = state.model.likelihood
+def _totals(batches: AbstractBatches, state: State) -> tuple[Totals, list[Array]]:
+    """How far some batches are from the signal's mean, and sums of weight times each term's squared mean."""
+    likelihood, terms, beliefs = state.model.likelihood, state.model.terms, state.beliefs
     assert isinstance(likelihood, BoundGaussian)
 
-    def own(batch: Observations) -> Totals:
-        return likelihood.totals(batch, moments(state.model.terms, state.beliefs, batch, by_entry=False))
+    def own(batch: Observations) -> tuple[Totals, list[Array]]:
+        means = [term_mean(t, b, batch) for t, b in zip(terms, beliefs, strict=True)]
+        signal = Moments(sum(means, start=jnp.zeros(batch.values.shape)), total_variance=jnp.zeros(()))
+        return likelihood.totals(batch, signal), [jnp.sum(batch.weights * mean**2) for mean in means]
 
-    return _over(batches, numbers, own)
+    return _over(batches, own)
+
+
+@compiled
+def _variance(batches: AbstractBatches, state: State, j: int) -> Array:
+    """A term's variance times weight, summed over some batches."""
+    return _over(batches, lambda batch: state.model.terms[j].total_variance(state.beliefs[j], batch))
+
+
+def _told(state: State, last: list[Sites | None], squared_means: list[Array]) -> tuple[list[Array], list[bool]]:
+    """Each term's sum of variances by what its last block was told, and whether that has digits enough."""
+    found = [
+        _told_of_term(state, sites, own, j) for j, (sites, own) in enumerate(zip(last, squared_means, strict=True))
+    ]
+    return [value for value, _ in found], [bool(sure) for _, sure in found]
+
+
+@compiled
+def _told_of_term(state: State, sites: Sites | None, squared_mean: Array, j: int) -> tuple[Array, Array]:
+    likelihood = state.model.likelihood
+    assert isinstance(likelihood, BoundGaussian)
+    if sites is None or sites.origin is not None:
+        return jnp.zeros(()), jnp.zeros((), bool)
+    return variance_told(sites.precision / (state.power * likelihood.precision), state.beliefs[j][-1], squared_mean)
 
 
 @compiled

@@ -68,8 +68,8 @@ class MessagePassing(AbstractEngine):
             None: chosen on gap-shaped folds under ``model="auto"``, 1 otherwise. With a `Local` term, which knows
             those correlations, it only shapes the start (None: 0.1).
         draws: with a `Local` term, how many draws represent the posterior of the other terms.
-        out_of_core: a dask array is not held in memory: its observations are copied once to a temporary folder
-            (TMPDIR), 16 bytes for each, and read from there for each block of each sweep. The answer is the same, but
+        out_of_core: a dask array is not held in memory: it is copied once to a temporary folder (TMPDIR), 8 bytes an
+            entry, gaps included, and read from there for each block of each sweep. The answer is the same, but
             for rounding. For ``"vmp"`` under normal noise that is the same everywhere, without a `Local` term. None:
             where memory has no room for the data and the folder has.
 

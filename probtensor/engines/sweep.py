@@ -19,7 +19,7 @@ from probtensor.model import BoundModel
 from probtensor.observations.domain import Observations
 from probtensor.priors.base import Belief, Sites
 from probtensor.terms.base import AbstractBoundTerm
-from probtensor.typing import Array, Float, Int, Key
+from probtensor.typing import Array, Bool, Float, Int, Key
 
 if TYPE_CHECKING:
     from probtensor.engines.collapsed.fit import Local
@@ -190,10 +190,23 @@ def _total_variance(
     """
     if told is None:
         return term.total_variance(beliefs, observations)
-    squares = jnp.sum(told * beliefs[-1].marginals.second_moment())
-    found = squares - jnp.sum(observations.weights * mean**2)
-    enough = _SURE * jnp.finfo(squares.dtype).eps * squares
-    return jax.lax.cond(found > enough, lambda: found, lambda: term.total_variance(beliefs, observations))
+    found, sure = variance_told(told, beliefs[-1], jnp.sum(observations.weights * mean**2))
+    return jax.lax.cond(sure, lambda: found, lambda: term.total_variance(beliefs, observations))
+
+
+def variance_told(
+    told: Float[Array, "T R R"], belief: Belief, squared_mean: Float[Array, ""]
+) -> tuple[Float[Array, ""], Bool[Array, ""]]:
+    """A term's variance times weight, summed over observations, and whether it has digits enough.
+
+    Args:
+        told: as in `_total_variance`.
+        belief: of the last block.
+        squared_mean: squared means times weight, summed over observations.
+    """
+    squares = jnp.sum(told * belief.marginals.second_moment())
+    found = squares - squared_mean
+    return found, found > _SURE * jnp.finfo(squares.dtype).eps * squares
 
 
 def _sum(parts: Sequence[Array]) -> Array:

@@ -48,14 +48,14 @@ def calibrated(fitted: Fitted, engine: AbstractEngine, given: Any, seed: int) ->
         truth, at = scoring.truth_and_places(given)
         scoring.refuse_training(fitted.encoded, at, truth)
         made = calibration(bare.law_at(at, truth), truth, np.arange(len(truth)))
-    elif not isinstance(fitted.observations, Observations):
+    elif (observations := fitted.observations_in_memory) is None:
         raise DataError(
             "calibrate: the fit was out of core, and gaps are made in data in memory; give held_out= data that it "
             "never saw"
         )
     else:
         with jax.enable_x64(True):
-            found = _held_out(fitted.state, engine, fitted.encoded, fitted.observations, seed)
+            found = _held_out(fitted.state, engine, fitted.encoded, observations, seed)
             law = bare.law(Places(found.domain, ("observation",), {}, (0,)), found.signal, found.known)
         made = calibration(law, found.values, found.gaps)
     return dataclasses.replace(fitted, calibration=made)

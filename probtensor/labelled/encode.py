@@ -36,7 +36,7 @@ class Encoded:
     Attributes:
         coordinates: mode name -> its labels, in the core's order of modes.
         values: grid: the sorted grid; points: (N,) in lexicographic order. NaN where missing.
-        weights: same shape; 0 where missing.
+        weights: same shape; 0 where missing. Of a grid whose entries all count alike truth values: which are observed.
         known: what comes with each value for its likelihood, by name, same shape.
         absorbed: the coordinates with all labels that a posterior knows, where earlier data had others; else None.
         index: (N, D) level of each point; None for a grid.
@@ -314,7 +314,7 @@ def _encode_array(data: xr.DataArray, weights: Any, known: Mapping[str, Any]) ->
 
 def _plain(data: xr.DataArray) -> np.ndarray:
     """Values in 64 bits, NaN where missing."""
-    return chunks.as_floats(data.to_masked_array())
+    return chunks.as_floats(data.to_numpy())
 
 
 def _encode_grid(data: xr.DataArray, weights: Any, known: Mapping[str, Any]) -> Encoded:
@@ -323,8 +323,29 @@ def _encode_grid(data: xr.DataArray, weights: Any, known: Mapping[str, Any]) -> 
     data = data if chunks.is_lazy(data) else data.compute()
     values, w, beside = _read(data, grid, weights, known)
     check_values(values, grid.describe)
-    check_weights(w, values, grid.describe)
-    return _finish(grid.coordinates, values, w, None, data.copy(deep=True), beside)
+    if weights is not None:
+        check_weights(w, values, grid.describe)
+    template = _kept(data, grid, values) if weights is None else data.copy(deep=True)
+    return _finish(grid.coordinates, values, w, None, template, beside)
+
+
+def _kept(data: xr.DataArray, grid: GridOf, values: np.ndarray) -> xr.DataArray:
+    """The data as they are now, whatever becomes of them later; in the memory of the values where these are the same.
+
+    values: of the sorted grid.
+    """
+    steps = [_step(position) for position in grid.positions.values()]
+    if chunks.is_lazy(data) or data.dtype != values.dtype or None in steps:
+        return data.copy(deep=True)
+    as_given, names = values[tuple(slice(None, None, step) for step in steps)], list(grid.positions)
+    return data.copy(data=as_given.transpose([names.index(str(dim)) for dim in data.dims]))
+
+
+def _step(position: np.ndarray) -> int | None:
+    """1 for labels that ascend, -1 for labels that fall; None for others."""
+    if (position[:-1] < position[1:]).all():
+        return 1
+    return -1 if (position[:-1] > position[1:]).all() else None
 
 
 def _read(
@@ -337,12 +358,12 @@ def _read(
         given |= {name: chunks.beside(name, own, data) for name, own in known.items()}
         found = chunks.read({n: own.transpose(*names) for n, own in given.items()}, list(grid.positions.values()))
         read = found.pop(VALUES)
-        return read, found.pop(WEIGHTS) if weights is not None else np.ones_like(read), found
+        return read, found.pop(WEIGHTS) if weights is not None else ~np.isnan(read), found
     box = np.ix_(*(np.argsort(position) for position in grid.positions.values()))
-    values = _plain(data.transpose(*names))[box]
+    values = np.ascontiguousarray(_plain(data.transpose(*names))[box])
     beside = {name: alignment.beside(name, own, data).transpose(*names).to_numpy()[box] for name, own in known.items()}
     if weights is None:
-        return values, np.ones_like(values), beside
+        return values, ~np.isnan(values), beside
     return values, alignment.like(WEIGHTS, weights, data).transpose(*names).to_numpy().astype(float)[box], beside
 
 

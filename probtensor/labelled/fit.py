@@ -56,8 +56,8 @@ def fit(
         data: an ``xarray.DataArray`` (NaN = missing; every dimension is a mode, its coordinate the mode's index;
             where that is a multi-index, its levels are modes by their names), or ``pt.table(...)`` or
             ``pt.points(...)``. A dask array is read chunk by chunk into memory; under ``pt.SVI``, and under message
-            passing where there is no room or ``out_of_core=True``, it is never held there: its observations are copied
-            once to a temporary folder (TMPDIR), 16 bytes for each, and read from it, by ``SVI`` in random batches.
+            passing where there is no room or ``out_of_core=True``, it is never held there: it is copied once to a
+            temporary folder (TMPDIR), 8 bytes an entry, or for ``SVI``, which reads random batches, 16 an observation.
             ``data.load()`` first, to fit it in memory.
         model: a sum of terms, or ``"auto"``: an offset and what earns its place beside it (a CP over all modes, main
             effects, a local term) on held-out gaps shaped like those of the data.
@@ -149,7 +149,7 @@ def _checked_fit(
     if checkpoint is not None:
         checkpointing.check(engine, mesh)
     given = Gaussian() if likelihood is None else likelihood
-    columns = 1 + sum(own is not None for own in (weights, errors))
+    columns = 1 + (weights is not None)
     alone = checkpoint is None and mesh is None
     if _stays_on_disk(data, engine, columns if alone else None):
         if not alone:

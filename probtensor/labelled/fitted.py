@@ -36,7 +36,7 @@ class Fitted:
     Attributes:
         encoded: the posterior's own data.
         modes: that the model reads.
-        observations: the same for the core; `Elsewhere` if they are not in memory.
+        observations: the same for the core; `Elsewhere` if they were read part by part.
         likelihood: as declared.
         state: of the fit.
         calibration: of its intervals; None: as the model says.
@@ -64,6 +64,13 @@ class Fitted:
     def terms(self) -> tuple[int, ...]:
         """Positions of all terms."""
         return tuple(range(len(self.state.model.terms)))
+
+    @property
+    def observations_in_memory(self) -> Observations | None:
+        """All observations for the core, made now if they were not yet; None if the data are not in memory."""
+        if isinstance(self.observations, Observations):
+            return self.observations
+        return self.encoded.observations(self.modes) if self.encoded.in_memory else None
 
     def in_order(self, array: xr.DataArray) -> xr.DataArray:
         """What is at the training entries, dimensions as the data have them, behind any others; labels ascending.

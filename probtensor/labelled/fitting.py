@@ -31,9 +31,12 @@ from probtensor.labelled.memory import check_cost, peak_memory, size
 from probtensor.labelled.posterior import Posterior
 from probtensor.labelled.request import Request
 from probtensor.likelihoods.base import AbstractLikelihood
+from probtensor.likelihoods.gaussian import Gaussian
 from probtensor.model import BoundModel, as_sum, bind
 from probtensor.observations.domain import Observations
+from probtensor.observations.slabs import OnGrid
 from probtensor.observations.sources import WEIGHTS, Elsewhere, sampled
+from probtensor.observations.spilled import OnDisk
 from probtensor.progress import bar, telling_time_left
 from probtensor.selection import automatic, rank
 from probtensor.selection.hiding import hidden
@@ -46,6 +49,8 @@ from probtensor.terms.scale import scale_of
 
 #: From fewer observations no gaps are made.
 _FEW = 50
+#: From so many entries of a grid on nothing of its size is made of it.
+_LARGE = 2**22
 #: A message-passing fit that could take so many seconds is told what it will take.
 _LONG = 60.0
 _LOG = logging.getLogger("probtensor")
@@ -66,6 +71,9 @@ def in_memory(
         journal: of message passing, for the bound model.
     """
     encoded, model, likelihood, engine, seed, init = request
+    if mesh is None and journal is None and not is_open(model) and _in_slabs(request, declared := as_sum(model)):
+        slabs = out_of_core.in_memory(encoded, _modes_read(declared, likelihood, encoded))
+        return _by_parts(request, declared, slabs, progress)
     passing = engine if isinstance(engine, MessagePassing) else MessagePassing()
     prepared = preparing.prepare(likelihood, encoded)
     choice: automatic.Choice | rank.Growth | None = None
@@ -134,7 +142,7 @@ def from_disk(request: Request, progress: Any) -> Posterior:
         request: what is to be fitted to what, by `SVI` or `MessagePassing`.
         progress: as in `fit`.
     """
-    encoded, model, likelihood, engine, seed, init = request
+    encoded, model, likelihood, engine, _, _ = request
     assert isinstance(engine, SVI | MessagePassing)
     if is_open(model):
         out_of_core.refuse_choice(f"model={model!r}")
@@ -143,21 +151,48 @@ def from_disk(request: Request, progress: Any) -> Posterior:
         out_of_core.refuse_choice('rank="auto"')
     out_of_core.refuse_scale(likelihood)
     modes = _modes_read(declared, likelihood, encoded)
-    _warn_of_unread(modes, encoded)
-    axes = encoded.axes(modes)
-    outlined = bind(declared, axes, likelihood, DataScale(0.0, 1.0))
+    outlined = bind(declared, encoded.axes(modes), likelihood, DataScale(0.0, 1.0))
     engine.resolved_for(outlined)
-    if isinstance(engine, MessagePassing):
-        engine.check_by_parts(outlined, set(encoded.apart or {}) - {WEIGHTS})
-    with out_of_core.spilled(encoded, likelihood) as spill:
-        source = spill.sealed(out_of_core.own_domain(encoded, modes))
-        scale = scale_of(out_of_core.sample(source, encoded, likelihood), cycles=declared.open_periods > 0)
-        bound = bind(declared, axes, likelihood, scale)
-        engine = engine.resolved_for(bound)
-        start = None if init is None else warm_start.state(init, bound, encoded, modes)
-        _tell_start(engine, bound, source.count, math.prod(source.domain.shape))
-        with _progress(progress, isinstance(engine, MessagePassing)) as report:
-            result = engine.run(bound, source, jax.random.key(seed), report, start)
+    where = out_of_core.own_domain(encoded, modes)
+    if isinstance(engine, SVI):
+        with out_of_core.spilled(encoded, likelihood) as spill:
+            return _by_parts(request, declared, spill.sealed(where), progress)
+    engine.check_by_parts(outlined, set(encoded.apart or {}) - {WEIGHTS})
+    with out_of_core.on_grid(encoded, likelihood) as files:
+        return _by_parts(request, declared, files.sealed(where), progress)
+
+
+def _in_slabs(request: Request, declared: Sum) -> bool:
+    """Whether a grid in memory is so large that nothing of its size should be made of it, and can be read by slabs."""
+    encoded, _, likelihood, engine, _, init = request
+    if encoded.index is not None or encoded.values.size < _LARGE or init is not None or rank.is_open(declared):
+        return False
+    if not (isinstance(engine, MessagePassing) and isinstance(likelihood, Gaussian)):
+        return False
+    if likelihood.scale or likelihood.transform:
+        return False
+    outlined = bind(declared, encoded.axes(_modes_read(declared, likelihood, encoded)), likelihood, DataScale(0.0, 1.0))
+    try:
+        engine.resolved_for(outlined).check_by_parts(outlined, encoded.known)
+    except ModelError:
+        return False
+    return True
+
+
+def _by_parts(request: Request, declared: Sum, source: OnDisk | OnGrid, progress: Any) -> Posterior:
+    """Of observations that are read part by part."""
+    encoded, _, likelihood, engine, seed, init = request
+    assert isinstance(engine, SVI | MessagePassing)
+    modes = _modes_read(declared, likelihood, encoded)
+    _warn_of_unread(modes, encoded)
+    scale = scale_of(out_of_core.sample(source, encoded, likelihood), cycles=declared.open_periods > 0)
+    bound = bind(declared, encoded.axes(modes), likelihood, scale)
+    engine = engine.resolved_for(bound)
+    start = None if init is None else warm_start.state(init, bound, encoded, modes)
+    _tell_start(engine, bound, source.count, math.prod(source.domain.shape))
+    run: Callable[..., Fit] = engine.run
+    with _progress(progress, isinstance(engine, MessagePassing)) as report:
+        result = run(bound, source, jax.random.key(seed), report, start)
     _tell_end(result)
     fitted = Fitted(encoded, modes, Elsewhere(source.domain, source.count), likelihood, result.state)
     return Posterior(fitted, Made(declared, engine, None, seed, result, peak_memory()))

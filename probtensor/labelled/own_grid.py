@@ -9,7 +9,6 @@ import xarray as xr
 from probtensor.errors import ModelError
 from probtensor.labelled import chunks, filling, lazily, residuals
 from probtensor.labelled.fitted import Fitted
-from probtensor.observations.domain import Observations
 
 #: What was left out of a store.
 GONE = "they were not saved with the posterior; ask post.predict(at=...) for the places you want"
@@ -37,8 +36,8 @@ def filled(fitted: Fitted, where: Any, quantiles: Any, samples: int | None, seed
 def residual(fitted: Fitted) -> xr.Dataset:
     """See `Posterior.residuals`."""
     encoded = fitted.encoded
-    if isinstance(fitted.observations, Observations):
-        return residuals.residuals(fitted.state, encoded, fitted.observations)
+    if (observations := fitted.observations_in_memory) is not None:
+        return residuals.residuals(fitted.state, encoded, observations)
     if encoded.apart is None:
         encoded.require_memory("residuals", GONE)
     assert isinstance(encoded.template, xr.DataArray)

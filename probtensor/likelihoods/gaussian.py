@@ -138,6 +138,10 @@ class Totals(NamedTuple):
     log_weights: Float[Array, ""]
     misfit: Float[Array, ""]
 
+    def with_variance(self, variance: Float[Array, ""]) -> Totals:
+        """With that much more of weight times the signal's variance."""
+        return self._replace(misfit=self.misfit + variance)
+
 
 class BoundGaussian(AbstractBoundLikelihood):
     """Normal noise with numbers.

@@ -34,9 +34,14 @@ Columns = dict[str, np.ndarray]
 class AbstractBatches(eqx.Module):
     """Some batches of one size, which a compiled loop reads one after the other."""
 
+    @property
+    @abc.abstractmethod
+    def number(self) -> int:
+        """How many."""
+
     @abc.abstractmethod
     def at(self, k: Int[Array, ""]) -> Observations:
-        """The k-th as a list, with weight 0 where it has no entry."""
+        """The k-th, with weight 0 where it has no entry."""
 
 
 class Gathered(AbstractBatches):
@@ -44,6 +49,11 @@ class Gathered(AbstractBatches):
 
     observations: Observations
     rows: Int[Array, "n B"]
+
+    @property
+    def number(self) -> int:
+        """As many as there are rows of places."""
+        return self.rows.shape[0]
 
     def at(self, k: Int[Array, ""]) -> Observations:
         """Gathered when it is asked for."""
@@ -58,6 +68,11 @@ class Carried(AbstractBatches):
     values: Float[Array, "n B"]
     weights: Float[Array, "n B"] | None
     known: dict[str, Float[Array, "n B"]]
+
+    @property
+    def number(self) -> int:
+        """As many as there are rows of places."""
+        return self.rows.shape[0]
 
     def at(self, k: Int[Array, ""]) -> Observations:
         """As it is."""
@@ -75,6 +90,22 @@ class AbstractSource(abc.ABC):
     @abc.abstractmethod
     def count(self) -> int:
         """How many there are."""
+
+    @abc.abstractmethod
+    def in_order(self, size: int, length: int) -> Iterator[AbstractBatches]:
+        """Every entry once, so many batches of a size at a time."""
+
+    @abc.abstractmethod
+    def nothing(self) -> Observations:
+        """A batch without observations, for shapes."""
+
+    @abc.abstractmethod
+    def some(self) -> Columns:
+        """Whole parts until there are enough entries to read defaults off: a random sample of them, or all."""
+
+
+class AbstractDealt(AbstractSource):
+    """Observations that were dealt to parts, and are read as lists."""
 
     @property
     @abc.abstractmethod
@@ -100,7 +131,7 @@ class AbstractSource(abc.ABC):
         return _cut((_mixed(self.part(int(k)), random) for k in order), size)
 
     def in_order(self, size: int, length: int) -> Iterator[AbstractBatches]:
-        """Every entry once, so many batches of a size at a time."""
+        """Part after part."""
         several: list[Columns] = []
         for batch in _cut((self.part(k) for k in range(self.parts)), size):
             several.append(batch)
@@ -111,8 +142,17 @@ class AbstractSource(abc.ABC):
             yield self.stacked(several, size, length)
 
     def nothing(self) -> Observations:
-        """A batch without observations, for shapes."""
+        """One place, without an entry."""
         return self.stacked([], 1, 1).at(jnp.zeros((), int))
+
+    def some(self) -> Columns:
+        """The first ones."""
+        found: list[Columns] = []
+        for number in range(self.parts):
+            found.append(self.part(number))
+            if sum(len(own[ROWS]) for own in found) >= SAMPLE:
+                break
+        return {name: np.concatenate([own[name] for own in found]) for name in found[0]}
 
     def stacked(self, batches: Sequence[Columns], size: int, length: int) -> AbstractBatches:
         """Batches of at most a size, and at most so many, padded to that size and number."""
@@ -131,7 +171,7 @@ class Elsewhere(eqx.Module):
     count: int = eqx.field(static=True)
 
 
-class InMemory(AbstractSource):
+class InMemory(AbstractDealt):
     """Observations as they are."""
 
     def __init__(self, observations: Observations) -> None:
@@ -167,20 +207,10 @@ class InMemory(AbstractSource):
         return Gathered(self._observations, on_device(columns[ROWS], fresh=True))
 
 
-def some(source: AbstractSource) -> Columns:
-    """Whole parts until there are enough entries to read defaults off: a random sample of them, or all."""
-    found: list[Columns] = []
-    for number in range(source.parts):
-        found.append(source.part(number))
-        if sum(len(own[ROWS]) for own in found) >= SAMPLE:
-            break
-    return {name: np.concatenate([own[name] for own in found]) for name in found[0]}
-
-
 def sampled(observations: Observations) -> Observations:
-    """`some` of observations in memory, as a list; as they are where they are one part."""
+    """`AbstractSource.some` of observations in memory, as a list; as they are where they are one part."""
     source = InMemory(observations)
-    return observations if source.parts == 1 else observations.at(some(source)[ROWS])
+    return observations if source.parts == 1 else observations.at(source.some()[ROWS])
 
 
 def parts_of(entries: int) -> int:

@@ -15,7 +15,7 @@ from probtensor.observations.sources import (
     ROWS,
     VALUES,
     WEIGHTS,
-    AbstractSource,
+    AbstractDealt,
     Carried,
     Columns,
     part_of,
@@ -77,15 +77,11 @@ class Spill:
             with _file(self._folder, part).open(how) as stream:
                 stream.write(records.view(np.uint8).data)
         except OSError as error:
-            done = self.count * self._type.itemsize
-            raise DataError(
-                f"the observations are copied to the temporary folder {self._folder.parent}, which cannot be written: "
-                f"{error.strerror or error}, after about {done:,} bytes; {self._type.itemsize} are needed for each "
-                "observation. Make room, or name another folder in the environment's TMPDIR"
-            ) from error
+            needed = f"{self._type.itemsize} are needed for each observation, and {self.count:,} were written"
+            raise unwritable(self._folder, error, needed) from error
 
 
-class OnDisk(AbstractSource):
+class OnDisk(AbstractDealt):
     """Entries in files, read part by part; made by `Spill.sealed`."""
 
     def __init__(self, folder: Path, record: np.dtype, counts: Int[np.ndarray, "P"], domain: Domain) -> None:
@@ -121,3 +117,12 @@ class OnDisk(AbstractSource):
 
 def _file(folder: Path, part: int) -> Path:
     return folder / f"{part}.records"
+
+
+def unwritable(folder: Path, error: OSError, needed: str) -> DataError:
+    """The refusal of a temporary folder; needed: how many bytes are."""
+    return DataError(
+        f"the observations are copied to the temporary folder {folder.parent}, which cannot be written: "
+        f"{error.strerror or error}. Of its bytes {needed}. Make room, or name another folder in the environment's "
+        "TMPDIR"
+    )

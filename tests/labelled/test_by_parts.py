@@ -50,6 +50,21 @@ def test_the_same_fit_as_in_memory(name):
     xr.testing.assert_allclose(other.impute().compute(), one.impute(), rtol=1e-6)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("name", MODELS)
+def test_a_large_grid_in_memory_is_read_slab_by_slab(name, weighted, monkeypatch):
+    model, options = MODELS[name]
+    data = field()
+    weights = xr.full_like(data, 1.0).where(data.lat > 31, 2.0).where(data.time != 3, 0.0) if weighted else None
+    one = pt.fit(data, model, weights=weights, engine=engine(**options))
+    monkeypatch.setattr("probtensor.labelled.fitting._LARGE", 1)
+    other = pt.fit(data, model, weights=weights, engine=engine(**options))
+    np.testing.assert_allclose(other.objective, one.objective, rtol=1e-7)
+    xr.testing.assert_allclose(other.impute(), one.impute(), rtol=1e-6)
+    xr.testing.assert_allclose(other.residuals(), one.residuals(), rtol=1e-6)
+    xr.testing.assert_allclose(other.sample(2, seed=1), one.sample(2, seed=1), rtol=1e-5, atol=1e-5)
+
+
 def test_with_weights_and_from_where_another_fit_ended():
     data = field()
     weights = xr.full_like(data, 1.0).where(data.lat > 31, 2.0).where(data.time != 3, 0.0)
@@ -88,7 +103,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_it_cannot_do_is_refused_before_anything_is_read(case, monkeypatch):
-    monkeypatch.setattr(fitting.out_of_core, "spilled", None)
+    monkeypatch.setattr(fitting.out_of_core, "on_grid", None)
     change, arguments, words = REFUSED[case]
     given = {"model": pt.CP(1), "engine": engine(out_of_core=True)} | arguments
     with pytest.raises(pt.ModelError, match=words):

@@ -22,7 +22,7 @@ from probtensor.errors import ModelError
 from probtensor.hyperparameters import parameters
 from probtensor.model import BoundModel
 from probtensor.observations.domain import Observations
-from probtensor.observations.sources import AbstractSource, InMemory
+from probtensor.observations.sources import AbstractDealt, InMemory
 from probtensor.typing import Array, Key
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class SVI(AbstractEngine):
     def run(
         self,
         model: BoundModel,
-        observations: Observations | AbstractSource,
+        observations: Observations | AbstractDealt,
         key: Key,
         progress: Progress | None = None,
         init: State | None = None,
@@ -126,7 +126,7 @@ class SVI(AbstractEngine):
         observations may be a source, which need not hold them in memory.
         """
         engine = self.resolved_for(model)
-        source = observations if isinstance(observations, AbstractSource) else InMemory(observations)
+        source = observations if isinstance(observations, AbstractDealt) else InMemory(observations)
         if source.observations is None and _learned_by_level(model):
             raise ModelError(_BY_LEVEL)
         size, most = self._batch_of(source.count), self.steps
@@ -163,7 +163,7 @@ class SVI(AbstractEngine):
             )
         return self.batch_size
 
-    def _go_on(self, walk: Walk, source: AbstractSource, schedule: Schedule, progress: Progress | None) -> Fit:
+    def _go_on(self, walk: Walk, source: AbstractDealt, schedule: Schedule, progress: Progress | None) -> Fit:
         """Blocks of steps until a pass gains too little, or the objective breaks down."""
         assert self.optimizer is not None
         watch, count = _Watch(schedule, self.tol * source.count), jnp.asarray(source.count)

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from probtensor.observations.sources import AbstractBatches, AbstractSource, Columns
+from probtensor.observations.sources import AbstractBatches, AbstractDealt, Columns
 from probtensor.typing import Array, Bool, Float, Int
 
 #: After t steps the warm-up remembers about t / _GROWTH batches.
@@ -68,7 +68,7 @@ class Schedule:
     """
 
     def __init__(
-        self, source: AbstractSource, batch_size: int, steps: int, warm: bool, random: np.random.Generator
+        self, source: AbstractDealt, batch_size: int, steps: int, warm: bool, random: np.random.Generator
     ) -> None:
         self.source, self.batch_size, self.warm, self._random = source, batch_size, warm, random
         self.batches = -(-source.count // batch_size)
