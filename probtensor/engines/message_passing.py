@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from probtensor.compilation import one_blas_thread
+from probtensor.compilation import on_device, one_blas_thread
 from probtensor.engines import by_parts
 from probtensor.engines.base import AbstractEngine, Fit, Progress, best_of, check_options
 from probtensor.engines.checkpoint import Journal, Loop
@@ -145,13 +145,17 @@ class MessagePassing(AbstractEngine):
         elif collapsed.positions(model):
             # Learning beside a local term makes much of a rounding error: a grid and a table begin with the same.
             observations = observations.listed()[0]
+        number = None
+        if not isinstance(observations, AbstractSource):
+            number, observations = len(observations.values), observations.filled()
         journal = Journal() if journal is None else journal
-        fits = []
+        fits: list[Fit] = []
         with one_blas_thread():
-            for number, one in enumerate(jax.random.split(key, self.restarts)):
-                first = init if number == 0 else None
+            for one in jax.random.split(key, self.restarts):
+                first = init if not fits else None
                 fits.append(engine._from_start(model, observations, one, first, progress, journal))
         best = best_of(fits)
+        best = best._replace(state=_without_filling(best.state, number))
         if isinstance(everything, AbstractSource) or not collapsed.positions(model):
             return best
         return self._with_local(best, everything, key, gaps, progress)
@@ -287,6 +291,15 @@ class MessagePassing(AbstractEngine):
             if (abs(gain) if state.rule.matching else gain) < enough and loop.kept > 0.5:
                 return True, _reason(True, self.max_sweeps, gain, enough)
         return None if len(objective) < self.max_sweeps else (False, _reason(False, self.max_sweeps, gain, enough))
+
+
+def _without_filling(state: State, number: int | None) -> State:
+    """A state without numbers of entries that a list was filled up with; number: of its own; None: it has none."""
+
+    def own(array: Array) -> Array:
+        return on_device(np.asarray(array)[:number]) if array.ndim and len(array) != number else array
+
+    return state if number is None else state._replace(pseudo=jax.tree.map(own, state.pseudo))
 
 
 def learning_sweeps(done: int, number: int, quiet: int = _QUIET) -> Bool[np.ndarray, "n"]:

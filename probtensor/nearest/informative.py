@@ -87,7 +87,8 @@ def _choose(
     """
     n, C, _ = near.shape
     rows = jnp.arange(n)
-    own = kernel.covariance(near, near)
+    there = kernel.places(near)  # once, and not for every step
+    own = kernel.between(there, there)
     floor = _KNOWN * own
     tilt = 1 - _TILT * jnp.arange(C, dtype=own.dtype) / C
 
@@ -97,7 +98,7 @@ def _choose(
         best = jnp.argmax(gain, axis=1)
         some = gain[rows, best] > 0
         root = jnp.sqrt(jnp.maximum(variance, floor)[rows, best])
-        covariance = kernel.covariance(near[rows, best][:, None], near)
+        covariance = kernel.between(jax.tree.map(lambda place: place[rows, best][:, None], there), there)
         left = covariance - jnp.einsum("nkc,nk->nc", factor, factor[rows, :, best])
         column = jnp.where(some[:, None], left / root[:, None], 0.0)
         return (
@@ -110,7 +111,7 @@ def _choose(
 
     k = steps.shape[0]
     start = (
-        kernel.covariance(targets[:, None], near),
+        kernel.between(kernel.places(targets[:, None]), there),
         own + noise * unit_noise,
         jnp.zeros((n, k, C), own.dtype),
         free,

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from probtensor.compilation import on_device
+from probtensor.compilation import on_device, shared_size
 from probtensor.observations.layout import AbstractLayout, Grid, Place, Points
 from probtensor.typing import Array, Float, Int
 
@@ -100,6 +100,24 @@ class Observations(eqx.Module):
         domain = Domain(Points(on_device(index)), self.domain.points, tuple(position.items()))
         own = [on_device(np.asarray(x).ravel()[rows]) for x in (self.values, weights, *self.known.values())]
         return Observations(domain, own[0], own[1], dict(zip(self.known, own[2:], strict=True))), rows
+
+    def filled(self) -> Observations:
+        """A list with entries of weight 0 behind it, so that lists of about its length share programs; else as it is.
+
+        Not inside a program.
+        """
+        layout = self.domain.layout
+        if not isinstance(layout, Points):
+            return self
+
+        def longer(array: Array, blank: float) -> Array:
+            own = np.asarray(array)
+            more = np.full((shared_size(len(own)) - len(own), *own.shape[1:]), blank, own.dtype)
+            return on_device(np.concatenate([own, more]), fresh=True) if len(more) else array
+
+        domain = Domain(Points(longer(layout.index, 0)), self.domain.points, self.domain.position)
+        known = {name: longer(own, 1.0) for name, own in self.known.items()}
+        return Observations(domain, longer(self.values, 0.0), longer(self.weights, 0.0), known)
 
     def at(self, rows: Int[np.ndarray | Array, "n"]) -> Observations:
         """Some of them as a list; rows: their places in the flattened domain, -1 for a place without observation."""

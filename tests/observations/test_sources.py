@@ -140,3 +140,19 @@ def test_a_sample_is_whole_parts(grid, monkeypatch):
     parts = [len(memory.part(k)[ROWS]) for k in range(memory.parts)]
     many = next(k for k in range(1, 7) if sum(parts[:k]) >= 150)
     assert some.count == sum(parts[:many]) < memory.count
+
+
+@pytest.mark.parametrize("number", [5, 16, 17, 100])
+def test_lists_of_about_a_length_are_filled_up_to_the_same(number):
+    """What they are filled up with is no observation, and a grid is left as it is."""
+    rng = np.random.default_rng(0)
+    index, points = rng.integers(0, 4, (number, 2)), {"x": np.arange(4.0), "y": np.arange(4.0)}
+    own = observations(domain(points, {}, index), rng.normal(size=number), np.ones(number), {"errors": np.ones(number)})
+    filled = own.filled()
+    assert filled.count == number and len(filled.values) % 16 == 0
+    np.testing.assert_array_equal(filled.listed()[0].domain.layout.index, index)
+    np.testing.assert_array_equal(filled.listed()[0].values, own.values)
+    np.testing.assert_array_equal(filled.known["errors"], 1)
+    assert (filled is own) == (number == 16) or len(filled.values) == len(own.values)
+    grid = observations(domain(points, {}), np.zeros((4, 4)), np.ones((4, 4)))
+    assert grid.filled() is grid

@@ -8,14 +8,20 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import equinox as eqx
+import jax
 import numpy as np
 from scipy import sparse
 
+from probtensor.hyperparameters import learned_mask
 from probtensor.kernels.field import AbstractFieldKernel
 from probtensor.nearest import search
 from probtensor.nearest.conditionals import Conditionals, Entries, condition
 from probtensor.nearest.repeats import Pooled
-from probtensor.typing import Float
+from probtensor.typing import Float, Int
+
+#: Neighbours are chosen anew where the logarithm of a kernel's number has moved further.
+_MOVED = 0.25
 
 
 class Contrasts(NamedTuple):
@@ -34,9 +40,32 @@ class Contrasts(NamedTuple):
         return float(-0.5 * np.sum(np.log(2 * np.pi * self.variance) + contrast**2 / self.variance))
 
 
-def contrasts(kernel: AbstractFieldKernel, noise: float, pooled: Pooled, neighbours: int) -> Contrasts:
-    """Contrasts of all places with their neighbours among those before them, and of repeats."""
-    left, own = of_places(kernel, noise, pooled.entries, neighbours)
+class Near(NamedTuple):
+    """Neighbours of all places among those before them, and the kernel that they were chosen with."""
+
+    kernel: AbstractFieldKernel
+    chosen: Int[np.ndarray, "M k"]
+
+    @staticmethod
+    def of(kernel: AbstractFieldKernel, noise: float, entries: Entries, neighbours: int) -> Near:
+        """The most informative ones; to find them takes longer than all that is done with them."""
+        return Near(kernel, search.before(kernel, noise, entries, np.arange(len(entries.points)), neighbours))
+
+    def serve(self, kernel: AbstractFieldKernel) -> bool:
+        """Whether a kernel is so close to the one they were chosen with that others would hardly be better."""
+        own, other = (eqx.partition(one, learned_mask(one)) for one in (self.kernel, kernel))
+        if not eqx.tree_equal(own[1], other[1]):
+            return False
+        moved = jax.tree.map(lambda a, b: float(np.max(np.abs(np.asarray(a) - np.asarray(b)))), own[0], other[0])
+        return max(jax.tree.leaves(moved), default=0.0) <= _MOVED
+
+
+def contrasts(
+    kernel: AbstractFieldKernel, noise: float, pooled: Pooled, neighbours: int, near: Near | None = None
+) -> Contrasts:
+    """Contrasts of all places with their neighbours among those before them, and of repeats; near: if known."""
+    near = Near.of(kernel, noise, pooled.entries, neighbours) if near is None else near
+    left, own = given(kernel, noise, pooled.entries, near)
     between = left @ pooled.mean
     order = np.argsort(np.unique(pooled.place, return_index=True)[1])
     A = sparse.vstack([between[order], pooled.apart], format="csr")
@@ -48,9 +77,15 @@ def of_places(
     kernel: AbstractFieldKernel, noise: float, entries: Entries, neighbours: int
 ) -> tuple[sparse.csr_matrix, Float[np.ndarray, "M"]]:
     """I - B of all places with their neighbours among those before them, and D."""
+    return given(kernel, noise, entries, Near.of(kernel, noise, entries, neighbours))
+
+
+def given(
+    kernel: AbstractFieldKernel, noise: float, entries: Entries, near: Near
+) -> tuple[sparse.csr_matrix, Float[np.ndarray, "M"]]:
+    """`of_places` with these neighbours."""
     number = len(entries.points)
-    index = search.before(kernel, noise, entries, np.arange(number), neighbours)
-    found = condition(kernel, noise, entries, entries, index)
+    found = condition(kernel, noise, entries, entries, near.chosen)
     return sparse.identity(number, format="csr") - weights(found, number), found.variance
 
 

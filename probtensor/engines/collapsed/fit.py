@@ -12,7 +12,7 @@ import numpy as np
 from probtensor.engines.collapsed import adapting, block_learning, local_learning, term_learning
 from probtensor.engines.collapsed.ascent import Learned
 from probtensor.engines.collapsed.conditional import Chain
-from probtensor.engines.collapsed.contrasts import Contrasts, contrasts
+from probtensor.engines.collapsed.contrasts import Contrasts, Near, contrasts
 from probtensor.engines.collapsed.entries import Training, training
 from probtensor.engines.collapsed.field import FEWEST, Field, beside, field, grid_of, system
 from probtensor.engines.collapsed.said import AllSaid
@@ -145,9 +145,15 @@ class _Task(NamedTuple):
         """What kernels learn from."""
         return local_learning.Residuals.of(self.data, self.left(signal, whites), self.neighbours, self.gaps)
 
-    def contrasts(self, numbers: _Numbers) -> Contrasts:
+    def near(self, numbers: _Numbers, before: Near | None = None) -> Near:
+        """Neighbours of all places; those of before, if they serve."""
+        if before is not None and before.serve(numbers.kernel):
+            return before
+        return Near.of(numbers.kernel, numbers.noise, self.data.pooled.entries, self.neighbours)
+
+    def contrasts(self, numbers: _Numbers, near: Near) -> Contrasts:
         """Of the local terms and the noise."""
-        return contrasts(numbers.kernel, numbers.noise, self.data.pooled, self.neighbours)
+        return contrasts(numbers.kernel, numbers.noise, self.data.pooled, self.neighbours, near)
 
 
 class _Found(NamedTuple):
@@ -328,7 +334,8 @@ def _by_draws(
     rounds: int = _ROUNDS,
 ) -> _Found:
     """Draws of all other terms under the local terms' noise, in turn with the learning of all hyper-parameters."""
-    noise, chain, trace = task.contrasts(numbers), Chain(white, task.seed, IN_STEP), []
+    near = task.near(numbers)
+    noise, chain, trace = task.contrasts(numbers, near), Chain(white, task.seed, IN_STEP), []
 
     def swept(number: int) -> list[np.ndarray]:
         found = []
@@ -344,14 +351,15 @@ def _by_draws(
         signal = signal.with_terms(terms)
         found = task.learned([numbers.kernel], numbers.noise_sd, signal, some)
         numbers = _Numbers(terms, found.kernel, found.noise_sd)
-        noise = task.contrasts(numbers)
+        near = task.near(numbers, near)
+        noise = task.contrasts(numbers, near)
         if watch is not None:
             watch(k + 1, rounds + 1, trace[-1])
     for k in range(_ADAPTATIONS if adapts else 0):
         means = task.means(signal, swept(_SWEEPS)[-_DRAWS:])
         kernel = adapting.adapt(numbers.kernel, numbers.noise, task.data.pooled.entries, means, task.seed + k)
         numbers = numbers._replace(kernel=kernel)
-        noise = task.contrasts(numbers)
+        noise = task.contrasts(numbers, task.near(numbers))
     swept(_SETTLE)
     kept = swept(max(task.draws // 2, 1)) if signal.size else [chain.white]
     return _Found(numbers, signal, kept, trace)

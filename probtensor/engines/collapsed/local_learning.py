@@ -32,6 +32,8 @@ from probtensor.typing import Array, Bool, Float
 _FEW, _MANY = 700, 2000
 #: Iterations from each of several starts, from the best of them, and in the last word.
 _FIRST, _SHORT, _LONG = 4, 15, 40
+#: Neighbours that numbers are learned with, at most: more say more of a place, and little more of the numbers.
+_ENOUGH = 30
 #: Of the sample of places.
 _SEED = 0
 
@@ -66,7 +68,7 @@ class Residuals(NamedTuple):
         """So many places and some in gaps; their neighbours among the places before them, and outside of all gaps."""
         rng = np.random.default_rng(seed)
         before = np.sort(rng.choice(len(self.entries.points), size, replace=False))
-        index = search.before(kernel, noise, self.entries, before, self.neighbours)
+        index = search.before(kernel, noise, self.entries, before, min(self.neighbours, _ENOUGH))
         inside = np.flatnonzero(self.gaps)
         if not inside.size:
             return before, index
