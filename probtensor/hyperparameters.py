@@ -113,6 +113,15 @@ def learned_mask(tree: Any) -> Any:
     return jax.tree.map(mask, tree, is_leaf=is_parameter)
 
 
+def moved(one: Any, other: Any) -> float:
+    """How far the learned raw values of two trees are apart, at most; infinite if they differ in anything else."""
+    (learned, held), (others, other_held) = (eqx.partition(tree, learned_mask(tree)) for tree in (one, other))
+    if not eqx.tree_equal(held, other_held):
+        return float("inf")
+    pairs = zip(jax.tree.leaves(learned), jax.tree.leaves(others), strict=True)
+    return max((float(np.max(np.abs(np.asarray(a) - np.asarray(b)))) for a, b in pairs), default=0.0)
+
+
 def resolutions(tree: Any) -> Any:
     """A tree with the resolution of each `Parameter` in the place of its raw values."""
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
+
+import numpy as np
 
 from probtensor.engines.base import Fit
 from probtensor.engines.sweep import State
+from probtensor.errors import ModelError
 
 
 class Loop(NamedTuple):
@@ -27,6 +30,17 @@ class Loop(NamedTuple):
     laps: tuple[float, ...] = ()
     counts: tuple[int, ...] = ()
     kept: float = 1.0
+
+    def after(self, state: State, objective: Sequence[float], lap: float, kept: float = 1.0) -> Loop:
+        """The loop after one block more. Raises ModelError unless the objective is finite."""
+        if not np.isfinite(objective[-1]):
+            raise ModelError(
+                f"the objective is not finite after sweep {len(self.objective) + len(objective)}. Likely causes: "
+                "values of very different magnitude (rescale the data), or a held hyper-parameter far from the data's "
+                "scale (check pt.fixed values and units)."
+            )
+        total, laps, counts = (*self.objective, *objective), (*self.laps, lap), (*self.counts, len(objective))
+        return Loop(state, self.begun, total, laps, counts, kept)
 
 
 class Checkpoint(NamedTuple):

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from probtensor.compilation import on_device, one_blas_thread
-from probtensor.engines import by_parts
+from probtensor.engines import by_parts, side_by_side
 from probtensor.engines.base import AbstractEngine, Fit, Progress, best_of, check_options
 from probtensor.engines.checkpoint import Journal, Loop
 from probtensor.engines.collapsed import fit as collapsed
@@ -148,12 +148,16 @@ class MessagePassing(AbstractEngine):
         number = None
         if not isinstance(observations, AbstractSource):
             number, observations = len(observations.values), observations.filled()
-        journal = Journal() if journal is None else journal
-        fits: list[Fit] = []
+        keys, fits = jax.random.split(key, self.restarts), list[Fit]()
         with one_blas_thread():
-            for one in jax.random.split(key, self.restarts):
-                first = init if not fits else None
-                fits.append(engine._from_start(model, observations, one, first, progress, journal))
+            if init is None and journal is None and engine._side_by_side(model, observations):
+                assert isinstance(observations, Observations)
+                fits = engine._from_starts(model, observations, keys, progress)
+            else:
+                journal = Journal() if journal is None else journal
+                for one in keys:
+                    first = init if not fits else None
+                    fits.append(engine._from_start(model, observations, one, first, progress, journal))
         best = best_of(fits)
         best = best._replace(state=_without_filling(best.state, number))
         if isinstance(everything, AbstractSource) or not collapsed.positions(model):
@@ -206,6 +210,39 @@ class MessagePassing(AbstractEngine):
             compile_seconds=fit.compile_seconds + second.compile_seconds,
             run_seconds=fit.run_seconds + second.run_seconds,
         )
+
+    def _side_by_side(self, model: BoundModel, observations: Observations | AbstractSource) -> bool:
+        """Whether all starts are swept by one program: those that never take a sweep back, on small data."""
+        if self.restarts == 1 or isinstance(observations, AbstractSource):
+            return False
+        plain = self.rule == "vmp" and self._most(model, observations.values.dtype) is None
+        return plain and self.restarts * observations.values.size <= side_by_side.MOST
+
+    def _from_starts(
+        self, model: BoundModel, observations: Observations, keys: Key, progress: Progress | None
+    ) -> list[Fit]:
+        """All restarts at once, each as `_go_on` would leave it; the seconds are shared among them."""
+        assert self.power is not None and self.max_sweeps is not None
+        enough, begun = self.tol * self.power * observations.count, time.perf_counter()
+        power = jnp.asarray(self.power, observations.values.dtype)
+        rule = Rule(by_component=self.coupling == "component")
+        states = jax.block_until_ready(side_by_side.start(model, power, observations, keys, rule))
+        loops = [Loop(states, (time.perf_counter() - begun) / self.restarts)] * self.restarts
+        fits: dict[int, Fit] = {}
+        while len(fits) < self.restarts:
+            begun, done = time.perf_counter(), len(loops[0].objective)
+            count = min(BLOCK, self.max_sweeps - done)
+            learn = jnp.asarray(learning_sweeps(done, BLOCK))
+            states, info = side_by_side.sweeps(states, observations, learn, jnp.asarray(count))
+            objective = np.asarray(info.elbo, dtype=float)[:, :count]
+            lap = (time.perf_counter() - begun) / self.restarts
+            loops = [loop.after(states, own.tolist(), lap) for loop, own in zip(loops, objective, strict=True)]
+            for number, loop in enumerate(loops):
+                if number not in fits and (reason := self._ended(loop, _ALWAYS, enough)) is not None:
+                    fits[number] = _finished(loop._replace(state=side_by_side.one_of(states, number)), reason)
+            if progress is not None:
+                progress(done + count, self.max_sweeps, float(objective[:, -1].max()))
+        return [fits[number] for number in range(self.restarts)]
 
     def _most(self, model: BoundModel, dtype: np.dtype) -> Array | None:
         """How far sites move at most; None where they can go all the way."""
@@ -261,22 +298,12 @@ class MessagePassing(AbstractEngine):
             else:
                 state, info = sweeps(loop.state, observations, learn, jnp.asarray(count))
             objective = np.asarray(info.elbo, dtype=float)[:count].tolist()
-            loop = Loop(
-                state,
-                loop.begun,
-                (*loop.objective, *objective),
-                (*loop.laps, time.perf_counter() - begun),
-                (*loop.counts, count),
-                float(np.mean(np.asarray(info.step)[:count] > 0)),
-            )
-            if not np.isfinite(objective[-1]):
-                raise ModelError(_not_finite(len(loop.objective)))
+            kept = float(np.mean(np.asarray(info.step)[:count] > 0))
+            loop = loop.after(state, objective, time.perf_counter() - begun, kept)
             note(loop)
             if progress is not None:
                 progress(len(loop.objective), self.max_sweeps, objective[-1])
-        converged, text = reason
-        compiling, running = _split(loop.laps, loop.counts)
-        return Fit(loop.state, np.array(loop.objective), converged, text, loop.begun + compiling, running)
+        return _finished(loop, reason)
 
     def _ended(self, loop: Loop, always: int, enough: float) -> tuple[bool, str] | None:
         """Whether the objective stands still, and why no more sweeps are made; None: there are more to make."""
@@ -291,6 +318,12 @@ class MessagePassing(AbstractEngine):
             if (abs(gain) if state.rule.matching else gain) < enough and loop.kept > 0.5:
                 return True, _reason(True, self.max_sweeps, gain, enough)
         return None if len(objective) < self.max_sweeps else (False, _reason(False, self.max_sweeps, gain, enough))
+
+
+def _finished(loop: Loop, reason: tuple[bool, str]) -> Fit:
+    """A fit from the end of its loop."""
+    compiling, running = _split(loop.laps, loop.counts)
+    return Fit(loop.state, np.array(loop.objective), *reason, loop.begun + compiling, running)
 
 
 def _without_filling(state: State, number: int | None) -> State:
@@ -338,10 +371,3 @@ def _split(laps: Sequence[float], counts: Sequence[int]) -> tuple[float, float]:
     typical = float(np.median(a_sweep[1:])) if len(laps) > 1 else float(a_sweep[0])
     compiling = max(laps[0] - typical * counts[0], 0.0)
     return compiling, sum(laps) - compiling
-
-
-def _not_finite(sweep: int) -> str:
-    return (
-        f"the objective is not finite after sweep {sweep}. Likely causes: values of very different magnitude (rescale "
-        "the data), or a held hyper-parameter far from the data's scale (check pt.fixed values and units)."
-    )

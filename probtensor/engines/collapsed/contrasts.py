@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import equinox as eqx
-import jax
 import numpy as np
 from scipy import sparse
 
-from probtensor.hyperparameters import learned_mask
+from probtensor.hyperparameters import moved
 from probtensor.kernels.field import AbstractFieldKernel
 from probtensor.nearest import search
 from probtensor.nearest.conditionals import Conditionals, Entries, condition
@@ -53,11 +51,7 @@ class Near(NamedTuple):
 
     def serve(self, kernel: AbstractFieldKernel) -> bool:
         """Whether a kernel is so close to the one they were chosen with that others would hardly be better."""
-        own, other = (eqx.partition(one, learned_mask(one)) for one in (self.kernel, kernel))
-        if not eqx.tree_equal(own[1], other[1]):
-            return False
-        moved = jax.tree.map(lambda a, b: float(np.max(np.abs(np.asarray(a) - np.asarray(b)))), own[0], other[0])
-        return max(jax.tree.leaves(moved), default=0.0) <= _MOVED
+        return moved(self.kernel, kernel) <= _MOVED
 
 
 def contrasts(

@@ -22,7 +22,7 @@ from probtensor.engines.drawn import Draws, summaries
 from probtensor.engines.sweep import Beliefs
 from probtensor.errors import ModelError
 from probtensor.gridded.grid import Grid
-from probtensor.hyperparameters import Parameter
+from probtensor.hyperparameters import Parameter, moved
 from probtensor.kernels.adapted import adapted_part, extended, with_table
 from probtensor.kernels.field import AbstractFieldKernel, FieldSum, summands, summed
 from probtensor.likelihoods.gaussian import BoundGaussian
@@ -33,6 +33,8 @@ from probtensor.typing import Bool, Float
 
 #: Rounds of learning all hyper-parameters, sweeps of the chain in each, and draws that it learns from.
 _ROUNDS, _SWEEPS, _DRAWS = 5, 2, 4
+#: Rounds end where the logarithm of no hyper-parameter has moved further.
+_STILL = 0.02
 #: Rounds of learning an adapted kernel's covariances after all hyper-parameters.
 _ADAPTATIONS = 2
 #: Sweeps that settle the chain under the final hyper-parameters.
@@ -350,11 +352,13 @@ def _by_draws(
         terms = term_learning.learn(signal, noise, task.data.values, some, _TERM_STEPS)
         signal = signal.with_terms(terms)
         found = task.learned([numbers.kernel], numbers.noise_sd, signal, some)
-        numbers = _Numbers(terms, found.kernel, found.noise_sd)
+        before, numbers = numbers, _Numbers(terms, found.kernel, found.noise_sd)
         near = task.near(numbers, near)
         noise = task.contrasts(numbers, near)
         if watch is not None:
             watch(k + 1, rounds + 1, trace[-1])
+        if moved(before, numbers) <= _STILL:
+            break
     for k in range(_ADAPTATIONS if adapts else 0):
         means = task.means(signal, swept(_SWEEPS)[-_DRAWS:])
         kernel = adapting.adapt(numbers.kernel, numbers.noise, task.data.pooled.entries, means, task.seed + k)
