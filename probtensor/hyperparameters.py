@@ -119,7 +119,7 @@ def moved(one: Any, other: Any) -> float:
     if not eqx.tree_equal(held, other_held):
         return float("inf")
     pairs = zip(jax.tree.leaves(learned), jax.tree.leaves(others), strict=True)
-    return max((float(np.max(np.abs(np.asarray(a) - np.asarray(b)))) for a, b in pairs), default=0.0)
+    return max((float(np.max(np.abs(np.asarray(a) - np.asarray(b)), initial=0.0)) for a, b in pairs), default=0.0)
 
 
 def resolutions(tree: Any) -> Any:
