@@ -10,7 +10,7 @@ import xarray as xr
 from probtensor.engines.drawn import Draws
 from probtensor.engines.sweep import State
 from probtensor.labelled import reading
-from probtensor.labelled.encode import Encoded
+from probtensor.labelled.encoded import Encoded
 from probtensor.terms.cp import BoundCP
 from probtensor.terms.offset import BoundOffset
 from probtensor.terms.tensor_train import BoundTensorTrain

@@ -14,7 +14,7 @@ from probtensor.engines.nuts.joint import joint, sampled_prior
 from probtensor.errors import ModelError
 from probtensor.labelled import coordinates, filling
 from probtensor.labelled.checking import encode_for
-from probtensor.labelled.encode import Encoded
+from probtensor.labelled.encoded import Encoded
 from probtensor.labelled.places import training_places
 from probtensor.labelled.preparing import prepare
 from probtensor.labelled.tables import PointData

@@ -12,7 +12,7 @@ from probtensor.engines.sweep import State
 from probtensor.engines.warm_start import initial_beliefs, started
 from probtensor.errors import ModelError
 from probtensor.labelled import reading
-from probtensor.labelled.encode import Encoded
+from probtensor.labelled.encoded import Encoded
 from probtensor.labelled.fitted import Fitted
 from probtensor.labelled.tables import PointData
 from probtensor.model import BoundModel

@@ -15,7 +15,7 @@ from probtensor.engines.sweep import State
 from probtensor.errors import DataError
 from probtensor.evaluation.calibration import calibration, gap_numbers
 from probtensor.labelled import scoring
-from probtensor.labelled.encode import Encoded
+from probtensor.labelled.encoded import Encoded
 from probtensor.labelled.fitted import Fitted
 from probtensor.labelled.places import Places
 from probtensor.observations.domain import Domain, Observations

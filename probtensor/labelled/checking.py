@@ -6,7 +6,8 @@ from typing import Any
 
 from probtensor.errors import ModelError
 from probtensor.labelled import predictions
-from probtensor.labelled.encode import Encoded, encode
+from probtensor.labelled.encode import encode
+from probtensor.labelled.encoded import Encoded
 from probtensor.likelihoods.base import AbstractLikelihood
 from probtensor.likelihoods.gaussian import Gaussian
 from probtensor.likelihoods.standard import ERRORS

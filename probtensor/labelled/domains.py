@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from probtensor.errors import ModelError
-from probtensor.labelled.encode import Encoded
+from probtensor.labelled.encoded import Encoded
 from probtensor.labelled.reading import block_names
 from probtensor.model import BoundModel
 from probtensor.observations.domain import Domain

@@ -10,7 +10,7 @@ import xarray as xr
 
 from probtensor.errors import DataError, ModelError, warn
 from probtensor.labelled import alignment, arguments, chunks, conventions, storage
-from probtensor.labelled.encode import Encoded
+from probtensor.labelled.encoded import Encoded
 
 
 def check(encoded: Encoded, where: Any, quantiles: Any, samples: Any) -> tuple[xr.DataArray, xr.DataArray | None]:

@@ -28,7 +28,7 @@ from probtensor.labelled import (
     warm_start,
 )
 from probtensor.labelled.checking import encode_for, known_for
-from probtensor.labelled.encode import Encoded
+from probtensor.labelled.encoded import Encoded
 from probtensor.labelled.memory import check_data, has_room
 from probtensor.labelled.posterior import Posterior
 from probtensor.labelled.request import Request

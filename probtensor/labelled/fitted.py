@@ -17,7 +17,7 @@ from probtensor.errors import DataError
 from probtensor.evaluation.calibration import Calibrated, Calibration
 from probtensor.labelled import filling, predictions
 from probtensor.labelled.domains import refuse_outside
-from probtensor.labelled.encode import Encoded
+from probtensor.labelled.encoded import Encoded
 from probtensor.labelled.places import Places, places, training_places
 from probtensor.labelled.tables import PointData
 from probtensor.likelihoods.base import AbstractLikelihood

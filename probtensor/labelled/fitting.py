@@ -24,7 +24,7 @@ from probtensor.engines.sweep import State
 from probtensor.errors import ModelError, warn
 from probtensor.labelled import out_of_core, preparing, warm_start
 from probtensor.labelled.checking import LOCAL_IS_NORMAL
-from probtensor.labelled.encode import Encoded
+from probtensor.labelled.encoded import Encoded
 from probtensor.labelled.fitted import Fitted
 from probtensor.labelled.made import Made
 from probtensor.labelled.memory import check_cost, peak_memory, size

@@ -8,7 +8,7 @@ import numpy as np
 
 from probtensor.axes import JOIN
 from probtensor.labelled import labels as texts
-from probtensor.labelled.encode import Encoded
+from probtensor.labelled.encoded import Encoded
 from probtensor.likelihoods.base import AbstractBoundLikelihood
 from probtensor.likelihoods.gaussian import BoundGaussian
 from probtensor.observations.groups import Groups

@@ -15,14 +15,8 @@ import xarray as xr
 
 from probtensor.errors import DataError, ModelError
 from probtensor.labelled import chunks, predictions
-from probtensor.labelled.encode import (
-    NOTHING_OBSERVED,
-    Encoded,
-    GridOf,
-    check_finite,
-    check_weights,
-    grid_of,
-)
+from probtensor.labelled.encode import NOTHING_OBSERVED, GridOf, check_finite, check_weights, grid_of
+from probtensor.labelled.encoded import Encoded
 from probtensor.likelihoods.base import AbstractLikelihood
 from probtensor.likelihoods.gaussian import Gaussian
 from probtensor.observations.domain import Domain, Observations, observations

@@ -12,7 +12,7 @@ import xarray as xr
 
 from probtensor.compilation import padded
 from probtensor.errors import DataError
-from probtensor.labelled.encode import Encoded
+from probtensor.labelled.encoded import Encoded
 from probtensor.labelled.tables import PointData, points
 from probtensor.observations.domain import Domain
 

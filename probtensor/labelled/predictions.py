@@ -11,7 +11,7 @@ import xarray as xr
 from probtensor import arrays
 from probtensor.errors import DataError, ModelError
 from probtensor.labelled import arguments
-from probtensor.labelled.encode import Encoded
+from probtensor.labelled.encoded import Encoded
 from probtensor.labelled.places import Places
 from probtensor.labelled.tables import PointData
 from probtensor.likelihoods.base import AbstractBoundLikelihood, AbstractLikelihood

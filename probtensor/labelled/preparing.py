@@ -9,7 +9,7 @@ import numpy as np
 
 from probtensor.engines.base import Fit
 from probtensor.engines.sweep import State
-from probtensor.labelled.encode import Encoded
+from probtensor.labelled.encoded import Encoded
 from probtensor.likelihoods.base import AbstractLikelihood
 from probtensor.likelihoods.gaussian import BoundGaussian, Gaussian
 from probtensor.likelihoods.standard import Standard

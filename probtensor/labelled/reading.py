@@ -20,7 +20,7 @@ from probtensor.kernels.combinations import Product, Sum
 from probtensor.kernels.field import AbstractFieldKernel, FieldSum, On
 from probtensor.kernels.periodic import Periodic
 from probtensor.labelled import noise_levels
-from probtensor.labelled.encode import Encoded
+from probtensor.labelled.encoded import Encoded
 from probtensor.likelihoods.base import AbstractBoundLikelihood
 from probtensor.likelihoods.gaussian import BoundGaussian
 from probtensor.priors.base import Belief

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from probtensor.engines.base import AbstractEngine
-from probtensor.labelled.encode import Encoded
+from probtensor.labelled.encoded import Encoded
 from probtensor.likelihoods.base import AbstractLikelihood
 
 

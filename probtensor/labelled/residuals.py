@@ -12,7 +12,7 @@ from probtensor import arrays
 from probtensor.engines.sweep import State
 from probtensor.errors import ModelError
 from probtensor.labelled import predictions
-from probtensor.labelled.encode import Encoded
+from probtensor.labelled.encoded import Encoded
 from probtensor.labelled.places import Places, training_places
 from probtensor.likelihoods.predictive import AbstractPredictive, Normal
 from probtensor.likelihoods.standard import ERRORS

@@ -11,7 +11,8 @@ import xarray as xr
 from probtensor.errors import DataError
 from probtensor.evaluation.calibration import gap_numbers
 from probtensor.labelled import coordinates, stacking
-from probtensor.labelled.encode import Encoded, grid_of
+from probtensor.labelled.encode import grid_of
+from probtensor.labelled.encoded import Encoded
 from probtensor.labelled.tables import PointData, points
 from probtensor.observations.sources import WEIGHTS
 

@@ -18,7 +18,7 @@ from probtensor.errors import DataError, ModelError
 from probtensor.labelled import coordinates
 from probtensor.labelled.checking import LOCAL_IS_NORMAL
 from probtensor.labelled.domains import refuse_outside
-from probtensor.labelled.encode import Encoded
+from probtensor.labelled.encoded import Encoded
 from probtensor.labelled.fitted import Fitted
 from probtensor.labelled.preparing import relative_to
 from probtensor.likelihoods.base import AbstractLikelihood

@@ -13,7 +13,7 @@ from probtensor.engines.sweep import State
 from probtensor.errors import DataError, ModelError
 from probtensor.labelled import coordinates
 from probtensor.labelled.description import Description
-from probtensor.labelled.encode import Encoded
+from probtensor.labelled.encoded import Encoded
 from probtensor.labelled.fitted import Fitted
 from probtensor.model import BoundModel
 

@@ -18,8 +18,8 @@ import numpy as np
 
 from probtensor.typing import Array, Float, Int
 
-#: Gathered columns of points are made in chunks of at most this many numbers.
-CHUNK_NUMBERS = 2**22
+#: Gathered columns of points are made in chunks of at most this many numbers, which a processor's cache holds.
+CHUNK_NUMBERS = 2**19
 
 #: What a factor's levels are: those of one of the layout's modes, or on a `Grid` all combinations of those of several,
 #: the last running fastest. (In `Points` a joined mode is a mode like any other: a column of the index.)

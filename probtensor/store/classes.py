@@ -32,7 +32,7 @@ _ROOMS = (
     *("model", "nearest", "observations", "priors", "selection", "statespace", "terms"),
 )
 #: Names of earlier versions: where a class of that name is now.
-_MOVED: dict[str, str] = {}
+_MOVED: dict[str, str] = {"labelled.encode:Encoded": "labelled.encoded:Encoded"}
 
 
 def name_of(kind: type) -> str:

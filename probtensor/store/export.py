@@ -13,7 +13,7 @@ import xarray as xr
 from probtensor import arrays, files
 from probtensor.errors import FormatError
 from probtensor.labelled import conventions, filling, predictions, reading
-from probtensor.labelled.encode import Encoded
+from probtensor.labelled.encoded import Encoded
 from probtensor.labelled.fitted import Fitted
 from probtensor.labelled.posterior import Posterior
 from probtensor.store.sheet import Sheet, text

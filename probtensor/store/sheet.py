@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from probtensor.labelled.encode import Encoded
+from probtensor.labelled.encoded import Encoded
 
 
 class Sheet:
