@@ -11,7 +11,9 @@ import numpy as np
 import xarray as xr
 
 import probtensor as pt
-from probtensor.engines import sweep
+from probtensor.engines import by_parts, sweep
+from probtensor.labelled import out_of_core
+from probtensor.observations.domain import Observations
 from speed import timing
 
 MODES = ("time", "lat", "lon", "height", "scale")
@@ -42,10 +44,13 @@ def fitted(data: Any, rank: int, coupling: str = "joint", sweeps: int = SWEEPS) 
 
 def of(post: Any, learning: bool, number: int = SWEEPS) -> float:
     """Seconds of a sweep that goes on from a posterior; learning: every second one steps the hyper-parameters."""
-    state, observations = post._fitted.state, post._fitted.observations_in_memory
+    fitted = post._fitted
     with jax.enable_x64(True):
-        learn = jnp.asarray((np.arange(number) % 2 == 1) & learning)
-        return timing.seconds(lambda: sweep.sweeps(state, observations, learn)) / number
+        learn, count = jnp.asarray((np.arange(number) % 2 == 1) & learning), jnp.asarray(number)
+        if isinstance(fitted.observations, Observations):
+            return timing.seconds(lambda: sweep.sweeps(fitted.state, fitted.observations, learn)) / number
+        source = out_of_core.in_memory(fitted.encoded, fitted.modes)
+        return timing.seconds(lambda: by_parts.sweeps(fitted.state, source, learn, count)) / number
 
 
 def operations(levels: Sequence[int], rank: int) -> float:

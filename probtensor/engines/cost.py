@@ -103,10 +103,17 @@ class _Block(NamedTuple):
         return self.rank * (self.rank + 1) // 2
 
 
-def cost_of(model: BoundModel, observations: Observations, by_component: bool, damped: bool) -> Cost:
+def cost_of(
+    model: BoundModel, observations: Observations, by_component: bool, damped: bool, whole: int | None = None
+) -> Cost:
     """What message passing of a model will take; nothing is computed, and no array made.
 
-    by_component: whether functions are independent under the posterior; damped: whether a sweep can be taken back.
+    Args:
+        model: with numbers.
+        observations: all, or those that are looked at together.
+        by_component: whether functions are independent under the posterior.
+        damped: whether a sweep can be taken back.
+        whole: how many entries a sweep reads; None: those of the observations.
     """
     domain, item = observations.domain, observations.values.dtype.itemsize
     layout, entries = domain.layout, int(np.prod(domain.shape))
@@ -129,7 +136,7 @@ def cost_of(model: BoundModel, observations: Observations, by_component: bool, d
             steps.append(Part(f"the products of the data with all but {said}", item * products, f"{_SMALLER}, {_MESH}"))
             joint = 0.0 if by_component else float(block.rank) ** 3
             operations += block.levels * (_FUNCTION_OPERATIONS * block.rank + _JOINT_OPERATIONS * joint)
-        operations += entries * len(blocks) * _entry_operations(blocks, grid=columns == 0)
+        operations += (entries if whole is None else whole) * len(blocks) * _entry_operations(blocks, grid=columns == 0)
     return Cost(data, item * entries * held, tuple(beliefs), tuple(steps), operations / _SPEED)
 
 

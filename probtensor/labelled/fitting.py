@@ -189,7 +189,10 @@ def _by_parts(request: Request, declared: Sum, source: OnDisk | OnGrid, progress
     bound = bind(declared, encoded.axes(modes), likelihood, scale)
     engine = engine.resolved_for(bound)
     start = None if init is None else warm_start.state(init, bound, encoded, modes)
-    _tell_start(engine, bound, source.count, math.prod(source.domain.shape))
+    entries = math.prod(source.domain.shape)
+    _tell_start(engine, bound, source.count, entries)
+    if isinstance(engine, MessagePassing):
+        _check_cost(engine, bound, source.nothing(), entries)
     run: Callable[..., Fit] = engine.run
     with _progress(progress, isinstance(engine, MessagePassing)) as report:
         result = run(bound, source, jax.random.key(seed), report, start)
@@ -202,9 +205,11 @@ def _tell_start(engine: AbstractEngine, bound: BoundModel, seen: int, size: int)
     _LOG.info("%s begins: terms %d, observed %d of %d entries", type(engine).__name__, len(bound.terms), seen, size)
 
 
-def _check_cost(engine: MessagePassing, bound: BoundModel, observations: Observations) -> None:
+def _check_cost(
+    engine: MessagePassing, bound: BoundModel, observations: Observations, whole: int | None = None
+) -> None:
     """Raises ModelError where memory has no room for the fit; tells of one that could take long."""
-    cost = cost_of(bound, observations, engine.coupling == "component", engine.rule == "cep")
+    cost = cost_of(bound, observations, engine.coupling == "component", engine.rule == "cep", whole)
     check_cost(cost)
     assert engine.max_sweeps is not None
     if cost.sweep_seconds * engine.max_sweeps * engine.restarts > _LONG:

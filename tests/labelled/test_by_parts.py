@@ -89,6 +89,12 @@ def test_it_is_what_becomes_of_data_that_memory_has_no_room_for(monkeypatch):
         pt.fit(data, pt.CP(1), engine=engine())
 
 
+def test_a_fit_whose_beliefs_memory_cannot_hold_is_refused_before_it_starts(monkeypatch):
+    monkeypatch.setattr("probtensor.labelled.memory.device_memory", lambda: 10_000)
+    with pytest.raises(pt.ModelError, match="would take about"):
+        pt.fit(field().chunk(CHUNKS), pt.CP(20), engine=engine(out_of_core=True))
+
+
 REFUSED = {
     "in memory": (lambda d: d, {}, "in memory already"),
     "local": (lambda d: d.chunk(), {"model": pt.Offset() + pt.Local(pt.Matern(1 / 2))}, "Local term conditions"),
