@@ -13,7 +13,7 @@ from probtensor.evaluation import scores
 
 NEIGHBOURS = 60
 #: Of the local term: the last are those of the script, fewer may be as good.
-OURS = (15, 30, NEIGHBOURS)
+OURS = (10, 15, 30, NEIGHBOURS)
 
 
 def beside_the_script() -> Iterator[str]:
