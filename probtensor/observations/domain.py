@@ -96,7 +96,7 @@ class Observations(eqx.Module):
                     position[name] = len(columns)
                     sizes = tuple(self.domain.shape[p] for p in place)
                     columns.append(np.ravel_multi_index(tuple(columns[p] for p in place), sizes))
-            index = np.stack(columns, axis=1)
+            index = np.stack(columns, axis=1).astype(np.int32)
         domain = Domain(Points(on_device(index)), self.domain.points, tuple(position.items()))
         own = [on_device(np.asarray(x).ravel()[rows]) for x in (self.values, weights, *self.known.values())]
         return Observations(domain, own[0], own[1], dict(zip(self.known, own[2:], strict=True))), rows
@@ -179,7 +179,7 @@ def domain(
             columns.append(column)
     layout: AbstractLayout = Grid(tuple(len(points[n]) for n in base))
     if index is not None:
-        layout = Points(on_device(np.stack(columns, axis=1)))
+        layout = Points(on_device(np.stack(columns, axis=1).astype(np.int32)))
     return Domain(layout, {n: on_device(p) for n, p in everything.items()}, tuple(position.items()))
 
 

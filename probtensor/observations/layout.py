@@ -165,7 +165,7 @@ class Grid(AbstractLayout):
 class Points(AbstractLayout):
     """A list of entries with the level index of each in each mode; contractions are segment sums, in chunks."""
 
-    index: Int[Array, "N D"]
+    index: Int[Array, "N D"] = eqx.field(converter=lambda index: index.astype(np.int32))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -173,9 +173,12 @@ class Points(AbstractLayout):
         return (self.index.shape[0],)
 
     def _chunks(self, columns: int) -> tuple[int, int]:
+        """Entries of a chunk, and chunks: a power of two, into which a list that was filled up goes without a copy."""
         n = self.index.shape[0]
-        size = max(1, min(n, CHUNK_NUMBERS // max(columns, 1)))
-        return size, max(1, -(-n // size))
+        number = 1
+        while number * CHUNK_NUMBERS < n * columns and number < n:
+            number *= 2
+        return max(1, -(-n // number)), number
 
     def _products(self, index: Int[Array, "K D"], factors: Mapping[Place, Float[Array, "T C"]]) -> Float[Array, "K C"]:
         product = None

@@ -94,11 +94,12 @@ class Family(AbstractFieldKernel):
         scales, variances = self.lengthscale.value.reshape(P, U), self.alive * self.variance.value
         total: Array | float = 0.0
         for p in range(P):
-            factors = []
-            for u, distance in enumerate(distances):
-                s = jnp.minimum(self.present[p, u] * self.rate[u] / scales[p, u] * distance, FORGOTTEN)
-                factors.append(polynomial(list(self.series[u]), s) * jnp.exp(-s))
-            total = total + variances[p] * functools.reduce(jnp.multiply, factors)
+            rates = [self.present[p, u] * self.rate[u] / scales[p, u] for u in range(U)]
+            far = [jnp.minimum(rate * distance, FORGOTTEN) for rate, distance in zip(rates, distances, strict=True)]
+            polynomials = [polynomial(list(self.series[u]), s) for u, s in enumerate(far)]
+            # One exponential for all factors of a product: there are few numbers, and very many pairs of places.
+            decay = jnp.exp(-functools.reduce(operator.add, far))
+            total = total + variances[p] * functools.reduce(jnp.multiply, polynomials) * decay
         return jnp.asarray(total)
 
     def products(self) -> tuple[tuple[On, ...], ...]:
