@@ -77,7 +77,7 @@ def _sweep(state: State, source: AbstractSource, learn: Bool[Array, ""]) -> tupl
 def _summed(source: AbstractSource, part: Callable[..., Any], *given: Any) -> Any:
     """The sum of what a program gives for some batches, over all."""
     total = None
-    for batches in source.in_order(min(_SIZE, source.count), _LENGTH):
+    for batches in source.in_order(min(_SIZE, source.entries), _LENGTH):
         own = part(batches, *given)
         total = own if total is None else _added(total, own)
     return total

@@ -43,16 +43,42 @@ class Loop(NamedTuple):
         return Loop(state, self.begun, total, laps, counts, kept)
 
 
+class Abreast(NamedTuple):
+    """Sweeps from several starts in one program, between two blocks.
+
+    Attributes:
+        states: what the next sweep needs, with an axis of starts in front.
+        begun: seconds that a start took.
+        objectives: of each start, after each sweep so far, in nats.
+        laps: seconds of each block, a start's share.
+        counts: sweeps of each block.
+        fits: of each start that has ended, None of others.
+    """
+
+    states: State
+    begun: float
+    objectives: tuple[tuple[float, ...], ...]
+    laps: tuple[float, ...] = ()
+    counts: tuple[int, ...] = ()
+    fits: tuple[Fit | None, ...] = ()
+
+    def loop(self, number: int) -> Loop:
+        """One of the starts; its state is that of all."""
+        return Loop(self.states, self.begun, self.objectives[number], self.laps, self.counts)
+
+
 class Checkpoint(NamedTuple):
     """All that a fit needs to go on; its random numbers follow from the seed, and which start is next from these.
 
     Attributes:
         finished: the loops that have ended, in their order: one for each start, or two where a start has two rules.
         loop: the next one, where it has begun.
+        abreast: all of them, where they are swept by one program.
     """
 
     finished: tuple[Fit, ...] = ()
     loop: Loop | None = None
+    abreast: Abreast | None = None
 
 
 class Journal:
@@ -76,6 +102,13 @@ class Journal:
         self._finished.append(fit)
         return fit
 
-    def note(self, loop: Loop) -> None:
+    def begun(self, begin: Callable[[], Abreast]) -> Abreast:
+        """All starts side by side: as found, or at their begin."""
+        return begin() if self._found.abreast is None else self._found.abreast
+
+    def note(self, loop: Loop | Abreast) -> None:
         """After a block of sweeps."""
-        self._keep(Checkpoint(tuple(self._finished), loop))
+        if isinstance(loop, Abreast):
+            self._keep(Checkpoint(abreast=loop))
+        else:
+            self._keep(Checkpoint(tuple(self._finished), loop))

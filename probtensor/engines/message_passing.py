@@ -14,8 +14,9 @@ import numpy as np
 from probtensor.compilation import on_device, one_blas_thread
 from probtensor.engines import by_parts, side_by_side
 from probtensor.engines.base import AbstractEngine, Fit, Progress, best_of, check_options
-from probtensor.engines.checkpoint import Journal, Loop
+from probtensor.engines.checkpoint import Abreast, Journal, Loop
 from probtensor.engines.collapsed import fit as collapsed
+from probtensor.engines.cost import cost_of
 from probtensor.engines.sweep import Rule, State, again, start, sweeps
 from probtensor.errors import ModelError
 from probtensor.model import BoundModel
@@ -149,12 +150,12 @@ class MessagePassing(AbstractEngine):
         if not isinstance(observations, AbstractSource):
             number, observations = len(observations.values), observations.filled()
         keys, fits = jax.random.split(key, self.restarts), list[Fit]()
+        journal = Journal() if journal is None else journal
         with one_blas_thread():
-            if init is None and journal is None and engine._side_by_side(model, observations):
+            if init is None and engine._side_by_side(model, observations):
                 assert isinstance(observations, Observations)
-                fits = engine._from_starts(model, observations, keys, progress)
+                fits = engine._from_starts(model, observations, keys, progress, journal)
             else:
-                journal = Journal() if journal is None else journal
                 for one in keys:
                     first = init if not fits else None
                     fits.append(engine._from_start(model, observations, one, first, progress, journal))
@@ -215,34 +216,52 @@ class MessagePassing(AbstractEngine):
         """Whether all starts are swept by one program: those that never take a sweep back, on small data."""
         if self.restarts == 1 or isinstance(observations, AbstractSource):
             return False
-        plain = self.rule == "vmp" and self._most(model, observations.values.dtype) is None
-        return plain and self.restarts * observations.values.size <= side_by_side.MOST
+        if self.rule != "vmp" or self._most(model, observations.values.dtype) is not None:
+            return False
+        if self.restarts * observations.values.size > side_by_side.MOST:
+            return False
+        cost = cost_of(model, observations, self.coupling == "component", damped=False)
+        return self.restarts * cost.bytes <= side_by_side.MOST_BYTES
 
     def _from_starts(
-        self, model: BoundModel, observations: Observations, keys: Key, progress: Progress | None
+        self, model: BoundModel, observations: Observations, keys: Key, progress: Progress | None, journal: Journal
     ) -> list[Fit]:
         """All restarts at once, each as `_go_on` would leave it; the seconds are shared among them."""
         assert self.power is not None and self.max_sweeps is not None
-        enough, begun = self.tol * self.power * observations.count, time.perf_counter()
         power = jnp.asarray(self.power, observations.values.dtype)
-        rule = Rule(by_component=self.coupling == "component")
-        states = jax.block_until_ready(side_by_side.start(model, power, observations, keys, rule))
-        loops = [Loop(states, (time.perf_counter() - begun) / self.restarts)] * self.restarts
-        fits: dict[int, Fit] = {}
-        while len(fits) < self.restarts:
-            begun, done = time.perf_counter(), len(loops[0].objective)
+        enough, rule = self.tol * self.power * observations.count, Rule(by_component=self.coupling == "component")
+
+        def begin() -> Abreast:
+            begun = time.perf_counter()
+            states = jax.block_until_ready(side_by_side.start(model, power, observations, keys, rule))
+            seconds = (time.perf_counter() - begun) / self.restarts
+            return Abreast(states, seconds, ((),) * self.restarts, fits=(None,) * self.restarts)
+
+        all_of = journal.begun(begin)
+        while not all(all_of.fits):
+            begun, done = time.perf_counter(), sum(all_of.counts)
             count = min(BLOCK, self.max_sweeps - done)
             learn = jnp.asarray(learning_sweeps(done, BLOCK))
-            states, info = side_by_side.sweeps(states, observations, learn, jnp.asarray(count))
-            objective = np.asarray(info.elbo, dtype=float)[:, :count]
+            states, info = side_by_side.sweeps(all_of.states, observations, learn, jnp.asarray(count))
+            objective = np.asarray(info.elbo, dtype=float)[:, :count].tolist()
             lap = (time.perf_counter() - begun) / self.restarts
-            loops = [loop.after(states, own.tolist(), lap) for loop, own in zip(loops, objective, strict=True)]
-            for number, loop in enumerate(loops):
-                if number not in fits and (reason := self._ended(loop, _ALWAYS, enough)) is not None:
+            fits = list(all_of.fits)
+            for number in (k for k, fit in enumerate(fits) if fit is None):
+                loop = all_of.loop(number).after(states, objective[number], lap)
+                if (reason := self._ended(loop, _ALWAYS, enough)) is not None:
                     fits[number] = _finished(loop._replace(state=side_by_side.one_of(states, number)), reason)
+            all_of = Abreast(
+                states,
+                all_of.begun,
+                tuple((*before, *now) for before, now in zip(all_of.objectives, objective, strict=True)),
+                (*all_of.laps, lap),
+                (*all_of.counts, count),
+                tuple(fits),
+            )
+            journal.note(all_of)
             if progress is not None:
-                progress(done + count, self.max_sweeps, float(objective[:, -1].max()))
-        return [fits[number] for number in range(self.restarts)]
+                progress(done + count, self.max_sweeps, max(own[-1] for own in objective))
+        return [fit for fit in all_of.fits if fit is not None]
 
     def _most(self, model: BoundModel, dtype: np.dtype) -> Array | None:
         """How far sites move at most; None where they can go all the way."""

@@ -15,8 +15,8 @@ from probtensor.model import BoundModel
 from probtensor.observations.domain import Observations
 from probtensor.typing import Array, Bool, Float, Int, Key
 
-#: Numbers at entries, those of all starts, beyond which several starts at once gain nothing.
-MOST = 2**17
+#: Numbers at entries, those of all starts, beyond which several starts at once gain nothing; and bytes of all arrays.
+MOST, MOST_BYTES = 2**17, 2**28
 
 
 @compiled

@@ -33,7 +33,7 @@ def asked(request: Request) -> dict[str, Any]:
     encoded = request.encoded
     return {
         "data": (_outline(encoded.template), encoded.coordinates, encoded.values, encoded.index),
-        "weights": encoded.weights,
+        "weights": encoded.weights.astype(float),
         "errors": encoded.known,
         "model": request.model,
         "likelihood": request.likelihood,

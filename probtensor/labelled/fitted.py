@@ -70,7 +70,10 @@ class Fitted:
         """All observations for the core, made now if they were not yet; None if the data are not in memory."""
         if isinstance(self.observations, Observations):
             return self.observations
-        return self.encoded.observations(self.modes) if self.encoded.in_memory else None
+        if not self.encoded.in_memory:
+            return None
+        with jax.enable_x64(True):
+            return self.encoded.observations(self.modes)
 
     def in_order(self, array: xr.DataArray) -> xr.DataArray:
         """What is at the training entries, dimensions as the data have them, behind any others; labels ascending.

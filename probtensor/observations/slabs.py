@@ -89,6 +89,11 @@ class OnGrid(AbstractSource):
         """As told."""
         return self._count
 
+    @property
+    def entries(self) -> int:
+        """Of the grid."""
+        return int(np.prod(self.domain.shape))
+
     def in_order(self, size: int, length: int) -> Iterator[Slabs]:
         """Slabs of at most so many entries, if a level has no more."""
         mode, rows = self._cut(size)
@@ -107,7 +112,7 @@ class OnGrid(AbstractSource):
     def some(self) -> Columns:
         """Part by part, as the same entries in a list would be dealt."""
         shape = self.domain.shape
-        parts = sources.parts_of(int(np.prod(shape)))
+        parts = sources.parts_of(self.entries)
         # As many parts as hold enough on average, and some more: what is not needed is left out below.
         wanted = parts if parts == 1 else min(int(parts * 1.1 * sources.SAMPLE / self.count) + 2, parts)
         found: list[Columns] = []
@@ -129,9 +134,8 @@ class OnGrid(AbstractSource):
     def _cut(self, size: int) -> tuple[int, int]:
         """Which mode is cut, and how many of its levels a slab has: the first mode, unless its levels are too large."""
         shape = self.domain.shape
-        entries = int(np.prod(shape))
-        mode = 0 if entries // shape[0] <= size else int(np.argmax(shape))
-        return mode, min(max(size // (entries // shape[mode]), 1), shape[mode])
+        mode = 0 if self.entries // shape[0] <= size else int(np.argmax(shape))
+        return mode, min(max(size // (self.entries // shape[mode]), 1), shape[mode])
 
     def _read(self, mode: int, begin: int, end: int) -> Columns:
         place = tuple(slice(begin, end) if m == mode else slice(None) for m in range(len(self.domain.shape)))

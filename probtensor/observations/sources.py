@@ -91,6 +91,11 @@ class AbstractSource(abc.ABC):
     def count(self) -> int:
         """How many there are."""
 
+    @property
+    def entries(self) -> int:
+        """How many are read, with those that hold no observation."""
+        return self.count
+
     @abc.abstractmethod
     def in_order(self, size: int, length: int) -> Iterator[AbstractBatches]:
         """Every entry once, so many batches of a size at a time."""

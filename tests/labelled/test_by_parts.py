@@ -11,6 +11,8 @@ from probtensor.engines import by_parts
 from probtensor.labelled import fit as fitting
 from probtensor.labelled import out_of_core
 from probtensor.observations import sources
+from probtensor.observations.domain import domain
+from probtensor.observations.slabs import OnGrid
 from tests.labelled.test_out_of_core import CHUNKS, field
 
 pytest.importorskip("dask.array")
@@ -63,6 +65,24 @@ def test_a_large_grid_in_memory_is_read_slab_by_slab(name, weighted, monkeypatch
     xr.testing.assert_allclose(other.impute(), one.impute(), rtol=1e-6)
     xr.testing.assert_allclose(other.residuals(), one.residuals(), rtol=1e-6)
     xr.testing.assert_allclose(other.sample(2, seed=1), one.sample(2, seed=1), rtol=1e-5, atol=1e-5)
+
+
+def test_what_is_made_of_a_large_grid_afterwards_has_all_its_digits(monkeypatch):
+    """Values far from zero, which 32 bits would round to steps of their noise."""
+    data = field() + 1e6
+    one = pt.fit(data, pt.Offset() + pt.CP(1), engine=engine())
+    monkeypatch.setattr("probtensor.labelled.fitting._LARGE", 1)
+    other = pt.fit(data, pt.Offset() + pt.CP(1), engine=engine())
+    xr.testing.assert_allclose(other.residuals(), one.residuals(), rtol=1e-5, atol=1e-6)
+    ours, theirs = (post.calibrate().predict({n: data[n] for n in data.dims})["sd"] for post in (other, one))
+    xr.testing.assert_allclose(ours, theirs, rtol=1e-5)
+
+
+def test_a_sparse_grid_is_read_in_as_few_slabs_as_a_full_one():
+    values = np.full((40, 30), np.nan)
+    values[3, 4] = 1.0
+    source = OnGrid.in_memory(domain({"a": np.arange(40.0), "b": np.arange(30.0)}, {}), values, None)
+    assert source.count == 1 and len(list(source.in_order(600, 4))) == 1
 
 
 def test_with_weights_and_from_where_another_fit_ended():

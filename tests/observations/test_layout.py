@@ -101,7 +101,7 @@ def test_chunks_are_the_whole(monkeypatch, chunk):
     others = on_device(factors, (0, 1, 2))
     whole = layout.evaluate(columns), layout.contract(jnp.asarray(values), others, 3, 5)
     monkeypatch.setattr(module, "CHUNK_NUMBERS", chunk)
-    assert layout._chunks(COLUMNS)[1] == {1: 120, 9: 40, 150: 3, 360: 1}[chunk]
+    assert layout._chunks(COLUMNS)[1] == {1: 128, 9: 64, 150: 4, 360: 1}[chunk]
     assert_close(layout.evaluate(columns), whole[0])
     assert_close(layout.contract(jnp.asarray(values), others, 3, 5), whole[1])
 

@@ -18,7 +18,7 @@ from probtensor.nearest.conditionals import Conditionals, Entries, condition
 from probtensor.nearest.repeats import Pooled
 from probtensor.typing import Float, Int
 
-#: Neighbours are chosen anew where the logarithm of a kernel's number has moved further.
+#: Neighbours are chosen anew where the logarithm of a kernel's number, or of the noise, has moved further.
 _MOVED = 0.25
 
 
@@ -39,19 +39,20 @@ class Contrasts(NamedTuple):
 
 
 class Near(NamedTuple):
-    """Neighbours of all places among those before them, and the kernel that they were chosen with."""
+    """Neighbours of all places among those before them, and the kernel and the noise that they were chosen with."""
 
     kernel: AbstractFieldKernel
+    noise: float
     chosen: Int[np.ndarray, "M k"]
 
     @staticmethod
     def of(kernel: AbstractFieldKernel, noise: float, entries: Entries, neighbours: int) -> Near:
         """The most informative ones; to find them takes longer than all that is done with them."""
-        return Near(kernel, search.before(kernel, noise, entries, np.arange(len(entries.points)), neighbours))
+        return Near(kernel, noise, search.before(kernel, noise, entries, np.arange(len(entries.points)), neighbours))
 
-    def serve(self, kernel: AbstractFieldKernel) -> bool:
-        """Whether a kernel is so close to the one they were chosen with that others would hardly be better."""
-        return moved(self.kernel, kernel) <= _MOVED
+    def serve(self, kernel: AbstractFieldKernel, noise: float) -> bool:
+        """Whether kernel and noise are so close to those they were chosen with that others would hardly be better."""
+        return max(moved(self.kernel, kernel), abs(np.log(noise / self.noise))) <= _MOVED
 
 
 def contrasts(

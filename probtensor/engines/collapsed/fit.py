@@ -149,7 +149,7 @@ class _Task(NamedTuple):
 
     def near(self, numbers: _Numbers, before: Near | None = None) -> Near:
         """Neighbours of all places; those of before, if they serve."""
-        if before is not None and before.serve(numbers.kernel):
+        if before is not None and before.serve(numbers.kernel, numbers.noise):
             return before
         return Near.of(numbers.kernel, numbers.noise, self.data.pooled.entries, self.neighbours)
 
