@@ -44,6 +44,7 @@ def fitted(data, model=MODEL, draws=200, **options):
     return pt.fit(data, model, likelihood=NOISE, engine=pt.MessagePassing(draws=draws), **options)
 
 
+@pytest.mark.slow
 def test_it_is_what_neighbours_say_where_these_are_all(monkeypatch):
     data, _ = field()
     everyone = pt.Offset() + pt.Local(STAYS + PASSES, neighbours=int(data.notnull().sum()) - 1)
@@ -169,6 +170,7 @@ def test_an_adapted_sum_needs_a_grid():
         fitted(data, ADAPTED)
 
 
+@pytest.mark.slow
 def test_the_automatic_model_adapts_where_it_gains(tried_on_grids):
     data, _ = coast(T=24)
     data = data.rename(x="lon", y="lat").assign_coords(t=pd.date_range("1950-01-01", periods=24, freq="YS"))

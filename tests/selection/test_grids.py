@@ -88,6 +88,7 @@ def test_what_was_drawn_is_found():
     assert max(lasts.duration, passes.duration) > 2.0
 
 
+@pytest.mark.slow
 def test_seasons_have_a_process_of_their_own():
     form, _ = proposed(cube(T=36), True)
     assert [one.yearly for one in form.processes] == [False, True, False, False]
