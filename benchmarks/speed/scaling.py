@@ -12,6 +12,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import EngFormatter, NullFormatter, NullLocator
 
 import probtensor as pt
 from probtensor.labelled import fitting
@@ -139,8 +140,9 @@ def _draw(found: dict[str, tuple[list[int], list[float]]]) -> None:
         panel.loglog(sizes, seconds, "o-", color="C0")
         panel.loglog(sizes, seconds[0] * np.array(sizes) / sizes[0], "--", color="0.6", label="slope 1")
         panel.set(title=name)
-        panel.set_xticks(sizes, [f"{size:,}" if size < 1000 else f"{size:.0e}" for size in sizes])
-        panel.minorticks_off()
+        panel.set_xticks(sizes, [EngFormatter(places=0, sep="")(size) for size in sizes])
+        panel.xaxis.set_minor_locator(NullLocator())
+        panel.yaxis.set_minor_formatter(NullFormatter())
     panels[0].set_ylabel("seconds a sweep")
     panels[0].legend()
     figure.savefig(FIGURE)
