@@ -67,9 +67,9 @@ def _sweep(state: State, source: AbstractSource, learn: Bool[Array, ""]) -> tupl
             state = _updated(state, sites, learn, j, k)
         last.append(sites)
     totals, squared_means = _summed(source, _totals, state)
-    told, sure = _told(state, last, squared_means)
-    for j, enough in enumerate(sure):
-        totals = totals.with_variance(told[j] if enough else _summed(source, _variance, state, j))
+    for j, (sites, squared_mean) in enumerate(zip(last, squared_means, strict=True)):
+        told, sure = _told(state, sites, squared_mean, j)
+        totals = totals.with_variance(told if sure else _summed(source, _variance, state, j))
     state, elbo = _ended(state, totals)
     return state, float(elbo)
 
@@ -152,16 +152,9 @@ def _variance(batches: AbstractBatches, state: State, j: int) -> Array:
     return _over(batches, lambda batch: state.model.terms[j].total_variance(state.beliefs[j], batch))
 
 
-def _told(state: State, last: list[Sites | None], squared_means: list[Array]) -> tuple[list[Array], list[bool]]:
-    """Each term's sum of variances by what its last block was told, and whether that has digits enough."""
-    found = [
-        _told_of_term(state, sites, own, j) for j, (sites, own) in enumerate(zip(last, squared_means, strict=True))
-    ]
-    return [value for value, _ in found], [bool(sure) for _, sure in found]
-
-
 @compiled
-def _told_of_term(state: State, sites: Sites | None, squared_mean: Array, j: int) -> tuple[Array, Array]:
+def _told(state: State, sites: Sites | None, squared_mean: Array, j: int) -> tuple[Array, Array]:
+    """`_variance` over all by what a term's last block was told, and whether that has digits enough."""
     likelihood = state.model.likelihood
     assert isinstance(likelihood, BoundGaussian)
     if sites is None or sites.origin is not None:

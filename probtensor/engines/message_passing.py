@@ -138,16 +138,15 @@ class MessagePassing(AbstractEngine):
 
         journal: what is known of this fit already, and is told how far it is.
         """
-        engine, everything = self.resolved_for(model), observations
+        engine, everything, number = self.resolved_for(model), observations, None
         if isinstance(observations, AbstractSource):
             engine.check_by_parts(model, observations.nothing().known)
             if init is not None and init.base is not None:
                 raise ModelError("MessagePassing: a state that has absorbed other observations needs these in memory")
-        elif collapsed.positions(model):
-            # Learning beside a local term makes much of a rounding error: a grid and a table begin with the same.
-            observations = observations.listed()[0]
-        number = None
-        if not isinstance(observations, AbstractSource):
+        else:
+            if collapsed.positions(model):
+                # Learning beside a local term makes much of a rounding error: a grid and a table begin with the same.
+                observations = observations.listed()[0]
             number, observations = len(observations.values), observations.filled()
         keys, fits = jax.random.split(key, self.restarts), list[Fit]()
         journal = Journal() if journal is None else journal

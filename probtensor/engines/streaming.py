@@ -124,18 +124,9 @@ def _padded(observations: Observations) -> Observations:
 
     On the host, like all that is done here with sizes of their own: otherwise each would be compiled for.
     """
-    domain, layout = observations.domain, observations.domain.layout
-    assert isinstance(layout, Points)
-    points = {name: on_device(padded(np.asarray(p), shared_size(len(p)))) for name, p in domain.points.items()}
-    size = shared_size(len(layout.index))
-    index = on_device(padded(np.asarray(layout.index), size))
-
-    def filled(whole: Array, blank: float) -> Array:
-        return on_device(np.pad(np.asarray(whole), (0, size - len(whole)), constant_values=blank))
-
-    known = {name: filled(whole, 1.0) for name, whole in observations.known.items()}
-    where = Domain(Points(index), points, domain.position)
-    return Observations(where, filled(observations.values, 0.0), filled(observations.weights, 0.0), known)
+    own = observations.domain.points.items()
+    points = {name: on_device(padded(np.asarray(p), shared_size(len(p)))) for name, p in own}
+    return eqx.tree_at(lambda o: o.domain.points, observations.filled(), points)
 
 
 @compiled

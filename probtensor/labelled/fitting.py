@@ -151,7 +151,7 @@ def from_disk(request: Request, progress: Any) -> Posterior:
         out_of_core.refuse_choice('rank="auto"')
     out_of_core.refuse_scale(likelihood)
     modes = _modes_read(declared, likelihood, encoded)
-    outlined = bind(declared, encoded.axes(modes), likelihood, DataScale(0.0, 1.0))
+    outlined = _outlined(declared, modes, likelihood, encoded)
     engine.resolved_for(outlined)
     where = out_of_core.own_domain(encoded, modes)
     if isinstance(engine, SVI):
@@ -160,6 +160,11 @@ def from_disk(request: Request, progress: Any) -> Posterior:
     engine.check_by_parts(outlined, set(encoded.apart or {}) - {WEIGHTS})
     with out_of_core.on_grid(encoded, likelihood) as files:
         return _by_parts(request, declared, files.sealed(where), progress)
+
+
+def _outlined(declared: Sum, modes: tuple[str, ...], likelihood: AbstractLikelihood, encoded: Encoded) -> BoundModel:
+    """A model whose numbers say nothing yet: enough to ask what an engine can do with it before data are read."""
+    return bind(declared, encoded.axes(modes), likelihood, DataScale(0.0, 1.0))
 
 
 def _in_slabs(request: Request, declared: Sum) -> bool:
@@ -171,7 +176,7 @@ def _in_slabs(request: Request, declared: Sum) -> bool:
         return False
     if likelihood.scale or likelihood.transform:
         return False
-    outlined = bind(declared, encoded.axes(_modes_read(declared, likelihood, encoded)), likelihood, DataScale(0.0, 1.0))
+    outlined = _outlined(declared, _modes_read(declared, likelihood, encoded), likelihood, encoded)
     try:
         engine.resolved_for(outlined).check_by_parts(outlined, encoded.known)
     except ModelError:

@@ -20,8 +20,8 @@ from probtensor.typing import Float, Int
 
 #: Neighbours that a cell's places share, and entries in a cell at most, as multiples of a training entry's neighbours.
 _SHARED, _LEAF = 30, 4
-#: From so many neighbours of a training entry on, what is shared grows with their root only: twice as many gained
-#: nothing that could be seen, and took four times as long.
+#: From so many neighbours of a training entry on, what is shared grows with their root only: in proportion it took
+#: twice as long with 60, for errors of gaps that were 0.0 and 0.1% lower on two fields.
 _MANY = 30
 #: Candidates near the middle of a cell, as a multiple of what is kept by the distance from all of it.
 _CANDIDATES = 2

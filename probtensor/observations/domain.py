@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from probtensor.compilation import on_device, shared_size
+from probtensor.compilation import on_device, padded, shared_size
 from probtensor.observations.layout import AbstractLayout, Grid, Place, Points
 from probtensor.typing import Array, Float, Int
 
@@ -110,12 +110,16 @@ class Observations(eqx.Module):
         if not isinstance(layout, Points):
             return self
 
-        def longer(array: Array, blank: float) -> Array:
-            own = np.asarray(array)
-            more = np.full((shared_size(len(own)) - len(own), *own.shape[1:]), blank, own.dtype)
-            return on_device(np.concatenate([own, more]), fresh=True) if len(more) else array
+        number = len(layout.index)
+        size = shared_size(number)
+        if size == number:
+            return self
 
-        domain = Domain(Points(longer(layout.index, 0)), self.domain.points, self.domain.position)
+        def longer(array: Array, blank: float) -> Array:
+            return on_device(np.pad(np.asarray(array), (0, size - number), constant_values=blank), fresh=True)
+
+        index = on_device(padded(np.asarray(layout.index), size), fresh=True)
+        domain = Domain(Points(index), self.domain.points, self.domain.position)
         known = {name: longer(own, 1.0) for name, own in self.known.items()}
         return Observations(domain, longer(self.values, 0.0), longer(self.weights, 0.0), known)
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from probtensor.axes import Axis
-from probtensor.compilation import compiled, on_device, padded, shared_size
+from probtensor.compilation import compiled, on_device
 from probtensor.engines.collapsed.conditional import Chain
 from probtensor.engines.collapsed.contrasts import contrasts
 from probtensor.engines.collapsed.entries import Training, training
@@ -112,16 +112,12 @@ def _together(local: Local, new: Observations, share: float) -> Observations:
         name = next(name for name, place in new.domain.position if place == column)
         moved = find(np.asarray(new.domain.points[name]), np.asarray(old.domain.points[name])).levels
         before[:, column] = moved[levels[:, old.domain.base(name)]]
-    size = shared_size(len(before) + len(index))
 
-    def joined(one: Array, other: Array) -> Array:
-        whole = np.concatenate([np.asarray(one), np.asarray(other)])
-        return on_device(np.pad(whole, (0, size - len(whole))))
+    def joined(one: Array | np.ndarray, other: Array | np.ndarray) -> Array:
+        return on_device(np.concatenate([np.asarray(one), np.asarray(other)]))
 
-    where = Domain(
-        Points(on_device(padded(np.concatenate([before, index]), size))), new.domain.points, new.domain.position
-    )
-    return Observations(where, joined(old.values, new.values), joined(share * old.weights, new.weights))
+    where = Domain(Points(joined(before, index)), new.domain.points, new.domain.position)
+    return Observations(where, joined(old.values, new.values), joined(share * old.weights, new.weights)).filled()
 
 
 def _with_cells(local: Local, points: Float[np.ndarray, "M D"]) -> Local:

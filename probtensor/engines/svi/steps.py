@@ -150,17 +150,18 @@ def counts(terms: Terms, source: AbstractSource, size: int, length: int) -> Coun
     """
     total = None
     for batches in source.in_order(size, length):
-        own = jax.tree.map(np.asarray, _counts(terms, batches, jnp.arange(length)))
+        own = jax.tree.map(np.asarray, _counts(terms, batches))
         total = own if total is None else jax.tree.map(np.add, total, own)
     return jax.tree.map(on_device, total)
 
 
 @compiled
-def _counts(terms: Terms, batches: AbstractBatches, numbers: Int[Array, "n"]) -> Counts:
+def _counts(terms: Terms, batches: AbstractBatches) -> Counts:
     def own(k: Array) -> Counts:
         batch = batches.at(k)
         return tuple(tuple(t.counts(b, batch) for b in range(len(t.blocks))) for t in terms)
 
+    numbers = jnp.arange(batches.number)
     nothing = jax.tree.map(lambda like: jnp.zeros(like.shape, like.dtype), jax.eval_shape(own, numbers[0]))
     return jax.lax.scan(lambda total, k: (jax.tree.map(jnp.add, total, own(k)), None), nothing, numbers)[0]
 
@@ -265,13 +266,12 @@ def _bound(state: State, expected_log_likelihood: Array) -> Float[Array, ""]:
 
 def objective(state: State, source: AbstractSource, size: int, length: int) -> float:
     """The evidence lower bound of a state on all observations, read in so many batches of a size at a time."""
-    numbers = jnp.arange(length)
-    total = sum(float(_expected(state, batches, numbers)) for batches in source.in_order(size, length))
+    total = sum(float(_expected(state, batches)) for batches in source.in_order(size, length))
     return float(_whole_bound(state, jnp.asarray(total, state.power.dtype)))
 
 
 @compiled
-def _expected(state: State, batches: AbstractBatches, numbers: Int[Array, "n"]) -> Float[Array, ""]:
+def _expected(state: State, batches: AbstractBatches) -> Float[Array, ""]:
     """The expected log likelihood of some batches."""
     arrays, static = eqx.partition(state, eqx.is_array)
     likelihood = state.model.likelihood
@@ -281,7 +281,7 @@ def _expected(state: State, batches: AbstractBatches, numbers: Int[Array, "n"]) 
         found = moments(state.model.terms, state.beliefs, batch, likelihood.by_entry(batch))
         return likelihood.expected_log_likelihood(batch, found)
 
-    return jnp.sum(jax.lax.map(own, numbers))
+    return jnp.sum(jax.lax.map(own, jnp.arange(batches.number)))
 
 
 _whole_bound = compiled(_bound)
