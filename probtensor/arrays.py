@@ -54,6 +54,7 @@ from probtensor.errors import DataError, ModelError
 from probtensor.likelihoods.base import AbstractLikelihood
 from probtensor.likelihoods.gaussian import Gaussian
 from probtensor.model import BoundModel, as_sum, bind
+from probtensor.observations import magnitude
 from probtensor.observations.domain import Domain, Observations, domain
 from probtensor.observations.layout import Grid, Points
 from probtensor.priors.base import Marginals
@@ -230,7 +231,7 @@ def problem(
         model: a sum of terms, with ranks and without ``Local``.
         points: of each mode the (T,) levels, ascending and distinct; the modes in the order of the axes of ``values``.
         values: (T1, ..., TD) on the grid of all levels, or (N,) with an index. NaN: not observed. Everything is
-            computed in their dtype, or in 32 bits where JAX has no others; integers become floats.
+            computed in their dtype, from 32 bits on, or in 32 where JAX has no others; integers become floats.
         weights: like values, at least 0; None: 1.
         index: (N, D) the level of each value in each mode.
         likelihood: how values are distributed around the signal; ``pt.Gaussian()`` by default.
@@ -245,7 +246,8 @@ def problem(
         raise ModelError(f"arrays.problem: scale={likelihood.scale!r} is for labelled data; standardise the values")
     declared, values = as_sum(model), np.asarray(values)
     floating = values.dtype if np.issubdtype(values.dtype, np.floating) else np.dtype(float)
-    values = values.astype(jax.dtypes.canonicalize_dtype(floating))
+    with np.errstate(over="ignore"):  # what becomes infinite is refused
+        values = values.astype(jax.dtypes.canonicalize_dtype(np.promote_types(floating, np.float32)))
     levels = {name: np.asarray(own).astype(values.dtype) for name, own in points.items()}
     _check(levels, values, index)
     modes = (*declared.mode_names(tuple(levels)), *likelihood.mode_names())
@@ -286,8 +288,7 @@ def _check(levels: Mapping[str, np.ndarray], values: np.ndarray, index: np.ndarr
                 f"index has shape {index.shape}; expected the level of each of N values in each of the modes "
                 f"{list(levels)}, from 0 to below {sizes}"
             )
-    if np.isinf(values).any():
-        raise DataError(f"{int(np.isinf(values).sum())} values are infinite; NaN stands for what is not observed")
+    magnitude.check(values, lambda at: f"at index {at}")
 
 
 def _as(leaf: Any, dtype: np.dtype) -> Any:

@@ -32,7 +32,8 @@ def bind(model: Sum, axes: Mapping[str, Axis], likelihood: AbstractLikelihood, s
     Raises:
         ModelError: a term does not fit the axes.
     """
-    return BoundModel(tuple(_bind(t, axes, scale) for t in model.terms), likelihood.bind(axes, scale.variance))
+    around = scale if any(term.has_mean for term in model.terms) else scale.about_zero
+    return BoundModel(tuple(_bind(t, axes, around) for t in model.terms), likelihood.bind(axes, scale.variance))
 
 
 def _bind(term: AbstractTerm, axes: Mapping[str, Axis], scale: DataScale) -> AbstractBoundTerm:

@@ -15,6 +15,7 @@ from probtensor import durations, earth
 from probtensor.axes import Axis
 from probtensor.errors import DataError, ModelError
 from probtensor.labelled.labels import kinds, plain
+from probtensor.observations import magnitude
 
 _DAY = np.timedelta64(1, "D")
 #: Days in a year of the calendars whose years are all alike.
@@ -261,9 +262,12 @@ def read(name: str, labels: np.ndarray, attrs: Mapping[str, Any] | None = None) 
             f"coordinate {name!r}: {missing.size} of {labels.size} labels are missing (first: index {missing[0]}); "
             f"drop them, for example data.dropna({name!r}) or data.sel({name}=data[{name!r}].notnull())"
         )
-    if calendar == "number" and not np.isfinite(labels.astype(float)).all():
-        bad = int(np.flatnonzero(~np.isfinite(labels.astype(float)))[0])
-        raise DataError(f"coordinate {name!r}: the label at index {bad} is {labels[bad]}; coordinates must be finite")
+    if calendar == "number" and not (possible := np.abs(labels.astype(float)) <= magnitude.LARGEST).all():
+        bad = int(np.flatnonzero(~possible)[0])
+        raise DataError(
+            f"coordinate {name!r}: the label at index {bad} is {labels[bad]}; coordinates must be finite, and below "
+            f"{magnitude.LARGEST:g}, so that distances can be squared"
+        )
     if calendar in ("label", "cftime"):
         distinct, position = _unique_objects(labels)
     else:

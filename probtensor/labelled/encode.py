@@ -18,6 +18,7 @@ from probtensor.labelled import alignment, chunks, coordinates, stacking
 from probtensor.labelled.coordinates import Coordinate
 from probtensor.labelled.encoded import Encoded
 from probtensor.labelled.tables import PointData
+from probtensor.observations import magnitude
 from probtensor.observations.sources import VALUES, WEIGHTS
 
 #: What data without an observation are refused with.
@@ -66,21 +67,11 @@ def _check_names(names: list[str]) -> None:
 
 
 def check_values(values: np.ndarray, describe: Any) -> None:
-    """Raises DataError for infinite values, and where there is none; describe: an entry by its labels."""
-    check_finite(values, describe)
+    """Raises DataError as `magnitude.check`, and where there is no value; describe: an entry by its labels."""
+    magnitude.check(values, describe)
     if not np.isfinite(values).any():
         raise DataError(
             f"no entry is observed: all {values.size} values are missing, so there is nothing to learn from"
-        )
-
-
-def check_finite(values: np.ndarray, describe: Any) -> None:
-    """Raises DataError for infinite values."""
-    bad = np.argwhere(np.isinf(values))
-    if len(bad):
-        raise DataError(
-            f"{len(bad)} values are infinite (first: {describe(tuple(bad[0]))}); mark missing values as NaN, for "
-            "example data.where(np.isfinite(data))"
         )
 
 

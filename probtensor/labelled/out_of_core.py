@@ -15,10 +15,11 @@ import xarray as xr
 
 from probtensor.errors import DataError, ModelError
 from probtensor.labelled import chunks, predictions
-from probtensor.labelled.encode import NOTHING_OBSERVED, GridOf, check_finite, check_weights, grid_of
+from probtensor.labelled.encode import NOTHING_OBSERVED, GridOf, check_weights, grid_of
 from probtensor.labelled.encoded import Encoded
 from probtensor.likelihoods.base import AbstractLikelihood
 from probtensor.likelihoods.gaussian import Gaussian
+from probtensor.observations import magnitude
 from probtensor.observations.domain import Domain, Observations, observations
 from probtensor.observations.grid_files import GridFiles
 from probtensor.observations.slabs import OnGrid
@@ -143,7 +144,7 @@ def _checked(grid: GridOf, likelihood: AbstractLikelihood, positions: list[np.nd
         return grid.describe(tuple(int(own[i]) for own, i in zip(positions, at, strict=True)))
 
     try:
-        check_finite(values, describe)
+        magnitude.check(values, describe)
         if weights is not None:
             check_weights(weights, values, describe)
             values = np.where(weights > 0, values, np.nan)

@@ -14,6 +14,7 @@ from probtensor.compilation import padded
 from probtensor.errors import DataError
 from probtensor.labelled.encoded import Encoded
 from probtensor.labelled.tables import PointData, points
+from probtensor.observations import magnitude
 from probtensor.observations.domain import Domain
 
 
@@ -235,8 +236,10 @@ def _check_missing(name: str, labels: np.ndarray) -> None:
     bad = np.flatnonzero(pd.isna(labels))
     if bad.size:
         raise DataError(f"coordinate {name!r} in `at` is missing at index {bad[0]}")
-    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
-        raise DataError(f"coordinate {name!r} in `at` is infinite at index {int(np.argmax(~np.isfinite(labels)))}")
+    if labels.dtype.kind in "iuf" and not (possible := np.abs(labels.astype(float)) <= magnitude.LARGEST).all():
+        first = int(np.argmax(~possible))
+        what = "infinite" if np.isinf(labels[first]) else f"not below {magnitude.LARGEST:g}"
+        raise DataError(f"coordinate {name!r} in `at` is {what} at index {first}")
 
 
 def _pointwise(needed: list[str], given: Mapping[str, np.ndarray]) -> Rows:

@@ -6,7 +6,7 @@ import abc
 import types
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import NamedTuple, Self, TypeAlias
+from typing import ClassVar, NamedTuple, Self, TypeAlias
 
 import equinox as eqx
 import jax
@@ -40,6 +40,11 @@ class DataScale(NamedTuple):
     lengthscales: Mapping[str, float] = types.MappingProxyType({})
     periods: Mapping[str, tuple[float, ...]] = types.MappingProxyType({})
 
+    @property
+    def about_zero(self) -> DataScale:
+        """The same for functions that have to tell the mean, too: the mean square in place of the variance."""
+        return self._replace(variance=self.variance + self.mean**2)
+
     def start(self, axis: Axis, variances: np.ndarray, carries_variance: bool) -> Start:
         """Where as many functions of a mode start as there are variances, lengthscales from long to short."""
         scales = axis.lengthscales(len(variances), self.lengthscales.get(axis.name))
@@ -60,6 +65,9 @@ def refuse_repeats(term: str, modes: Sequence[Hashable]) -> None:
 
 class AbstractTerm(eqx.Module):
     """A term as the user writes it."""
+
+    #: Whether it starts at the mean of the data, so that other terms of a sum vary about zero.
+    has_mean: ClassVar[bool] = False
 
     @abc.abstractmethod
     def mode_names(self, available: Sequence[str]) -> tuple[str, ...]:

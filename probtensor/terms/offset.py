@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -33,6 +33,8 @@ class Offset(AbstractTerm):
     Raises:
         ModelError: a mode is named twice.
     """
+
+    has_mean: ClassVar[bool] = True
 
     over: Any = eqx.field(static=True, converter=names_of, default=None)
     variance: Declaration = None
@@ -67,6 +69,8 @@ class Climatology(AbstractTerm):
     Raises:
         ModelError: a mode is named twice.
     """
+
+    has_mean: ClassVar[bool] = True
 
     attribute: str = eqx.field(static=True)
     over: Any = eqx.field(static=True, converter=names_of, default=None)

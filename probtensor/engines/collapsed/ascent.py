@@ -33,6 +33,8 @@ Density = Callable[[Any, Any], tuple[float, Any]]
 def ascend(start: Learned, floor: float, density: Density, places: int, iterations: int) -> Learned:
     """L-BFGS over all logarithms that are learned.
 
+    What is searched is the gain a place, so that neither the unit of the values nor their number says when to stop.
+
     Args:
         start: kernel and noise.
         floor: the noise is not learned below it.
@@ -45,14 +47,19 @@ def ascend(start: Learned, floor: float, density: Density, places: int, iteratio
     begun, unravel = ravel_pytree(learned)
     flat = np.asarray(begun)
 
-    def loss(vector: np.ndarray) -> tuple[float, np.ndarray]:
+    def value_and_slope(vector: np.ndarray) -> tuple[float, np.ndarray]:
         value, gradient = density(unravel(jnp.asarray(vector)), held)
-        if not np.isfinite(value):
-            return 1e300, np.zeros_like(vector)
-        return -value, -np.asarray(ravel_pytree(gradient)[0])
+        return value / places, np.asarray(ravel_pytree(gradient)[0]) / places
 
+    first = value_and_slope(flat)[0]
     if not flat.size:
-        return start._replace(score=-loss(np.zeros(0))[0] / places)
+        return start._replace(score=first)
+    level = first if np.isfinite(first) else 0.0
+
+    def loss(vector: np.ndarray) -> tuple[float, np.ndarray]:
+        value, slope = value_and_slope(vector)
+        return (level - value, -slope) if np.isfinite(value) else (1e300, np.zeros_like(vector))
+
     low, high = flat - _REACH, flat + _REACH
     if start.noise_sd.learned:
         low[-1], high[-1] = np.log(floor), max(high[-1], np.log(floor))
@@ -60,4 +67,4 @@ def ascend(start: Learned, floor: float, density: Density, places: int, iteratio
     options = {"maxiter": iterations, "ftol": 1e-6}
     result = minimize(loss, np.clip(flat, low, high), jac=True, method="L-BFGS-B", bounds=bounds, options=options)
     kernel, sd = eqx.combine(unravel(jnp.asarray(result.x)), held)
-    return Learned(kernel, sd, -float(result.fun) / places)
+    return Learned(kernel, sd, level - float(result.fun))

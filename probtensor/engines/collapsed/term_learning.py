@@ -24,7 +24,7 @@ from probtensor.engines.collapsed.signal import Signal, Terms
 from probtensor.hyperparameters import learned_mask, log_prior
 from probtensor.typing import Array, Float
 
-#: How far a logarithm may move in one step; common means of offsets are free.
+#: How far a logarithm may move in one step; common means of offsets are free, and searched in the values' own unit.
 _REACH = 0.7
 
 
@@ -49,16 +49,14 @@ def learn(
         return signal.terms
     start, unravel = ravel_pytree(learned)
     flat = np.asarray(start)
-    widths = jax.tree.map(
-        lambda value, logarithm: jnp.full(value.shape, _REACH if logarithm else np.inf),
-        learned,
-        eqx.filter(learned_mask(signal.terms), signal.movable),
-    )
-    width = np.asarray(ravel_pytree(widths)[0])
+    logarithms = eqx.filter(learned_mask(signal.terms), signal.movable)
+    bounded = jax.tree.map(lambda value, logarithm: jnp.full(value.shape, bool(logarithm)), learned, logarithms)
+    logarithm = np.asarray(ravel_pytree(bounded)[0]).astype(bool)
+    width, unit = np.where(logarithm, _REACH, np.inf), np.where(logarithm, 1.0, np.std(values) or 1.0)
     prior = compiled_for(_log_prior, held)
 
-    def loss(vector: np.ndarray) -> tuple[float, np.ndarray]:
-        terms = unravel(jnp.asarray(vector))
+    def loss(moved: np.ndarray) -> tuple[float, np.ndarray]:
+        terms = unravel(jnp.asarray(flat + unit * moved))
         here = signal.with_terms(eqx.combine(terms, held))
         value, gradient = prior(terms)
         total, slope = -float(value), -np.asarray(ravel_pytree(gradient)[0])
@@ -67,11 +65,13 @@ def learn(
             total += 0.5 * float(np.sum(contrast**2 / noise.variance)) / len(draws)
             pulled = here.pull_learned(white, noise.weighted @ contrast)
             slope = slope - np.asarray(ravel_pytree(pulled)[0]) / len(draws)
-        return total, slope
+        return total, unit * slope
 
-    bounds = list(zip(flat - width, flat + width, strict=True))
-    result = minimize(loss, flat, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": iterations})
-    return eqx.combine(unravel(jnp.asarray(result.x)), held)
+    bounds = list(zip(-width, width, strict=True))
+    found = minimize(
+        loss, np.zeros_like(flat), jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": iterations}
+    )
+    return eqx.combine(unravel(jnp.asarray(flat + unit * found.x)), held)
 
 
 def _log_prior(held: Terms, learned: Terms) -> tuple[Array, Terms]:
