@@ -8,8 +8,12 @@ is a tree of arrays.
 
 Predictions can be differentiated with respect to new coordinates that lie between the levels of the data; at a level
 itself rough functions have no derivative, which is NaN there. Under `Nearest` with more than 1,000 levels times
-components there is none, as JAX then says. Draws of a sampler and local terms stay on the host. In 32 bits, data should
-have noise: without, precisions grow beyond what 32 bits hold.
+components there is none, as JAX then says. Draws of a sampler and local terms stay on the host.
+
+In 32 bits, data should have noise: without, precisions grow beyond what 32 bits hold. Measured from one start, means
+are then within 0.001 predictive standard deviations of those in 64 bits where hyper-parameters are held and the noise
+is a hundredth of the signal or more; within 0.05 where they are learned and it is a tenth or more. With less noise,
+learning can end elsewhere. Values have to lie between 1e-12 and 1e15 in size; in 64 bits between 1e-75 and 1e75.
 
 Example: the held-out error under each of several weightings, all fitted side by side in one program.
 
@@ -238,7 +242,8 @@ def problem(
         names: modes whose levels are names, given as numbers.
 
     Raises:
-        DataError: shapes do not fit, levels do not ascend, or nothing is observed.
+        DataError: shapes do not fit, levels do not ascend, values cannot be squared in their precision, or nothing is
+            observed.
         ModelError: the model does not fit the data, or has an open rank or a local term.
     """
     likelihood = Gaussian() if likelihood is None else likelihood
