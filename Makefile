@@ -12,7 +12,7 @@ CORE_TESTS := tests/kernels tests/statespace tests/priors
 # Of the core's numerics, what asks every kernel, state space and mode prior for all that they say.
 LAWS := tests/kernels/test_laws.py tests/statespace tests/priors/test_conformance.py tests/priors/test_sphere.py
 
-.PHONY: demo test test-slow bench bench-full bench-speed bench-all lint clean
+.PHONY: demo test test-slow coverage bench bench-full bench-speed bench-all lint clean
 
 demo: .venv/demo.stamp
 	JAX_COMPILATION_CACHE_DIR=.cache/jax $(BIN)/probtensor demo
@@ -25,6 +25,10 @@ test: lint
 test-slow: .venv/dev.stamp
 	$(PYTEST) -m slow
 	PROBTENSOR_TEST_X64=0 $(PYTEST) $(CORE_TESTS)
+
+# Lines and branches of probtensor/ that the quick tests reach; what other processes run does not count.
+coverage: .venv/dev.stamp
+	$(HASTY) $(PYTEST) -n 2 --dist loadfile --cov --cov-report=term:skip-covered $(FLAGS)
 
 # Gap filling beside other packages: seed 0 within about an hour, and three seeds. What was measured is kept in benchmarks/records,
 # so that another call goes on where the last one stopped. FLAGS="--help" lists what else it can do.

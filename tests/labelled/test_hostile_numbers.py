@@ -142,13 +142,75 @@ def test_places_beyond_all_data(name):
         post.predict({"x": [1e300], "y": Y})
 
 
+def check_answered(post, at=None):
+    answer = post.predict(grid() if at is None else at)
+    assert np.isfinite(answer["mean"]).all() and np.isfinite(answer["sd"]).all() and (answer["sd"] > 0).all()
+    assert np.isfinite(post.objective).all()
+
+
+ONES = xr.ones_like(grid(np.ones((12, 5))).fillna(1.0))
+ARGUMENTS = {
+    **{f"weights of {w:g}": {"weights": w * ONES} for w in (1e-300, 1e-30, 1e30, 1e300)},
+    "some weights of 1e30": {"weights": ONES.where(ONES["x"] > 3, 1e30)},
+    **{f"errors of {e:g}": {"errors": e} for e in (1e-300, 1e-12, 1e12, 1e100)},
+    "some errors of 1e-12": {"errors": ONES.where(ONES["x"] > 3, 1e-12)},
+    **{f"noise of {sd:g}": {"likelihood": pt.Gaussian(sd=pt.fixed(sd))} for sd in (1e-30, 1e-12, 1e12, 1e30)},
+}
+
+
+@pytest.mark.parametrize("case", ARGUMENTS)
+def test_weights_errors_and_noise(case):
+    check_answered(pt.fit(grid(), MODELS["cp"], engine=ENGINE, **ARGUMENTS[case]))
+
+
+@pytest.mark.parametrize("sd", [1e-300, 1e300])
+def test_noise_that_cannot_be_squared(sd):
+    with pytest.raises(pt.ModelError, match="the objective is not finite.*a held hyper-parameter far from the data's"):
+        pt.fit(grid(), MODELS["cp"], engine=ENGINE, likelihood=pt.Gaussian(sd=pt.fixed(sd)))
+
+
+GAP = np.concatenate([X[:6], 1e7 + X[:6]])
+CLOSE = COORDINATES["next to each other"][0]
+KERNELS = [
+    *(pt.Matern(3 / 2, lengthscale=kind(scale)) for scale in (1e-300, 1e-6, 1e6, 1e300) for kind in (pt.fixed, float)),
+    *(pt.RBF(lengthscale=pt.fixed(scale)) for scale in (1e-30, 1e30)),
+    *(pt.Matern(7 / 2), pt.RBF(order=6), pt.Periodic(2.0), pt.RandomWalk(), pt.IntegratedRandomWalk()),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("x", [X, GAP, CLOSE], ids=["steps", "a gap", "rounding apart"])
+@pytest.mark.parametrize("kernel", KERNELS, ids=repr)
+def test_kernels(kernel, x):
+    data = grid(x=x)
+    check_answered(pt.fit(data, pt.Offset() + pt.CP(1, modes={"x": kernel, "y": None}), engine=ENGINE), data)
+
+
+LIKELIHOODS = {
+    "counts of 1e26": (pt.Poisson(), np.floor(np.exp(20 * VALUES))),
+    "no count at all": (pt.Poisson(), 0 * VALUES),
+    "no count at all, spread": (pt.NegativeBinomial(), 0 * VALUES),
+    "counts of 1e15, spread": (pt.NegativeBinomial(), np.floor(np.exp(12 * VALUES))),
+    "always true": (pt.Bernoulli(), 0 * VALUES + 1),
+    "constant, heavy tails": (pt.StudentT(), 0 * VALUES + 1),
+    "an outlier of 1e30, heavy tails": (pt.StudentT(), np.where(SIGNAL == SIGNAL[3, 1], 1e30, VALUES)),
+    "logarithms of 1e-300": (pt.Gaussian(transform="log"), 1e-300 * np.exp(VALUES)),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", LIKELIHOODS)
+def test_likelihoods(case):
+    likelihood, values = LIKELIHOODS[case]
+    check_answered(pt.fit(grid(values), MODELS["cp"], engine=ENGINE, likelihood=likelihood))
+
+
 def test_one_measurement_a_level():
     """An identity matrix's worth of data: nothing says how a level goes on."""
     values = np.where(np.eye(12, dtype=bool), 1.0 + X[:, None], np.nan)
     data = xr.DataArray(values, {"x": X, "z": np.arange(12.0)}, ["x", "z"])
     post = pt.fit(data, pt.Offset() + pt.CP(2), engine=ENGINE)
-    answer = post.predict(data)
-    assert np.isfinite(answer["mean"]).all() and np.isfinite(answer["sd"]).all() and (answer["sd"] > 0).all()
+    check_answered(post, data)
 
 
 def test_a_single_measurement():
