@@ -4,7 +4,7 @@ All fill a field (time, latitude, longitude) with NaN at gaps and land, and look
 They give a number everywhere; what they say about land means nothing.
 
 `compare` scores them side by side. Their predictive sd is one number, the root mean squared error on an inner split of
-the observed entries, so it is as honest as the inner gaps are like the outer ones. `probtensor.evaluation.fills` has
+the observed entries, so it is as honest as the inner gaps are like the outer ones. ``probtensor.evaluation.fills`` has
 plain fills of any grid or table.
 """
 
@@ -149,7 +149,7 @@ def compare(
         truth: (T, latitude, longitude), NaN over land.
         held: bool, shaped as ``truth``, True at the entries to predict; the floors do not see them.
         inner: bool, the same shape, entries hidden a second time to learn each floor's sd (see
-            `probtensor.evaluation.fills.inner_sd`).
+            ``probtensor.evaluation.fills.inner_sd``).
         months: (T,) month of each time.
         times: (T,) times as numbers.
         longitudes: longitudes as numbers.

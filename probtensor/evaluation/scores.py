@@ -133,10 +133,10 @@ def _crps_of_draws(draws: np.ndarray, y: np.ndarray) -> float:
 
 
 def energy(draws: Float[np.ndarray, "m n"], y: Float[np.ndarray, "n"], groups: Int[np.ndarray, "n"]) -> float:
-    """Energy score of joint draws, E|X - y| - E|X - X'| / 2, in the unit of the data: CRPS of vectors.
+    """Energy score of joint draws, ``E|X - y| - E|X - X'| / 2``, in the unit of the data: CRPS of vectors.
 
-    The values of each group are one vector, and |.| is the root of the mean square over its entries, so that groups of
-    all sizes are on one scale. Groups are averaged with their numbers of entries as weights: where each value is a
+    The values of each group are one vector, and ``|.|`` is the root of the mean square over its entries, so that groups
+    of all sizes are on one scale. Groups are averaged with their numbers of entries as weights: where each value is a
     group of its own it is their mean CRPS. Pairs of draws are different ones, which makes it unbiased.
 
     Cost: m^2 n.

@@ -71,7 +71,8 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         n_iter_: sweeps made.
         converged_: whether the objective stood still.
         indicator_: of gaps; None unless asked for.
-        n_features_in_, feature_names_in_: of the table in `fit`.
+        n_features_in_: columns of the table in `fit`.
+        feature_names_in_: their names, if it had any.
 
     Raises:
         ModelError: an argument has no such value, or the model's rows are not exchangeable.

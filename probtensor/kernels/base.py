@@ -116,7 +116,7 @@ class AbstractKernel(eqx.Module):
     @property
     @abc.abstractmethod
     def deterministic(self) -> bool:
-        """Whether a state says all of later ones: root_Q is zero at every step."""
+        """Whether a state says all of later ones, because root_Q is zero at every step."""
 
     def __add__(self, other: AbstractKernel) -> Sum:
         """The kernel of a sum of independent functions."""

@@ -56,7 +56,7 @@ class _FromAnOrigin(AbstractKernel):
 
 
 class RandomWalk(_FromAnOrigin):
-    """A random walk (Wiener process): covariance variance * (1 + min(|u|, |v|)) on one side of the origin.
+    """A random walk (Wiener process): covariance ``variance * (1 + min(|u|, |v|))`` on one side of the origin.
 
     Use it for levels that drift without a mean to return to: forecasts stay where the walk is, ever less surely. State
     size 1, exact; not stationary, so for one coordinate only.
@@ -120,7 +120,7 @@ class RandomWalk(_FromAnOrigin):
 
 
 class IntegratedRandomWalk(_FromAnOrigin):
-    """A walk of the slope: variance * (1 + u v + near^2 (3 far - near) / 6), near and far of |u| and |v|.
+    """A walk of the slope: variance * (1 + u v + near^2 (3 far - near) / 6), near and far of ``|u|`` and ``|v|``.
 
     The posterior mean is a cubic smoothing spline. Use it for smooth trends that go on as they last went: forecasts are
     straight lines, ever less surely. State size 2, exact; not stationary, so for one coordinate only.

@@ -72,7 +72,7 @@ class AbstractLikelihood(eqx.Module):
 
     @property
     def known(self) -> dict[str, Any]:
-        """What comes with the data, by name, as the user gives it: a number, or an array like the data. Mostly none."""
+        """What comes with the data, by name, as the user gives it, a number or an array like the data. Mostly none."""
         return {}
 
     def mode_names(self) -> tuple[str, ...]:

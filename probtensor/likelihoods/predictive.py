@@ -38,7 +38,7 @@ class AbstractPredictive(abc.ABC):
     @property
     @abc.abstractmethod
     def signal_sd(self) -> Float[np.ndarray, "..."]:
-        """Standard deviations of the expected value given the signal: what of `sd` more data would remove."""
+        """Standard deviations of the expected value given the signal, the part of `sd` that more data would remove."""
 
     @abc.abstractmethod
     def quantile(self, level: float) -> Float[np.ndarray, "..."]:

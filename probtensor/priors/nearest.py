@@ -44,7 +44,7 @@ class Nearest(AbstractModePrior):
 
     Up to 1,000 levels times components the posterior under this prior is exact. Beyond, means are (to ten digits, by
     conjugate gradients), and the rest is estimated with 32 fixed probes, so that it is the same in every call:
-    standard deviations and the log-normaliser with its gradient to the errors that `probtensor.priors.many` states.
+    standard deviations and the log-normaliser with its gradient to the errors that ``probtensor.priors.many`` states.
     Cost O(T m^2 R (m + R^2)) for T levels, m neighbours and R components, memory O(T m R^2).
 
     New points depend on the levels around the nearest one. Draws at up to 2,048 new points are joint; those at more are

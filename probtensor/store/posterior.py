@@ -47,7 +47,7 @@ def load(path: str | os.PathLike[str]) -> Posterior:
     """Reads a posterior that `Posterior.save` wrote.
 
     It gives the same answers bit for bit, and every method works as before. Of what was tried to choose a model only
-    the report is there, and of `pt.SVI` no optimizer.
+    the report is there, and of `probtensor.SVI` no optimizer.
 
     Args:
         path: of the store, a folder.

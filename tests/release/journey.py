@@ -1,0 +1,29 @@
+"""What a user does first, run by the interpreter of a fresh environment in an empty folder: imports the installed package, fits, saves,
+loads, asks, and reads what `probtensor info` says. Prints where the package was found."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+import probtensor as pt
+
+t, x = np.arange(12), np.linspace(0, 1, 10)
+wave = xr.DataArray(np.outer(np.sin(t / 3), np.cos(2 * x)), {"t": t, "x": x}, ["t", "x"], name="wave")
+hidden = np.random.default_rng(0).random(wave.shape) < 0.3
+post = pt.fit(wave.where(~hidden), pt.Offset() + pt.CP(rank=1))
+
+filled = post.impute()
+assert int(filled["wave_filled"].sum()) == hidden.sum()
+assert float(abs(filled["wave"] - wave).max()) < 0.05
+
+post.save("wave.zarr")
+at = {"t": [3.0, 4.5], "x": [0.25]}
+xr.testing.assert_identical(pt.load("wave.zarr").predict(at), post.predict(at))
+
+command = [str(Path(sys.executable).with_name("probtensor")), "info", "wave.zarr"]
+info = subprocess.run(command, capture_output=True, text=True, check=True)
+assert "probtensor posterior of 'wave'" in info.stdout and info.stderr == "", (info.stdout, info.stderr)
+print(Path(pt.__file__).parent)
