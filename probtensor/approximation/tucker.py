@@ -162,7 +162,11 @@ class FunctionalTucker(eqx.Module):
         return self.at(points).reshape(x[0].shape)[()]
 
     def at(self, points: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N"]:
-        """The approximation at points of the box, one a row."""
+        """The approximation at points of the box, one a row.
+
+        Args:
+            points: in the variables' own units, the columns in the order of the bounds.
+        """
         # In units of a power of two, which costs no digit, so that no sum overflows.
         exponent = int(np.frexp(np.abs(self.core).max())[1])
         core = np.ldexp(self.core, -exponent)
@@ -186,6 +190,9 @@ class FunctionalTucker(eqx.Module):
 
         Its factor functions are orthonormal again and ordered by how much of the derivative they carry. Its error is
         not known: expect to lose about a factor of the squared degree over the range.
+
+        Args:
+            name: of the variable.
 
         Raises:
             ModelError: there is no such variable.

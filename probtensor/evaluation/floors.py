@@ -93,7 +93,17 @@ def interpolation(y: np.ndarray, times: np.ndarray, longitudes: np.ndarray) -> n
 
 
 def anomaly_interpolation(y: np.ndarray, months: np.ndarray, times: np.ndarray, longitudes: np.ndarray) -> np.ndarray:
-    """The climatology plus the interpolated departure from it; arguments as in `climatology` and `interpolation`."""
+    """The climatology plus the interpolated departure from it.
+
+    Args:
+        y: (time, latitude, longitude), NaN where nothing was observed.
+        months: as in `climatology`.
+        times: as in `interpolation`.
+        longitudes: as in `interpolation`.
+
+    Raises:
+        DataError: no observed entry.
+    """
     mean = climatology(y, months)
     return mean + interpolation(y - mean, times, longitudes)
 

@@ -117,6 +117,9 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Args:
             X: (n, p) numbers with gaps.
             y: not read.
+
+        Returns:
+            The imputer itself.
         """
         values, seen = self._read(X, reset=True)
         values = values.astype(float)
@@ -207,6 +210,9 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
         Returns:
             (n, m, p) tables like those of `transform`.
+
+        Raises:
+            ModelError: ``n`` is not a whole number from 1.
         """
         check_is_fitted(self)
         if not isinstance(n, numbers.Integral) or n < 1:

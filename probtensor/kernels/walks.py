@@ -66,6 +66,7 @@ class RandomWalk(_FromAnOrigin):
             starts with. Learned for each component by default.
         variance: at the first level, in squared data units; learned in one mode of a term only.
         shared: one lengthscale for all components of a term instead of one each.
+        origin: the first level of the mode; filled in by ``bind``, leave it out.
 
     Raises:
         ModelError: a hyper-parameter is not positive.
@@ -131,6 +132,7 @@ class IntegratedRandomWalk(_FromAnOrigin):
             range.
         variance: at the first level, in squared data units; learned in one mode of a term only.
         shared: one lengthscale for all components of a term instead of one each.
+        origin: the first level of the mode; filled in by ``bind``, leave it out.
 
     Raises:
         ModelError: a hyper-parameter is not positive.
@@ -243,6 +245,7 @@ class Linear(_FromAnOrigin):
             variance as the level does. By default learned for each component, from a quarter of the range.
         variance: of the level in the middle, in squared data units; learned in one mode of a term only.
         shared: one lengthscale for all components of a term instead of one each.
+        origin: the first level of the mode; filled in by ``bind``, leave it out.
 
     Raises:
         ModelError: a hyper-parameter is not positive.

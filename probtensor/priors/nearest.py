@@ -53,6 +53,8 @@ class Nearest(AbstractModePrior):
     Args:
         kernel: any kernel; over several coordinates one of distance.
         neighbours: m, how many levels each is conditioned on. More of them matter for smooth kernels.
+        metric: how distances are measured; filled in by ``bind``, leave it out.
+        hoods: the neighbours of every level; filled in by ``bind``, leave it out.
 
     Raises:
         ModelError: the number of neighbours is not a positive integer, a coordinate holds names, or the kernel is one
@@ -126,7 +128,11 @@ class Nearest(AbstractModePrior):
         return self._parts()[0].place(points.astype(dtype))
 
     def conditionals(self, dtype: Any) -> Conditionals:
-        """Of every row."""
+        """Of every row.
+
+        Args:
+            dtype: of the answer.
+        """
         hoods = self._parts()[1]
         places = self._places(hoods.points, dtype)
         return conditionals(self._covariance, places, places, hoods.neighbours)

@@ -52,6 +52,9 @@ def load(path: str | os.PathLike[str]) -> Posterior:
     Args:
         path: of the store, a folder.
 
+    Returns:
+        The posterior, which answers as the one that was saved.
+
     Raises:
         FormatError: there is no store there; it is damaged, of something else, or written by a newer version.
     """

@@ -1,5 +1,7 @@
-"""What a user does first, run by the interpreter of a fresh environment in an empty folder: imports the installed package, fits, saves,
-loads, asks, and reads what `probtensor info` says. Prints where the package was found."""
+"""What a user does first: a fit, a fill, a posterior saved, loaded and asked, and what the command line says of it.
+
+Run by the interpreter of a fresh environment in an empty folder; prints where the package was found.
+"""
 
 import subprocess
 import sys

@@ -65,6 +65,9 @@ def random(fraction: float) -> Random:
 
     In a table single rows: where rows repeat the same coordinates, use `sites` with all of them.
 
+    Args:
+        fraction: of the observations, strictly between 0 and 1.
+
     Raises:
         ModelError: ``fraction`` is not strictly between 0 and 1.
     """
