@@ -12,6 +12,13 @@ import xarray as xr
 
 import probtensor as pt
 
+
+def command(*words):
+    """What the installed command says."""
+    program = Path(sys.executable).with_name("probtensor")
+    return subprocess.run([program, *words], capture_output=True, text=True, check=True).stdout
+
+
 t, x = np.arange(12), np.linspace(0, 1, 10)
 wave = xr.DataArray(np.outer(np.sin(t / 3), np.cos(2 * x)), {"t": t, "x": x}, ["t", "x"], name="wave")
 hidden = np.random.default_rng(0).random(wave.shape) < 0.3
@@ -25,7 +32,6 @@ post.save("wave.zarr")
 at = {"t": [3.0, 4.5], "x": [0.25]}
 xr.testing.assert_identical(pt.load("wave.zarr").predict(at), post.predict(at))
 
-command = [str(Path(sys.executable).with_name("probtensor")), "info", "wave.zarr"]
-info = subprocess.run(command, capture_output=True, text=True, check=True)
-assert "probtensor posterior of 'wave'" in info.stdout and info.stderr == "", (info.stdout, info.stderr)
+assert "probtensor posterior of 'wave'" in command("info", "wave.zarr")
+assert "--var" in command("impute", "--help")
 print(Path(pt.__file__).parent)
