@@ -12,7 +12,7 @@ CORE_TESTS := tests/kernels tests/statespace tests/priors
 # Of the core's numerics, what asks every kernel, state space and mode prior for all that they say.
 LAWS := tests/kernels/test_laws.py tests/statespace tests/priors/test_conformance.py tests/priors/test_sphere.py
 
-.PHONY: demo test test-slow coverage bench bench-full bench-speed bench-all lint clean
+.PHONY: demo test test-slow coverage docs bench bench-full bench-speed bench-all lint clean
 
 demo: .venv/demo.stamp
 	JAX_COMPILATION_CACHE_DIR=.cache/jax $(BIN)/probtensor demo
@@ -22,13 +22,17 @@ test: lint
 	$(HASTY) $(PYTEST) -n 2 --dist loadfile
 	$(HASTY) PROBTENSOR_TEST_X64=0 $(PYTEST) -n 2 --dist loadfile $(LAWS)
 
-test-slow: .venv/dev.stamp
+test-slow: .venv/dev.stamp .venv/docs.stamp
 	$(PYTEST) -m slow
 	PROBTENSOR_TEST_X64=0 $(PYTEST) $(CORE_TESTS)
 
 # Lines and branches of probtensor/ that the quick tests reach; what other processes run does not count.
 coverage: .venv/dev.stamp
 	$(HASTY) $(PYTEST) -n 2 --dist loadfile --cov --cov-report=term:skip-covered $(FLAGS)
+
+# The pages in build/docs, from index.html. A warning is an error: a name without a target, a page without a place.
+docs: .venv/docs.stamp
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky -q -c docs . build/docs
 
 # Gap filling beside other packages: seed 0 within about an hour, and three seeds. What was measured is kept in benchmarks/records,
 # so that another call goes on where the last one stopped. FLAGS="--help" lists what else it can do.
@@ -70,3 +74,8 @@ clean:
 	@echo "Installing what the tests need into .venv (once, some minutes)"
 	$(PIP) --editable '.[dev]'
 	@touch $@ .venv/demo.stamp
+
+.venv/docs.stamp: .venv/venv.stamp pyproject.toml constraints.txt
+	@echo "Installing what the documentation needs into .venv (once, a minute)"
+	$(PIP) --editable '.[docs]'
+	@touch $@

@@ -73,14 +73,24 @@ _MOST_OF_ITSELF = 0.99
 
 
 class Problem(NamedTuple):
-    """A model with numbers, and its data."""
+    """A model with numbers, and its data.
+
+    Attributes:
+        model: terms and likelihood with numbers.
+        observations: values, weights and where they are.
+    """
 
     model: BoundModel
     observations: Observations
 
 
 class Prediction(NamedTuple):
-    """Mean and variance of the noise-free signal at each entry of a domain."""
+    """Mean and variance of the noise-free signal at each entry of a domain.
+
+    Attributes:
+        mean: of each entry.
+        variance: of each entry.
+    """
 
     mean: Float[Array, "..."]
     variance: Float[Array, "..."]
@@ -96,10 +106,18 @@ def _combine(state: State, marginals: Mapping[int, Sequence[Marginals]], domain:
 
 
 def predict(state: State, domain: Domain, terms: tuple[int, ...] | None = None) -> Prediction:
-    """The signal of these terms at any domain; terms: their positions in the model, None: of all.
+    """The signal of these terms at any domain.
 
     Levels that the data have are read off the beliefs, which is the same as to smooth once more, as is done inside
-    another program. Raises ModelError there for draws of a sampler or a local term.
+    another program.
+
+    Args:
+        state: of a fit.
+        domain: where the entries are.
+        terms: their positions in the model; None: all.
+
+    Raises:
+        ModelError: the state is of draws, by a sampler or with a local term, and this is inside another program.
     """
     terms = tuple(range(len(state.model.terms))) if terms is None else terms
     if is_traced((state, domain, jnp.zeros(()))):
@@ -150,7 +168,15 @@ def _from_draws(state: State, domain: Domain, terms: tuple[int, ...], known: boo
 
 
 def fitted(state: State, domain: Domain) -> Prediction:
-    """The signal at the training domain, read off the beliefs: cheaper than `predict`, and the same."""
+    """The signal at the training domain, read off the beliefs: cheaper than `predict`, and the same.
+
+    Args:
+        state: of a fit.
+        domain: the training domain.
+
+    Raises:
+        ModelError: as in `predict`.
+    """
     if is_traced((state, domain, jnp.zeros(()))):
         _refuse_draws(state, "fitted")
     if state.local is not None or state.draws is not None:
@@ -172,6 +198,10 @@ def leave_one_out(state: State, observations: Observations) -> Prediction:
     The entry's pseudo-observation is taken out of the signal's marginal, which is exact for a Gaussian process and
     keeps hyper-parameters and, in products, the other functions as they are.
 
+    Args:
+        state: of a fit.
+        observations: to which it was fitted.
+
     Source: Rasmussen and Williams 2006, Gaussian processes for machine learning, equations 5.10 to 5.12.
     """
     found = moments(state.model.terms, state.beliefs, observations, by_entry=True)
@@ -186,6 +216,15 @@ def sample(state: State, domain: Domain, key: Key, n: int) -> Float[Array, "n ..
     """Joint draws of the signal at every entry of a domain: functions are drawn once and used everywhere.
 
     Of a sampler's S draws n different ones, in random order; where n is above S, some more than once.
+
+    Args:
+        state: of a fit.
+        domain: where the entries are.
+        key: of the draws.
+        n: how many.
+
+    Raises:
+        ModelError: as in `predict`.
     """
     if is_traced((state, domain, key, jnp.zeros(()))):
         _refuse_draws(state, "sample")
@@ -337,7 +376,13 @@ def at(where: Domain, points: Mapping[str, ArrayLike], index: Int[ArrayLike, "N 
 
 
 def start(model: BoundModel, observations: Observations, key: Key) -> State:
-    """Where `sweeps` start: beliefs drawn from the priors."""
+    """Where `sweeps` start: beliefs drawn from the priors.
+
+    Args:
+        model: with numbers, of a `problem`.
+        observations: the data.
+        key: of the draws.
+    """
     dtype = observations.values.dtype
     most = None if model.likelihood.conjugate else jnp.ones((), dtype)
     return sweep.start(model, jnp.ones((), dtype), observations, key, Rule(), most)

@@ -38,7 +38,14 @@ class Fixed:
 
 
 def fixed(value: float | str | ShareOfRange) -> Fixed:
-    """Holds a hyper-parameter at ``value``: ``Matern(3/2, lengthscale=fixed("30D"))``."""
+    """Holds a hyper-parameter at ``value``: ``Matern(3/2, lengthscale=fixed("30D"))``.
+
+    Args:
+        value: in the unit that a start would have, or a duration such as ``"30D"`` for a lengthscale or a period.
+
+    Returns:
+        What a kernel, a prior or a likelihood takes in the place of a number.
+    """
     return Fixed(value)
 
 

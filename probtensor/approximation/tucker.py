@@ -42,7 +42,7 @@ class FunctionalTucker(eqx.Module):
     f(x_1, ..., x_D) = sum over k_1, ..., k_D of core[k_1, ..., k_D] u_1,k_1(x_1) ... u_D,k_D(x_D). The functions are
     Chebyshev series. Those of a variable are orthonormal (the mean over the variable's range of the product of two is
     0, of the square of one is 1) and ordered by how much of f they carry, ``singular_values``; signs are fixed. Calling
-    it evaluates it:
+    it evaluates it::
 
         approximation(x, y, z)          # in the order of the bounds; arrays are broadcast
         approximation(x=..., y=..., z=...)
@@ -103,7 +103,7 @@ class FunctionalTucker(eqx.Module):
 
     @property
     def singular_values(self) -> dict[str, Float[np.ndarray, "r"]]:
-        """How much of the function each function of a variable carries: root mean squares, in the function's unit."""
+        """How much of the function each function of a variable carries (root mean squares, in the function's unit)."""
         unit = float(np.abs(self.core).max()) or 1.0  # so that no square overflows
         return {
             name: unit
@@ -162,7 +162,11 @@ class FunctionalTucker(eqx.Module):
         return self.at(points).reshape(x[0].shape)[()]
 
     def at(self, points: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N"]:
-        """The approximation at points of the box, one a row."""
+        """The approximation at points of the box, one a row.
+
+        Args:
+            points: in the variables' own units, the columns in the order of the bounds.
+        """
         # In units of a power of two, which costs no digit, so that no sum overflows.
         exponent = int(np.frexp(np.abs(self.core).max())[1])
         core = np.ldexp(self.core, -exponent)
@@ -186,6 +190,9 @@ class FunctionalTucker(eqx.Module):
 
         Its factor functions are orthonormal again and ordered by how much of the derivative they carry. Its error is
         not known: expect to lose about a factor of the squared degree over the range.
+
+        Args:
+            name: of the variable.
 
         Raises:
             ModelError: there is no such variable.

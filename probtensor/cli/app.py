@@ -16,6 +16,7 @@ from rich.console import Console
 
 from probtensor import files
 from probtensor.cli import evaluating, inputs, outputs, telling
+from probtensor.errors import DataError
 
 if TYPE_CHECKING:
     from probtensor.likelihoods.base import AbstractLikelihood
@@ -185,7 +186,7 @@ def _check_save(save: Path, source: Path, output: Path) -> None:
 
     place = files.real(save)
     if place in (files.real(output), files.real(source)):
-        raise outputs.DataError(f"--save {save} is the input or the output; name another folder, such as fit.zarr")
+        raise DataError(f"--save {save} is the input or the output; name another folder, such as fit.zarr")
     archive.check_replaceable(place)
     files.check_writable(save, "save")
 

@@ -69,7 +69,11 @@ class AbstractEngine(abc.ABC):
     def resolved_for(self, model: BoundModel) -> Self:
         """The same engine with numbers that suit the model wherever its own are None.
 
-        Raises ModelError if it cannot fit such a model: a term or a likelihood that it does not support.
+        Args:
+            model: terms and likelihood with numbers.
+
+        Raises:
+            ModelError: it cannot fit such a model: a term or a likelihood that it does not support.
         """
 
     @abc.abstractmethod
@@ -91,6 +95,9 @@ class AbstractEngine(abc.ABC):
             progress: told now and then how far it is.
             init: a state to go on from (same model, perhaps other data or another power).
             gaps: with a local term, entries that could be missing together, shaped like the data.
+
+        Returns:
+            The state at the end, and how it came there.
 
         Raises:
             ModelError: the objective is not finite.

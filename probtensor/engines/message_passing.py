@@ -115,7 +115,12 @@ class MessagePassing(AbstractEngine):
         return self.resolved(_START_POWER, _START_SWEEPS) if collapsed.positions(model) else self.resolved()
 
     def resolved(self, power: float = _POWER, max_sweeps: int = _MAX_SWEEPS) -> MessagePassing:
-        """The same engine with these numbers wherever its own are None."""
+        """The same engine with these numbers wherever its own are None.
+
+        Args:
+            power: exponent on the likelihood.
+            max_sweeps: sweeps at most.
+        """
         return dataclasses.replace(
             self,
             power=power if self.power is None else self.power,
@@ -132,11 +137,16 @@ class MessagePassing(AbstractEngine):
         gaps: np.ndarray | None = None,
         journal: Journal | None = None,
     ) -> Fit:
-        """Fits the model, keeping the best of the restarts; ``init`` is in the place of the first start.
+        """Fits the model, keeping the best of the restarts.
 
-        The observations may be a source, which need not hold them in memory.
-
-        journal: what is known of this fit already, and is told how far it is.
+        Args:
+            model: terms and likelihood with numbers.
+            observations: the data, or a source, which need not hold them in memory.
+            key: of everything random.
+            progress: told now and then how far it is.
+            init: a state to go on from, in the place of the first start.
+            gaps: with a local term, entries that could be missing together, shaped like the data.
+            journal: what is known of this fit already, and is told how far it is.
         """
         engine, everything, number = self.resolved_for(model), observations, None
         if isinstance(observations, AbstractSource):
@@ -165,7 +175,15 @@ class MessagePassing(AbstractEngine):
         return self._with_local(best, everything, key, gaps, progress)
 
     def check_by_parts(self, model: BoundModel, known: Collection[str]) -> None:
-        """Raises ModelError for what needs all observations at once; known: as `by_parts.check`."""
+        """Raises ModelError for what needs all observations at once; known: as `by_parts.check`.
+
+        Args:
+            model: terms and likelihood with numbers.
+            known: names of what comes with the data, as the likelihood has it.
+
+        Raises:
+            ModelError: the rule, the model or what comes with the data needs all of them.
+        """
         if self.rule != "vmp" or self.damping:
             raise ModelError(
                 f"MessagePassing(rule={self.rule!r}, damping={self.damping!r}): observations that are not held in "
@@ -285,7 +303,13 @@ class MessagePassing(AbstractEngine):
         )
 
     def given(self, state: State, observations: Observations, key: Key) -> State:
-        """A state with a local term after these observations in place of its own, all hyper-parameters as they are."""
+        """A state with a local term after these observations in place of its own, all hyper-parameters as they are.
+
+        Args:
+            state: with a local term.
+            observations: the data.
+            key: of the draws of the local term.
+        """
         listed, held = observations.listed()[0], dataclasses.replace(state.rule, held=True)
         bare = state._replace(local=None, rule=held)
         with one_blas_thread():

@@ -4,7 +4,7 @@ All fill a field (time, latitude, longitude) with NaN at gaps and land, and look
 They give a number everywhere; what they say about land means nothing.
 
 `compare` scores them side by side. Their predictive sd is one number, the root mean squared error on an inner split of
-the observed entries, so it is as honest as the inner gaps are like the outer ones. `probtensor.evaluation.fills` has
+the observed entries, so it is as honest as the inner gaps are like the outer ones. ``probtensor.evaluation.fills`` has
 plain fills of any grid or table.
 """
 
@@ -93,7 +93,17 @@ def interpolation(y: np.ndarray, times: np.ndarray, longitudes: np.ndarray) -> n
 
 
 def anomaly_interpolation(y: np.ndarray, months: np.ndarray, times: np.ndarray, longitudes: np.ndarray) -> np.ndarray:
-    """The climatology plus the interpolated departure from it; arguments as in `climatology` and `interpolation`."""
+    """The climatology plus the interpolated departure from it.
+
+    Args:
+        y: (time, latitude, longitude), NaN where nothing was observed.
+        months: as in `climatology`.
+        times: as in `interpolation`.
+        longitudes: as in `interpolation`.
+
+    Raises:
+        DataError: no observed entry.
+    """
     mean = climatology(y, months)
     return mean + interpolation(y - mean, times, longitudes)
 
@@ -149,7 +159,7 @@ def compare(
         truth: (T, latitude, longitude), NaN over land.
         held: bool, shaped as ``truth``, True at the entries to predict; the floors do not see them.
         inner: bool, the same shape, entries hidden a second time to learn each floor's sd (see
-            `probtensor.evaluation.fills.inner_sd`).
+            ``probtensor.evaluation.fills.inner_sd``).
         months: (T,) month of each time.
         times: (T,) times as numbers.
         longitudes: longitudes as numbers.

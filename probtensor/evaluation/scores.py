@@ -35,37 +35,91 @@ __all__ = [
 
 
 def rmse(mean: np.ndarray, y: np.ndarray) -> float:
-    """Root mean squared error."""
+    """Root mean squared error.
+
+    Args:
+        mean: predictive means.
+        y: what was observed, shaped like them.
+
+    Raises:
+        DataError: as in `score_gaussian`.
+    """
     return float(np.sqrt(np.mean(_error(mean, y) ** 2)))
 
 
 def mae(mean: np.ndarray, y: np.ndarray) -> float:
-    """Mean absolute error."""
+    """Mean absolute error.
+
+    Args:
+        mean: predictive means.
+        y: what was observed, shaped like them.
+
+    Raises:
+        DataError: as in `score_gaussian`.
+    """
     return float(np.mean(np.abs(_error(mean, y))))
 
 
 def crps_gaussian(mean: np.ndarray, sd: np.ndarray, y: np.ndarray) -> float:
-    """Continuous ranked probability score of N(mean, sd^2): the absolute error of a whole distribution."""
+    """Continuous ranked probability score of N(mean, sd^2): the absolute error of a whole distribution.
+
+    Args:
+        mean: predictive means.
+        sd: predictive standard deviations, shaped like them.
+        y: what was observed, shaped like them.
+
+    Raises:
+        DataError: as in `score_gaussian`.
+    """
     sd = _sd(sd, mean)
     z = _error(mean, y) / sd
     return float(np.mean(sd * (z * (2.0 * ndtr(z) - 1.0) + 2.0 * _density(z) - 1.0 / np.sqrt(np.pi))))
 
 
 def nlpd_gaussian(mean: np.ndarray, sd: np.ndarray, y: np.ndarray) -> float:
-    """Negative log predictive density of N(mean, sd^2), in nats."""
+    """Negative log predictive density of N(mean, sd^2), in nats.
+
+    Args:
+        mean: predictive means.
+        sd: predictive standard deviations, shaped like them.
+        y: what was observed, shaped like them.
+
+    Raises:
+        DataError: as in `score_gaussian`.
+    """
     sd = _sd(sd, mean)
     z = _error(mean, y) / sd
     return float(np.mean(np.log(sd) + 0.5 * np.log(2.0 * np.pi) + 0.5 * z**2))
 
 
 def coverage(mean: np.ndarray, sd: np.ndarray, y: np.ndarray, level: float = 0.9) -> float:
-    """Share of y inside the central interval of mass ``level``, its ends included."""
+    """Share of y inside the central interval of mass ``level``, its ends included.
+
+    Args:
+        mean: predictive means.
+        sd: predictive standard deviations, shaped like them.
+        y: what was observed, shaped like them.
+        level: mass of the interval, in (0, 1).
+
+    Raises:
+        DataError: as in `score_gaussian`.
+    """
     half = _half_width(level) * _sd(sd, mean)
     return float(np.mean(np.abs(_error(mean, y)) <= half))
 
 
 def interval_score(mean: np.ndarray, sd: np.ndarray, y: np.ndarray, level: float = 0.9) -> float:
-    """Width of the central interval of mass ``level``, plus 2 / (1 - level) times how far y lies outside it."""
+    """Width of the central interval of mass ``level``, plus 2 / (1 - level) times how far y lies outside it.
+
+    Args:
+        mean: predictive means.
+        sd: predictive standard deviations, shaped like them.
+        y: what was observed, shaped like them.
+        level: mass of the interval, in (0, 1).
+
+    Raises:
+        DataError: as in `score_gaussian`.
+    """
     half = _half_width(level) * _sd(sd, mean)
     outside = np.maximum(np.abs(_error(mean, y)) - half, 0.0)
     return float(np.mean(2.0 * half + 2.0 / (1.0 - level) * outside))
@@ -133,10 +187,10 @@ def _crps_of_draws(draws: np.ndarray, y: np.ndarray) -> float:
 
 
 def energy(draws: Float[np.ndarray, "m n"], y: Float[np.ndarray, "n"], groups: Int[np.ndarray, "n"]) -> float:
-    """Energy score of joint draws, E|X - y| - E|X - X'| / 2, in the unit of the data: CRPS of vectors.
+    """Energy score of joint draws, ``E|X - y| - E|X - X'| / 2``, in the unit of the data: CRPS of vectors.
 
-    The values of each group are one vector, and |.| is the root of the mean square over its entries, so that groups of
-    all sizes are on one scale. Groups are averaged with their numbers of entries as weights: where each value is a
+    The values of each group are one vector, and ``|.|`` is the root of the mean square over its entries, so that groups
+    of all sizes are on one scale. Groups are averaged with their numbers of entries as weights: where each value is a
     group of its own it is their mean CRPS. Pairs of draws are different ones, which makes it unbiased.
 
     Cost: m^2 n.

@@ -71,7 +71,8 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         n_iter_: sweeps made.
         converged_: whether the objective stood still.
         indicator_: of gaps; None unless asked for.
-        n_features_in_, feature_names_in_: of the table in `fit`.
+        n_features_in_: columns of the table in `fit`.
+        feature_names_in_: their names, if it had any.
 
     Raises:
         ModelError: an argument has no such value, or the model's rows are not exchangeable.
@@ -116,6 +117,9 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Args:
             X: (n, p) numbers with gaps.
             y: not read.
+
+        Returns:
+            The imputer itself.
         """
         values, seen = self._read(X, reset=True)
         values = values.astype(float)
@@ -206,6 +210,9 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
         Returns:
             (n, m, p) tables like those of `transform`.
+
+        Raises:
+            ModelError: ``n`` is not a whole number from 1.
         """
         check_is_fitted(self)
         if not isinstance(n, numbers.Integral) or n < 1:

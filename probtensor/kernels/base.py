@@ -70,11 +70,24 @@ class AbstractKernel(eqx.Module):
 
     @abc.abstractmethod
     def bind(self, axis: Axis, start: Start) -> Self:
-        """This kernel with every declaration turned into a `Parameter`. Raises ModelError on a bad number."""
+        """This kernel with every declaration turned into a `Parameter`.
+
+        Args:
+            axis: the mode, with its levels and their unit.
+            start: where learning starts, and whether this mode learns the variance.
+
+        Raises:
+            ModelError: a number does not do.
+        """
 
     @abc.abstractmethod
     def between(self, x: Float[Array, "..."], y: Float[Array, "..."]) -> Float[Array, "R ..."]:
-        """Covariance of the function at two sets of coordinates, broadcast against each other."""
+        """Covariance of the function at two sets of coordinates, broadcast against each other.
+
+        Args:
+            x: coordinates, in the axis's unit.
+            y: others.
+        """
 
     @property
     @abc.abstractmethod
@@ -85,7 +98,11 @@ class AbstractKernel(eqx.Module):
     def covariance(self, distance: Float[Array, "..."]) -> Float[Array, "R ..."]:
         """Covariance at these distances (>= 0, in the axis's unit), safe to differentiate at distance zero.
 
-        Raises TypeError for a kernel that is not stationary.
+        Args:
+            distance: of two coordinates.
+
+        Raises:
+            TypeError: the kernel is not stationary.
         """
 
     @property
@@ -100,23 +117,41 @@ class AbstractKernel(eqx.Module):
 
     @abc.abstractmethod
     def emission(self) -> Float[np.ndarray, "S"]:
-        """h, with f = h' x for the state x of one component."""
+        """h, with f = h' x for the state x of one component.
+
+        Raises:
+            TypeError: the kernel is not `markovian`.
+        """
 
     @abc.abstractmethod
     def state_root(self, at: Float[Array, ""]) -> Float[Array, "R S S"]:
-        """A square root of the state's covariance at a coordinate: P_inf everywhere for a stationary kernel."""
+        """A square root of the state's covariance at a coordinate: P_inf everywhere for a stationary kernel.
+
+        Args:
+            at: the coordinate, in the axis's unit.
+
+        Raises:
+            TypeError: the kernel is not `markovian`.
+        """
 
     @abc.abstractmethod
     def transition(self, at: Float[Array, ""], step: Float[Array, ""]) -> tuple[Array, Array]:
         """F and a square root of Q, (R, S, S) each, that carry the state from a coordinate over a step >= 0.
 
         A step of 0 gives identity and no noise.
+
+        Args:
+            at: the coordinate, in the axis's unit.
+            step: in the axis's unit.
+
+        Raises:
+            TypeError: the kernel is not `markovian`.
         """
 
     @property
     @abc.abstractmethod
     def deterministic(self) -> bool:
-        """Whether a state says all of later ones: root_Q is zero at every step."""
+        """Whether a state says all of later ones, because root_Q is zero at every step."""
 
     def __add__(self, other: AbstractKernel) -> Sum:
         """The kernel of a sum of independent functions."""
@@ -156,6 +191,9 @@ class AbstractKernel(eqx.Module):
         """The distance, on a circle the chord, at which half of the first function's correlation is left.
 
         On a line it is looked for up to ten extents, which is the answer for a kernel that is not stationary, too.
+
+        Args:
+            extent: of the data along the axis, in its unit.
         """
         if not self.stationary:
             return 10 * extent
@@ -165,7 +203,15 @@ class AbstractKernel(eqx.Module):
         return float(distance[below[0]]) if below.size else 10 * extent
 
     def on(self, *dims: str, metric: str | None = None) -> On:
-        """This kernel of the distance in the named coordinates, for `Local`; see `probtensor.kernels.field.On`."""
+        """This kernel of the distance in the named coordinates, for `Local`; see `probtensor.kernels.field.On`.
+
+        Args:
+            dims: names of the coordinates.
+            metric: how their distance is measured: ``"ard"``, ``"euclidean"`` or ``"sphere"``.
+
+        Raises:
+            ModelError: there is no such metric, or no or repeated names.
+        """
         from probtensor.kernels.field import On
 
         return On(self, dims, metric)

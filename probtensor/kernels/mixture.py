@@ -12,7 +12,7 @@ from probtensor.kernels.rbf import RBF
 
 
 def SpectralMixture(n: int, envelope: AbstractKernel | None = None) -> AbstractKernel:
-    """A sum of n waves, each times an envelope: the kernel ``Cosine() * envelope + ... + Cosine() * envelope``.
+    """A sum of n waves, each times an envelope: n kernels ``Cosine() * envelope``, added.
 
     Use it to find cycles whose periods nobody knows. Periods start from the strongest cycles that the
     data have along the mode, and each wave has a variance of its own. With the default envelope the spectral density is

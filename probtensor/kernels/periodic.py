@@ -27,7 +27,7 @@ class Periodic(AbstractStationaryKernel):
     Use it for a yearly or daily cycle that repeats itself; times a `Matern` the cycle changes slowly.
 
     ``Dense`` uses that formula. The states are the constant and the first ``order`` harmonics, with their variances
-    scaled up so that the total is exact: their covariance is off by at most 2 `truncated` times the variance. State
+    scaled up so that the total is exact: their covariance is off by at most 2 ``truncated`` times the variance. State
     size 2 order + 1.
 
     Args:

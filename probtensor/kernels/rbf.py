@@ -33,9 +33,11 @@ class RBF(AbstractStationaryKernel):
     density by the rational function of that order whose power series agrees with it longest, and their covariance is
     off by at most this share of the variance:
 
-    | order | 2 | 3 | 4 | 5 | 6 | 7 | 8 | 9 | 10 |
-    | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
-    | error | 0.13 | 0.052 | 0.022 | 0.013 | 0.0033 | 0.0009 | 0.0003 | 0.0001 | 0.00004 |
+    ===== ==== ===== ===== ===== ====== ====== ====== ====== =======
+    order 2    3     4     5     6      7      8      9      10
+    ===== ==== ===== ===== ===== ====== ====== ====== ====== =======
+    error 0.13 0.052 0.022 0.013 0.0033 0.0009 0.0003 0.0001 0.00004
+    ===== ==== ===== ===== ===== ====== ====== ====== ====== =======
 
     Args:
         lengthscale: in the coordinate's unit (days on a time axis, or a string such as ``"30D"``); the distance over

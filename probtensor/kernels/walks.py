@@ -56,7 +56,7 @@ class _FromAnOrigin(AbstractKernel):
 
 
 class RandomWalk(_FromAnOrigin):
-    """A random walk (Wiener process): covariance variance * (1 + min(|u|, |v|)) on one side of the origin.
+    """A random walk (Wiener process): covariance ``variance * (1 + min(|u|, |v|))`` on one side of the origin.
 
     Use it for levels that drift without a mean to return to: forecasts stay where the walk is, ever less surely. State
     size 1, exact; not stationary, so for one coordinate only.
@@ -66,6 +66,7 @@ class RandomWalk(_FromAnOrigin):
             starts with. Learned for each component by default.
         variance: at the first level, in squared data units; learned in one mode of a term only.
         shared: one lengthscale for all components of a term instead of one each.
+        origin: the first level of the mode; filled in by ``bind``, leave it out.
 
     Raises:
         ModelError: a hyper-parameter is not positive.
@@ -120,7 +121,7 @@ class RandomWalk(_FromAnOrigin):
 
 
 class IntegratedRandomWalk(_FromAnOrigin):
-    """A walk of the slope: variance * (1 + u v + near^2 (3 far - near) / 6), near and far of |u| and |v|.
+    """A walk of the slope: variance * (1 + u v + near^2 (3 far - near) / 6), near and far of ``|u|`` and ``|v|``.
 
     The posterior mean is a cubic smoothing spline. Use it for smooth trends that go on as they last went: forecasts are
     straight lines, ever less surely. State size 2, exact; not stationary, so for one coordinate only.
@@ -131,6 +132,7 @@ class IntegratedRandomWalk(_FromAnOrigin):
             range.
         variance: at the first level, in squared data units; learned in one mode of a term only.
         shared: one lengthscale for all components of a term instead of one each.
+        origin: the first level of the mode; filled in by ``bind``, leave it out.
 
     Raises:
         ModelError: a hyper-parameter is not positive.
@@ -243,6 +245,7 @@ class Linear(_FromAnOrigin):
             variance as the level does. By default learned for each component, from a quarter of the range.
         variance: of the level in the middle, in squared data units; learned in one mode of a term only.
         shared: one lengthscale for all components of a term instead of one each.
+        origin: the first level of the mode; filled in by ``bind``, leave it out.
 
     Raises:
         ModelError: a hyper-parameter is not positive.

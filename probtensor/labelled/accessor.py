@@ -18,13 +18,29 @@ class Accessor:
         self._data = data
 
     def fit(self, model: Any = "auto", **arguments: Any) -> Posterior:
-        """See `probtensor.fit`, whose other arguments it takes."""
+        """See `probtensor.fit`.
+
+        Args:
+            model: as there.
+            **arguments: as there.
+
+        Returns:
+            The posterior.
+        """
         from probtensor.labelled import fit as fitting
 
         return fitting.fit(self._data, model, **arguments)
 
     def impute(self, model: Any = "auto", **arguments: Any) -> xr.Dataset:
-        """See `probtensor.impute`, whose other arguments it takes."""
+        """See `probtensor.impute`.
+
+        Args:
+            model: as there.
+            **arguments: as there.
+
+        Returns:
+            The data with their gaps filled.
+        """
         from probtensor.labelled import fit as fitting
 
         return fitting.impute(self._data, model, **arguments)

@@ -75,12 +75,13 @@ def cross_validate(
             otherwise and are no functions. What has weight 0 is neither shown nor held out.
 
     Returns:
-        One row a model and fold: ``model``, ``fold``, the scores of `Posterior.score` (in ``unit``, nlpd in nats,
-        coverages as shares), ``n`` and ``n_train`` (how many values were held out and shown), ``twins`` (the share of
-        the held-out that have others shown at the same coordinates), ``rank`` of the model's terms, ``seconds`` of the
-        fit by the clock and ``compile_seconds`` of these, ``detail`` (the model in words, of ``"auto"`` what was
-        chosen; of a floor what it looked at), ``error``. A model that fails has NaN scores and says why. ``attrs`` have
-        the protocol, the folds and the seed. ``probtensor.plotting.coverages(table)`` draws a reliability diagram.
+        A table of one row a model and fold, with the columns ``model``, ``fold``, the scores of `Posterior.score` (in
+        ``unit``, nlpd in nats, coverages as shares), ``n`` and ``n_train`` (how many values were held out and shown),
+        ``twins`` (the share of the held-out that have others shown at the same coordinates), ``rank`` of the model's
+        terms, ``seconds`` of the fit by the clock and ``compile_seconds`` of these, ``detail`` (the model in words, of
+        ``"auto"`` what was chosen; of a floor what it looked at), ``error``. A model that fails has NaN scores and says
+        why. ``attrs`` have the protocol, the folds and the seed. ``probtensor.plotting.coverages(table)`` draws a
+        reliability diagram.
 
     Raises:
         DataError: the data cannot be used, or a fold holds out nothing or everything.

@@ -214,6 +214,9 @@ def impute(
         samples: also give this many joint draws.
         **fit_arguments: as in `fit`.
 
+    Returns:
+        What `Posterior.impute` gives.
+
     Raises:
         DataError: the data, ``where`` or ``quantiles`` cannot be used.
         ModelError: the model does not fit the data, they are a table, or ``samples`` is no number of draws.

@@ -39,6 +39,7 @@ from probtensor.observations.sources import WEIGHTS, Elsewhere, sampled
 from probtensor.observations.spilled import OnDisk
 from probtensor.progress import bar, telling_time_left
 from probtensor.selection import automatic, rank
+from probtensor.selection.choice import Choice
 from probtensor.selection.hiding import hidden
 from probtensor.selection.hold_out import HoldOut, hold_out
 from probtensor.selection.roles import times
@@ -76,7 +77,7 @@ def in_memory(
         return _by_parts(request, declared, slabs, progress)
     passing = engine if isinstance(engine, MessagePassing) else MessagePassing()
     prepared = preparing.prepare(likelihood, encoded)
-    choice: automatic.Choice | rank.Growth | None = None
+    choice: Choice | rank.Growth | None = None
     if isinstance(model, str):
         if model != "auto":
             raise ModelError(f"model={model!r}: expected 'auto' or terms such as pt.Offset() + pt.CP(rank=8)")
@@ -127,7 +128,7 @@ def in_memory(
         if journal is not None:
             run = functools.partial(run, journal=journal(bound))
         result = prepared.placed(run(bound, observations, jax.random.key(seed), report, start, gaps))
-    if isinstance(choice, automatic.Choice) and choice.held is not None and isinstance(engine, MessagePassing):
+    if isinstance(choice, Choice) and choice.held is not None and isinstance(engine, MessagePassing):
         state = _with_spread(result.state, choice.held, engine, encoded, observations, seed)
         result = result._replace(state=state)
     _tell_end(result)
@@ -262,9 +263,7 @@ def is_open(model: Any) -> bool:
     return isinstance(model, str | automatic.Automatic)
 
 
-def _choose(
-    prepared: preparing.Prepared, engine: MessagePassing, seed: int, ranks: tuple[int, ...] | None
-) -> automatic.Choice:
+def _choose(prepared: preparing.Prepared, engine: MessagePassing, seed: int, ranks: tuple[int, ...] | None) -> Choice:
     """On the scale of the signal; local terms are for plain normal noise."""
     encoded = prepared.encoded
     base = {name: c.axis() for name, c in encoded.coordinates.items()}

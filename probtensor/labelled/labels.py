@@ -127,7 +127,11 @@ def _times(name: str, array: np.ndarray) -> np.ndarray:
             f"coordinate {name!r} mixes times with a zone (index {zoned[True]}: {array[zoned[True]]}) and without one "
             f"(index {zoned[False]}: {array[zoned[False]]}); give all of them a zone, or none"
         )
-    return pd.to_datetime(array, utc=True).tz_localize(None).to_numpy()
+    try:
+        times = pd.to_datetime(array, utc=True)
+    except pd.errors.OutOfBoundsDatetime:  # pandas 2 counts nanoseconds, so that it ends in 2262
+        times = pd.DatetimeIndex(array, dtype="datetime64[us, UTC]")
+    return times.tz_localize(None).to_numpy()
 
 
 def _time_differences(name: str, array: np.ndarray) -> np.ndarray:

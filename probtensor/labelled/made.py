@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from probtensor.engines.base import AbstractEngine, Fit
 from probtensor.labelled.memory import Memory
-from probtensor.selection.automatic import Choice
+from probtensor.selection.choice import Choice
 from probtensor.selection.rank import Growth
 from probtensor.terms.base import Sum
 

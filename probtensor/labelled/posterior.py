@@ -225,10 +225,10 @@ class Posterior(Description):
     ) -> Posterior:
         """The posterior after new observations, without the old ones; hyper-parameters stay as they are.
 
-        Its own data are then the new ones: `impute`, `residuals` and `score` speak of them, `predict`, `factors` and
-        `aggregate(at=...)` of everything that was absorbed. The cost of an update does not grow with the observations
-        absorbed before. Old observations are not revisited: where new ones change what others' functions are, a new
-        fit of all says it better.
+        Its own data are then the new ones: `impute`, `residuals` and `score` speak of them, `predict`,
+        `Posterior.factors` and ``aggregate(at=...)`` of everything that was absorbed. The cost of an update does not
+        grow with the observations absorbed before. Old observations are not revisited: where new ones change what
+        others' functions are, a new fit of all says it better.
 
         A `Local` term keeps its observations, or with ``lag`` the newest. The other terms are then drawn again given
         all that it keeps: without a lag that is the fit of all observations at held hyper-parameters, and costs as
@@ -327,9 +327,9 @@ class Posterior(Description):
 
         - ``mean``, ``sd`` (of a new observation), ``signal_sd`` and ``observed``: on the data's own grid with its
           coordinates; of a table along ``observation``, whose rows are in the order of their coordinates;
-        - ``term1_cp_lat_mean``, ``term1_cp_lat_sd``: the functions of term 1, a CP, of ``lat``, as `factors` gives
-          them, along ``term1_cp_component`` and ``lat``; in a table, and after an `update` with new coordinates, along
-          ``lat_level``. Joined dimensions of a table are along the combinations that occur, ``lat_lon_level``;
+        - ``term1_cp_lat_mean``, ``term1_cp_lat_sd``: the functions of term 1, a CP, of ``lat``, as `Posterior.factors`
+          gives them, along ``term1_cp_component`` and ``lat``; in a table, and after an `update` with new coordinates,
+          along ``lat_level``. Joined dimensions of a table are along the combinations that occur, ``lat_lon_level``;
         - ``term1_tucker_core_mean``, ``term1_tucker_core_sd``: the core of a Tucker term; ``term0_offset_mean``,
           ``term0_offset_sd``: an offset or climatology for each of its levels; ``term2_local_mean``,
           ``term2_local_sd``: what a local term adds to the signal at the data;
@@ -355,7 +355,7 @@ class Posterior(Description):
 
     @property
     def plot(self) -> Any:
-        """Figures: ``plot.factors()``, ``.objective()``, ``.fit()``, ``.calibration(held_out)`` and ``.rank()``."""
+        """Figures by ``plot.factors()``, ``.objective()``, ``.fit()``, ``.calibration(held_out)`` and ``.rank()``."""
         from probtensor import plotting
 
         return plotting.Plots(self, self._fitted)

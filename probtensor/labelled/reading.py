@@ -175,7 +175,9 @@ def labels_of(encoded: Encoded, name: str) -> np.ndarray:
     return coordinate.derive(attribute, coordinate.labels) if attribute else coordinate.labels
 
 
-def _canonical(mean: dict, sd: dict, explained: np.ndarray) -> tuple[dict, dict, np.ndarray]:
+def _canonical(
+    mean: dict[str, Any], sd: dict[str, Any], explained: np.ndarray
+) -> tuple[dict[str, Any], dict[str, Any], np.ndarray]:
     """Ordered by explained variance; the first mode carries the amplitude and the others have mean square one.
 
     Each other function's largest value is positive, so the first mode's sign says how the component acts there.

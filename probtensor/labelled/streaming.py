@@ -11,8 +11,9 @@ import numpy as np
 
 from probtensor.axes import Axis, axis_of
 from probtensor.engines.base import Fit
+from probtensor.engines.collapsed.updating import Memory
 from probtensor.engines.message_passing import MessagePassing
-from probtensor.engines.streaming import Memory, absorb, with_old_joint_levels
+from probtensor.engines.streaming import absorb, with_old_joint_levels
 from probtensor.engines.sweep import State
 from probtensor.errors import DataError, ModelError
 from probtensor.labelled import coordinates

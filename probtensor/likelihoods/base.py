@@ -72,7 +72,7 @@ class AbstractLikelihood(eqx.Module):
 
     @property
     def known(self) -> dict[str, Any]:
-        """What comes with the data, by name, as the user gives it: a number, or an array like the data. Mostly none."""
+        """What comes with the data, by name, as the user gives it, a number or an array like the data. Mostly none."""
         return {}
 
     def mode_names(self) -> tuple[str, ...]:
@@ -81,21 +81,40 @@ class AbstractLikelihood(eqx.Module):
 
     @abc.abstractmethod
     def objections(self, values: Float[np.ndarray, "..."], known: Mapping[str, np.ndarray]) -> list[Objection]:
-        """What is wrong with values and what comes with them, entry by entry; values are finite or NaN."""
+        """What is wrong with values and what comes with them, entry by entry.
+
+        Args:
+            values: finite or NaN, as the user gives them.
+            known: what comes with them, by name, shaped like them.
+        """
 
     @abc.abstractmethod
     def latent(self, values: Float[np.ndarray, "..."], known: Mapping[str, np.ndarray]) -> Float[np.ndarray, "..."]:
-        """Values on the scale of the signal, roughly: what defaults are read off. NaN stays NaN."""
+        """Values on the scale of the signal, roughly: what defaults are read off. NaN stays NaN.
+
+        Args:
+            values: as the user gives them.
+            known: what comes with them, by name, shaped like them.
+        """
 
     def transformed(self, values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-        """Values as `AbstractBoundLikelihood` reads them; mostly as they are."""
+        """Values as `AbstractBoundLikelihood` reads them; mostly as they are.
+
+        Args:
+            values: as the user gives them.
+        """
         return values
 
     @abc.abstractmethod
     def bind(self, axes: Mapping[str, Axis], variance: float) -> AbstractBoundLikelihood:
-        """Numbers for its parameters; variance: of the data on the scale of the signal.
+        """Numbers for its parameters.
 
-        Raises ModelError if a number or a mode does not do.
+        Args:
+            axes: of the modes, by name.
+            variance: of the data on the scale of the signal.
+
+        Raises:
+            ModelError: a number or a mode does not do.
         """
 
 
@@ -109,30 +128,63 @@ class AbstractBoundLikelihood(eqx.Module):
 
     @abc.abstractmethod
     def by_entry(self, observations: Observations) -> bool:
-        """Whether it reads the signal's variance entry by entry, and not only its sum; the same for the same names."""
+        """Whether it reads the signal's variance entry by entry, and not only its sum.
+
+        Args:
+            observations: the data, of which only the names of what comes with them may be read.
+        """
 
     @abc.abstractmethod
     def start(self, observations: Observations) -> Pseudo:
-        """Pseudo-observations before there is a belief."""
+        """Pseudo-observations before there is a belief.
+
+        Args:
+            observations: the data.
+        """
 
     @abc.abstractmethod
     def pseudo(self, observations: Observations, moments: Moments) -> Pseudo:
-        """Pseudo-observations along the natural gradient at a belief; only ``moments`` by entry are read, if any."""
+        """Pseudo-observations along the natural gradient at a belief; only ``moments`` by entry are read, if any.
+
+        Args:
+            observations: the data.
+            moments: of the signal under the belief.
+        """
 
     @abc.abstractmethod
     def matched(self, observations: Observations, cavity: Moments) -> Pseudo:
-        """Pseudo-observations that give cavity times likelihood its first two moments (expectation propagation)."""
+        """Pseudo-observations that give cavity times likelihood its first two moments (expectation propagation).
+
+        Args:
+            observations: the data.
+            cavity: moments of the signal as it is believed to be without each entry.
+        """
 
     @abc.abstractmethod
     def expected_log_likelihood(self, observations: Observations, moments: Moments) -> Float[Array, ""]:
-        """Sum over observations of weight times E[log p(y | f)] in nats, or a lower bound of it."""
+        """Sum over observations of weight times E[log p(y | f)] in nats, or a lower bound of it.
+
+        Args:
+            observations: the data.
+            moments: of the signal under a belief.
+        """
 
     @abc.abstractmethod
     def log_likelihood(self, observations: Observations, signal: Float[Array, "..."]) -> Float[Array, ""]:
-        """Sum over observations of weight times log p(y | f) in nats, at a given signal; derivatives are finite."""
+        """Sum over observations of weight times log p(y | f) in nats, at a given signal; derivatives are finite.
+
+        Args:
+            observations: the data.
+            signal: a value at every entry.
+        """
 
     def learn(self, observations: Observations, moments: Moments) -> AbstractBoundLikelihood:
-        """Its learned parameters better, or as good: never lowers `expected_log_likelihood` plus `log_prior`."""
+        """Its learned parameters better, or as good: never lowers `expected_log_likelihood` plus `log_prior`.
+
+        Args:
+            observations: the data.
+            moments: of the signal under a belief.
+        """
         return self
 
     def log_prior(self) -> Float[Array, ""]:
@@ -155,7 +207,14 @@ class AbstractBoundLikelihood(eqx.Module):
     def predictive(
         self, mean: np.ndarray, variance: np.ndarray, domain: Domain, known: Mapping[str, np.ndarray]
     ) -> AbstractPredictive:
-        """The distribution of new observations of weight 1 on a domain, from the signal's moments there."""
+        """The distribution of new observations of weight 1 on a domain, from the signal's moments there.
+
+        Args:
+            mean: of the signal at each entry.
+            variance: of the signal at each entry.
+            domain: where the entries are.
+            known: what comes with new observations, by name, shaped like them.
+        """
 
 
 def misfit_of(observations: Observations, moments: Moments) -> Float[Array, "..."]:

@@ -38,23 +38,39 @@ class AbstractPredictive(abc.ABC):
     @property
     @abc.abstractmethod
     def signal_sd(self) -> Float[np.ndarray, "..."]:
-        """Standard deviations of the expected value given the signal: what of `sd` more data would remove."""
+        """Standard deviations of the expected value given the signal, the part of `sd` that more data would remove."""
 
     @abc.abstractmethod
     def quantile(self, level: float) -> Float[np.ndarray, "..."]:
-        """Quantiles of one level in (0, 1); of counts whole numbers."""
+        """Quantiles of one level in (0, 1); of counts whole numbers.
+
+        Args:
+            level: the probability.
+        """
 
     @abc.abstractmethod
     def log_density(self, values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-        """Log density or log probability of values, in nats."""
+        """Log density or log probability of values, in nats.
+
+        Args:
+            values: one at each entry.
+        """
 
     @abc.abstractmethod
     def distribution(self, values: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-        """Probability of at most these values."""
+        """Probability of at most these values.
+
+        Args:
+            values: one at each entry.
+        """
 
     @abc.abstractmethod
     def expected(self, signal: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "n ..."]:
-        """Expected values given draws of the signal."""
+        """Expected values given draws of the signal.
+
+        Args:
+            signal: n values at each entry.
+        """
 
     @property
     @abc.abstractmethod
@@ -62,13 +78,23 @@ class AbstractPredictive(abc.ABC):
         """Mean and variance of the signal."""
 
     def sampled(self, n: int, random: np.random.Generator) -> Float[np.ndarray, "n ..."]:
-        """n observations at each entry, independent of those at others."""
+        """n observations at each entry, independent of those at others.
+
+        Args:
+            n: how many.
+            random: what draws them.
+        """
         mean, variance = self.signal
         return self.draw(mean + np.sqrt(variance) * random.standard_normal((n, *np.shape(mean))), random)
 
     @abc.abstractmethod
     def draw(self, signal: Float[np.ndarray, "n ..."], random: np.random.Generator) -> Float[np.ndarray, "n ..."]:
-        """One observation for each draw of the signal."""
+        """One observation for each draw of the signal.
+
+        Args:
+            signal: n values at each entry.
+            random: what draws the noise.
+        """
 
 
 class AbstractNoisy(AbstractPredictive):

@@ -133,17 +133,35 @@ class AbstractModePrior(eqx.Module):
 
     @abc.abstractmethod
     def bind(self, axis: Axis, start: Start) -> Self:
-        """This prior with every declared hyper-parameter turned into numbers. Raises ModelError on a bad one."""
+        """This prior with every declared hyper-parameter turned into numbers.
+
+        Args:
+            axis: the mode, with its levels and their unit.
+            start: where learning starts, and whether this mode learns the variance.
+
+        Raises:
+            ModelError: a hyper-parameter or the axis does not do.
+        """
 
     @abc.abstractmethod
     def posterior(self, points: Float[Array, "T ..."], sites: Sites) -> Belief:
         """The posterior given one site at each point.
 
         Its log-normaliser, and that alone, has derivatives with respect to hyper-parameters, in reverse.
+
+        Args:
+            points: coordinates of the levels.
+            sites: what the data say at each.
         """
 
     def in_turns(self, points: Float[Array, "T ..."], sites: Sites, mean: Float[Array, "T R"]) -> Turns:
-        """Posteriors of the functions as independent ones, from these means; sites about zero."""
+        """Posteriors of the functions as independent ones, from these means.
+
+        Args:
+            points: coordinates of the levels.
+            sites: what the data say at each, about zero.
+            mean: of the functions, where the turns begin.
+        """
         R = mean.shape[1]
 
         def turn(means: Float[Array, "T R"], r: Int[Array, ""]) -> tuple[Array, tuple[Array, ...]]:
@@ -160,27 +178,51 @@ class AbstractModePrior(eqx.Module):
 
     @abc.abstractmethod
     def predict(self, belief: Belief, new_points: Float[Array, "M ..."]) -> Marginals:
-        """Posterior marginals at any coordinates, inside or outside the range of the data."""
+        """Posterior marginals at any coordinates, inside or outside the range of the data.
+
+        Args:
+            belief: what `posterior` gave.
+            new_points: the coordinates.
+        """
 
     @abc.abstractmethod
     def sample(self, belief: Belief, new_points: Float[Array, "M ..."], key: Key, n: int) -> Float[Array, "n M R"]:
-        """Joint draws at any coordinates."""
+        """Joint draws at any coordinates.
+
+        Args:
+            belief: what `posterior` gave.
+            new_points: the coordinates.
+            key: of the draws.
+            n: how many.
+        """
 
     @abc.abstractmethod
     def white_shape(self, levels: int, rank: int) -> tuple[int, ...]:
-        """Shape of the white noise that `colouring` reads."""
+        """Shape of the white noise that `colouring` reads.
+
+        Args:
+            levels: T, how many.
+            rank: R, the number of functions.
+        """
 
     @abc.abstractmethod
     def colouring(self, points: Float[Array, "T ..."]) -> Colouring:
         """The map from standard normal noise of `white_shape` to (T, R) functions that are distributed as the prior.
 
-        Affine; what it needs of the hyper-parameters is computed once. Points must be distinct.
+        Affine; what it needs of the hyper-parameters is computed once.
+
+        Args:
+            points: distinct coordinates of the levels.
         """
 
     def workspace(self, levels: int, rank: int) -> int:
         """How many numbers a posterior with its gradient holds at once, about, beside its sites and beliefs.
 
         Those of the large matrices alone. Most priors hold none that counts.
+
+        Args:
+            levels: T, how many.
+            rank: R, the number of functions.
         """
         return 0
 
@@ -188,6 +230,10 @@ class AbstractModePrior(eqx.Module):
         """Hyper-parameters with a closed-form update, updated: never lowers the log-normaliser plus log prior.
 
         Most priors have none.
+
+        Args:
+            points: coordinates of the levels.
+            sites: what the data say at each.
         """
         return self
 
@@ -195,6 +241,9 @@ class AbstractModePrior(eqx.Module):
         """The same hyper-parameters where data can reach other levels, which may be unsorted and repeated.
 
         Most priors know any coordinate: themselves.
+
+        Args:
+            points: coordinates of these levels.
         """
         return self
 
@@ -202,6 +251,9 @@ class AbstractModePrior(eqx.Module):
         """The first of these points at which this prior (bound) says nothing, which is a question to refuse.
 
         Most priors know something everywhere: None. On the host; in a program such a point gets the prior's moments.
+
+        Args:
+            points: coordinates that are asked for.
         """
         return None
 

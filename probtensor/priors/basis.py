@@ -71,6 +71,8 @@ class Basis(AbstractWeighted):
             a joined mode a dict by coordinate. None: the range of the levels and one spacing.
         bounds: of ``"chebyshev"`` and ``"legendre"``: (low, high) labels, numbers or on a time axis times, that the
             domain lies between; of a joined mode a dict by coordinate. None: the range of the levels.
+        metric: how distances are measured; filled in by ``bind``, leave it out.
+        features: the functions over the levels; filled in by ``bind``, leave it out.
 
     Raises:
         ModelError: another kind or size, a kernel without a spectral density, a coordinate that holds names, levels out

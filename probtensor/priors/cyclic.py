@@ -34,6 +34,8 @@ class Cyclic(AbstractWeighted):
         size: number of functions M, one less if it is even. None: up to a wave of two spacings of the levels, with its
             cosine and its sine (as many as there are levels, or one more, if they go right around), at most 300, and
             2000 for all components together (but at least 30).
+        metric: how distances are measured; filled in by ``bind``, leave it out.
+        features: the functions over the levels; filled in by ``bind``, leave it out.
 
     Raises:
         ModelError: the period is not a finite number above zero or a duration, another size, a kernel without a

@@ -127,6 +127,7 @@ class Dense(AbstractModePrior):
 
     Args:
         kernel: any kernel.
+        metric: how distances are measured; filled in by ``bind``, leave it out.
 
     Raises:
         ModelError: there are more than 5,000 levels times components, or a coordinate of a joined mode holds names.

@@ -52,8 +52,8 @@ class Markov(AbstractModePrior):
         ModelError: the kernel has no state-space form, or with a period no form on a circle; a period that is no finite
             number above zero or duration.
 
-    Source: Hartikainen and Sarkka 2010; the smoother is described in `probtensor.statespace.smoothing`, the circle in
-    `probtensor.statespace.ring`.
+    Source: Hartikainen and Sarkka 2010; the smoother is described in ``probtensor.statespace.smoothing``, the circle in
+    ``probtensor.statespace.ring``.
     """
 
     kernel: AbstractKernel

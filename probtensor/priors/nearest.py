@@ -44,7 +44,7 @@ class Nearest(AbstractModePrior):
 
     Up to 1,000 levels times components the posterior under this prior is exact. Beyond, means are (to ten digits, by
     conjugate gradients), and the rest is estimated with 32 fixed probes, so that it is the same in every call:
-    standard deviations and the log-normaliser with its gradient to the errors that `probtensor.priors.many` states.
+    standard deviations and the log-normaliser with its gradient to the errors that ``probtensor.priors.many`` states.
     Cost O(T m^2 R (m + R^2)) for T levels, m neighbours and R components, memory O(T m R^2).
 
     New points depend on the levels around the nearest one. Draws at up to 2,048 new points are joint; those at more are
@@ -53,6 +53,8 @@ class Nearest(AbstractModePrior):
     Args:
         kernel: any kernel; over several coordinates one of distance.
         neighbours: m, how many levels each is conditioned on. More of them matter for smooth kernels.
+        metric: how distances are measured; filled in by ``bind``, leave it out.
+        hoods: the neighbours of every level; filled in by ``bind``, leave it out.
 
     Raises:
         ModelError: the number of neighbours is not a positive integer, a coordinate holds names, or the kernel is one
@@ -126,7 +128,11 @@ class Nearest(AbstractModePrior):
         return self._parts()[0].place(points.astype(dtype))
 
     def conditionals(self, dtype: Any) -> Conditionals:
-        """Of every row."""
+        """Of every row.
+
+        Args:
+            dtype: of the answer.
+        """
         hoods = self._parts()[1]
         places = self._places(hoods.points, dtype)
         return conditionals(self._covariance, places, places, hoods.neighbours)

@@ -8,7 +8,8 @@ from typing import Any
 from probtensor.axes import Axis
 from probtensor.kernels.matern import Matern
 from probtensor.priors.categorical import Categorical
-from probtensor.selection import local, roles
+from probtensor.selection import roles
+from probtensor.selection.family import Unit
 from probtensor.terms.base import AbstractTerm, Sum
 from probtensor.terms.cp import CP
 from probtensor.terms.offset import Offset
@@ -43,7 +44,7 @@ def main_effects(axes: Mapping[str, Axis], of_places: bool = True) -> Sum | None
 
 
 def factors_beside(
-    axes: Mapping[str, Axis], varying: Sequence[str], orders: Mapping[local.Unit, float]
+    axes: Mapping[str, Axis], varying: Sequence[str], orders: Mapping[Unit, float]
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """CPs to try beside a local term: of names along the longest coordinate, of surfaces, or of all modes.
 

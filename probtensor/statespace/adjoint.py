@@ -19,7 +19,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -83,7 +83,7 @@ def filter_covariances(chain: Chain, root: Float[Array, "T R R"]) -> Filtered:
     S, R = F.shape[2:]
     n, own = S * R, jnp.eye(R, dtype=Q.dtype)
 
-    def step(cov: Float[Array, "n n"], inputs: tuple) -> tuple[Array, Filtered]:
+    def step(cov: Float[Array, "n n"], inputs: tuple[Any, ...]) -> tuple[Array, Filtered]:
         F, Q, root = inputs
         noise = jnp.swapaxes(Q, 1, 2)[..., None] * own[None, :, None]
         found = _observed(_moved(F, cov) + noise.reshape(n, n), root, chain.emission)
@@ -138,7 +138,7 @@ def adjoint_covariances(chain: Chain, filtered: Filtered) -> Adjoint:
     """The backward pass of what needs nothing of the sites but their precisions."""
     h = chain.emission
 
-    def step(later: Float[Array, "n n"], inputs: tuple) -> tuple[Array, Adjoint]:
+    def step(later: Float[Array, "n n"], inputs: tuple[Any, ...]) -> tuple[Array, Adjoint]:
         F, (P, seen, information, _, _) = inputs
         R = seen.shape[0]
         own = _emitted(P, h)
@@ -174,14 +174,14 @@ def smooth_means(chain: Chain, sites: Whitened, filtered: Filtered) -> Means:
     """Both passes of means, given those of covariances."""
     h, F = chain.emission, _vectors(chain.F)
 
-    def forward(mean: Float[Array, "n"], inputs: tuple) -> tuple[Array, tuple[Array, Array]]:
+    def forward(mean: Float[Array, "n"], inputs: tuple[Any, ...]) -> tuple[Array, tuple[Array, Array]]:
         F, root, target, seen, whole = inputs
         predicted = _times(F, mean)
         pull = whole.T @ (target - root.T @ _emitted(predicted, h))
         mean = predicted + seen.T @ pull
         return mean, (mean, pull)
 
-    def backward(later: Float[Array, "n"], inputs: tuple) -> tuple[Array, tuple[Array, Array]]:
+    def backward(later: Float[Array, "n"], inputs: tuple[Any, ...]) -> tuple[Array, tuple[Array, Array]]:
         back, P, seen, information, pull, mean = inputs
         function = _emitted(mean + P @ later, h)
         slope = later + _lifted(pull - information @ (seen @ later), h)

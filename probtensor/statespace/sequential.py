@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -15,7 +17,7 @@ def backward(
 ) -> tuple[Float[Array, ""], PosteriorChain, Message]:
     """The log-normaliser, the posterior's chain, and the messages about each F_t x_(t-1)."""
 
-    def step(message: Message, inputs: tuple) -> tuple[Message, tuple[PosteriorChain, Message]]:
+    def step(message: Message, inputs: tuple[Any, ...]) -> tuple[Message, tuple[PosteriorChain, Message]]:
         F, root_Q, site_eta, site_precision = inputs
         lifted_eta, lifted_precision = lift(site_eta, site_precision, chain.emission)
         here = Message(message.eta + lifted_eta, message.precision + lifted_precision, message.log_normaliser)
@@ -32,7 +34,7 @@ def backward(
 def forward(chain: Chain, posterior: PosteriorChain) -> Path:
     """Means and covariances along the posterior's chain."""
 
-    def step(before: tuple[Array, Array], inputs: tuple) -> tuple[tuple[Array, Array], Path]:
+    def step(before: tuple[Array, Array], inputs: tuple[Any, ...]) -> tuple[tuple[Array, Array], Path]:
         m, P = before
         F, root_Q, (U, c, factor, _) = inputs
         y = apply_blocks(F, m[:, None])[:, 0]
@@ -50,7 +52,7 @@ def forward(chain: Chain, posterior: PosteriorChain) -> Path:
 def walk(chain: Chain, posterior: PosteriorChain, noise: Float[Array, "T number n"]) -> Float[Array, "T number R"]:
     """Function values along the posterior's chain, driven by this noise."""
 
-    def step(x: Float[Array, "number n"], inputs: tuple) -> tuple[Array, Array]:
+    def step(x: Float[Array, "number n"], inputs: tuple[Any, ...]) -> tuple[Array, Array]:
         F, root_Q, (U, c, factor, _), e = inputs
         shift = apply_blocks(root_Q, c[:, None])[:, 0]
         x = x @ transition(F, root_Q, U).T + shift[None] + e @ factor.T

@@ -120,7 +120,7 @@ def by_adjoint(eta: Float[Array, "T R"]) -> bool:
     return eta.dtype == jnp.float64 and not on_accelerator()
 
 
-def _smooth_for_slopes(*given: Any) -> tuple[Smoothed, tuple]:
+def _smooth_for_slopes(*given: Any) -> tuple[Smoothed, tuple[Any, ...]]:
     chain, eta, precision = jax.tree.map(lambda leaf: leaf.value, given)
     # Emissions are constants of the kernels; the adjoint knows no derivative by them.
     fast = by_adjoint(eta) and not given[0].emission.perturbed
@@ -128,7 +128,7 @@ def _smooth_for_slopes(*given: Any) -> tuple[Smoothed, tuple]:
     return smoothed, (chain, eta, precision, smoothed, kept)
 
 
-def _slopes(kept: tuple, cotangents: Smoothed) -> tuple[Chain, Array, Array]:
+def _slopes(kept: tuple[Any, ...], cotangents: Smoothed) -> tuple[Chain, Array, Array]:
     """The log-normaliser's derivatives."""
     if not all(isinstance(leaf, SymbolicZero) for leaf in cotangents[:-1]):
         raise TypeError("only the log-normaliser of a state-space posterior has derivatives")

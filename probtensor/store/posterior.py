@@ -47,10 +47,13 @@ def load(path: str | os.PathLike[str]) -> Posterior:
     """Reads a posterior that `Posterior.save` wrote.
 
     It gives the same answers bit for bit, and every method works as before. Of what was tried to choose a model only
-    the report is there, and of `pt.SVI` no optimizer.
+    the report is there, and of `probtensor.SVI` no optimizer.
 
     Args:
         path: of the store, a folder.
+
+    Returns:
+        The posterior, which answers as the one that was saved.
 
     Raises:
         FormatError: there is no store there; it is damaged, of something else, or written by a newer version.

@@ -71,11 +71,26 @@ class AbstractTerm(eqx.Module):
 
     @abc.abstractmethod
     def mode_names(self, available: Sequence[str]) -> tuple[str, ...]:
-        """The modes it reads, derived ones such as ``"time.month"`` included; available: the data's own modes."""
+        """The modes it reads, derived ones such as ``"time.month"`` included.
+
+        Args:
+            available: the data's own modes.
+
+        Raises:
+            ModelError: it names a mode that the data do not have.
+        """
 
     @abc.abstractmethod
     def bind(self, axes: Mapping[str, Axis], scale: DataScale) -> AbstractBoundTerm:
-        """The term with numbers in it. Raises ModelError if it does not fit the axes."""
+        """The term with numbers in it.
+
+        Args:
+            axes: of the modes that it reads, by name.
+            scale: what default starts may know of the data.
+
+        Raises:
+            ModelError: it does not fit the axes.
+        """
 
     def __add__(self, other: AbstractTerm | Sum) -> Sum:
         """The sum of terms, which is a model."""
@@ -123,14 +138,26 @@ class AbstractBoundTerm(eqx.Module):
 
     @abc.abstractmethod
     def with_priors(self, priors: Sequence[AbstractModePrior]) -> AbstractBoundTerm:
-        """The same term with other (learned) priors."""
+        """The same term with other (learned) priors.
+
+        Args:
+            priors: one for each block.
+        """
 
     @abc.abstractmethod
     def mode_of(self, block: int) -> str | None:
-        """The mode at whose levels a block has its functions; None: it has numbers of its own (a core, an offset)."""
+        """The mode at whose levels a block has its functions; None: it has numbers of its own (a core, an offset).
+
+        Args:
+            block: its place among the blocks.
+        """
 
     def with_points(self, points: Sequence[Float[Array, "T ..."]]) -> Self:
-        """The same term with its blocks at other coordinates."""
+        """The same term with its blocks at other coordinates.
+
+        Args:
+            points: of each block.
+        """
         return eqx.tree_at(lambda t: [b.points for b in t.blocks], self, list(points))
 
     def grown(self, axes: Mapping[str, Axis], domain: Domain) -> tuple[AbstractBoundTerm, tuple[Places, ...]]:
@@ -151,39 +178,83 @@ class AbstractBoundTerm(eqx.Module):
 
     @abc.abstractmethod
     def initial(self, key: Key, domain: Domain) -> tuple[Belief, ...]:
-        """A start for the beliefs of all blocks."""
+        """A start for the beliefs of all blocks.
+
+        Args:
+            key: of what is random in it.
+            domain: where the observations are.
+        """
 
     @abc.abstractmethod
     def block_points(self, domain: Domain) -> tuple[Float[Array, "M ..."], ...]:
-        """For each block the coordinates at which its functions are needed on a domain."""
+        """For each block the coordinates at which its functions are needed on a domain.
+
+        Args:
+            domain: where the entries are.
+        """
 
     @abc.abstractmethod
     def training_marginals(self, beliefs: Sequence[Belief], domain: Domain) -> tuple[Marginals, ...]:
-        """The blocks' marginals at `block_points` of the training domain, read off the beliefs."""
+        """The blocks' marginals at `block_points` of the training domain, read off the beliefs.
+
+        Args:
+            beliefs: of the blocks, in their order.
+            domain: the training domain.
+        """
 
     def at_entries(self, values: Sequence[Float[Array, "T R"]], domain: Domain) -> tuple[Float[Array, "M R"], ...]:
-        """Function values at the blocks' own points brought to `block_points` of the training domain."""
+        """Function values at the blocks' own points brought to `block_points` of the training domain.
+
+        Args:
+            values: of each block, at its own points.
+            domain: the training domain.
+        """
         return tuple(values)
 
     @abc.abstractmethod
     def mean(self, marginals: Sequence[Marginals], domain: Domain) -> Float[Array, "..."]:
-        """Mean of the term at every entry, given its blocks' marginals at `block_points`."""
+        """Mean of the term at every entry, given its blocks' marginals at `block_points`.
+
+        Args:
+            marginals: of the blocks, in their order.
+            domain: where the entries are.
+        """
 
     @abc.abstractmethod
     def variance(self, marginals: Sequence[Marginals], domain: Domain) -> Float[Array, "..."]:
-        """Variance of the term at every entry, as a sum of parts none of which is negative."""
+        """Variance of the term at every entry, as a sum of parts none of which is negative.
+
+        Args:
+            marginals: of the blocks, in their order.
+            domain: where the entries are.
+        """
 
     @abc.abstractmethod
     def draw(self, values: Sequence[Float[Array, "M R"]], domain: Domain) -> Float[Array, "..."]:
-        """The term's value at every entry for given function values."""
+        """The term's value at every entry for given function values.
+
+        Args:
+            values: of each block, at its `block_points`.
+            domain: where the entries are.
+        """
 
     @abc.abstractmethod
     def total_variance(self, beliefs: Sequence[Belief], observations: Observations) -> Float[Array, ""]:
-        """Sum over observations of weight times variance."""
+        """Sum over observations of weight times variance.
+
+        Args:
+            beliefs: of the blocks, in their order.
+            observations: the data.
+        """
 
     @abc.abstractmethod
     def counts(self, block: int, observations: Observations) -> Float[Array, "T"]:
-        """The sum of the weights of the observations that reach each level of a block."""
+        """The sum of the weights of the observations that reach each level of a block.
+
+        Args:
+            block: its place among the blocks.
+            observations: the data.
+        """
 
     @abc.abstractmethod
     def sites(
@@ -191,5 +262,9 @@ class AbstractBoundTerm(eqx.Module):
     ) -> Sites:
         """What the data say of one block at unit noise precision.
 
-        residual: the values minus the other terms' mean.
+        Args:
+            block: its place among the blocks.
+            beliefs: of the blocks, in their order.
+            observations: the data.
+            residual: the values minus the other terms' mean.
         """

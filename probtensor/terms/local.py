@@ -77,7 +77,14 @@ class Local(AbstractTerm):
         return self.kernel.dims
 
     def check(self, observations: int) -> None:
-        """Raises ModelError for a given number of neighbours that is larger than the number of observations."""
+        """Raises ModelError for a given number of neighbours that is larger than the number of observations.
+
+        Args:
+            observations: how many there are.
+
+        Raises:
+            ModelError: there are fewer.
+        """
         if self.neighbours is not None and self.neighbours > observations:
             raise ModelError(
                 f"Local(neighbours={self.neighbours}): there are only {observations} observations; leave neighbours out"

@@ -16,9 +16,9 @@ from probtensor.engines.collapsed.contrasts import Contrasts, Near, contrasts
 from probtensor.engines.collapsed.entries import Training, training
 from probtensor.engines.collapsed.field import FEWEST, Field, beside, field, grid_of, system
 from probtensor.engines.collapsed.said import AllSaid
-from probtensor.engines.collapsed.signal import Signal, Terms, Values
+from probtensor.engines.collapsed.signal import Signal
 from probtensor.engines.collapsed.spread import Spread
-from probtensor.engines.drawn import Draws, summaries
+from probtensor.engines.drawn import Draws, Terms, Values, summaries
 from probtensor.engines.sweep import Beliefs
 from probtensor.errors import ModelError
 from probtensor.gridded.grid import Grid

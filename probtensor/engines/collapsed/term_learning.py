@@ -20,7 +20,8 @@ from scipy.optimize import minimize
 
 from probtensor.compilation import compiled_for
 from probtensor.engines.collapsed.contrasts import Contrasts
-from probtensor.engines.collapsed.signal import Signal, Terms
+from probtensor.engines.collapsed.signal import Signal
+from probtensor.engines.drawn import Terms
 from probtensor.hyperparameters import learned_mask, log_prior
 from probtensor.typing import Array, Float
 

@@ -64,8 +64,8 @@ class SVI(AbstractEngine):
     are averaged, which takes out sampling noise, and the fit ends where message passing would. There is no step size to
     choose.
 
-    A dask array is fitted from disk (see `pt.fit`), with the same batches as in memory, so that the answer is the same:
-    it may be larger than memory.
+    A dask array is fitted from disk (see `probtensor.fit`), with the same batches as in memory, so that the answer is
+    the same: it may be larger than memory.
 
     Args:
         batch_size: observations of a batch. None: 65,536, or a tenth of the observations if that is less. Smaller ones

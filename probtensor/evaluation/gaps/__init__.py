@@ -4,18 +4,21 @@ A protocol says what the gaps look like. `AbstractProtocol.mask` draws them in a
 table, and `probtensor.cross_validate` does either. Held-out entries are always observed ones, and the same places, seed
 and observed entries give the same gaps.
 
-| protocol | stands for | hard for |
-| --- | --- | --- |
-| `random` | single readings lost | hardly anything: a neighbour is always near |
-| `blocks` | clouds, swaths, outages | local interpolation |
-| `sites` | places never observed | methods with no prior over places |
-| `tail` | forecasts | methods with no prior over time |
-| `like` | what is missing already | whatever finds the data's own gaps hard |
-| `by` | levels never seen: a new day, a new station | methods that learn each level by itself |
+========== =========================================== ===========================================
+protocol   stands for                                  hard for
+========== =========================================== ===========================================
+``random`` single readings lost                        hardly anything: a neighbour is always near
+``blocks`` clouds, swaths, outages                     local interpolation
+``sites``  places never observed                       methods with no prior over places
+``tail``   forecasts                                   methods with no prior over time
+``like``   what is missing already                     whatever finds the data's own gaps hard
+``by``     levels never seen: a new day, a new station methods that learn each level by itself
+========== =========================================== ===========================================
 
-Of the folds of a cross-validation those of `random` and `sites` have no observation in common as long as the fraction
-times their number is at most 1 (beyond that each is a draw by itself), those of `by` hold out every level once, those
-of `blocks` and `like` are draws by themselves (fold k with the seed plus k), and those of `tail` are rolling origins.
+Of the folds of a cross-validation those of ``random`` and ``sites`` have no observation in common as long as the
+fraction times their number is at most 1 (beyond that each is a draw by itself), those of ``by`` hold out every level
+once, those of ``blocks`` and ``like`` are draws by themselves (fold k with the seed plus k), and those of ``tail`` are
+rolling origins.
 
 Example:
     >>> import numpy as np
@@ -61,6 +64,9 @@ def random(fraction: float) -> Random:
     """Single entries lost at random: ``random(0.2)`` holds out a fifth of the observations.
 
     In a table single rows: where rows repeat the same coordinates, use `sites` with all of them.
+
+    Args:
+        fraction: of the observations, strictly between 0 and 1.
 
     Raises:
         ModelError: ``fraction`` is not strictly between 0 and 1.

@@ -19,8 +19,10 @@ if TYPE_CHECKING:  # it imports jax, which naming gaps does not need
 class Fold(NamedTuple):
     """What one fold of a cross-validation hides, as bool arrays like the observed entries.
 
-    held: observations that are to be predicted, and scored.
-    dropped: observations that are neither shown nor scored: what comes after a forecast's window. None: there is none.
+    Attributes:
+        held: observations that are to be predicted, and scored.
+        dropped: observations that are neither shown nor scored: what comes after a forecast's window. None: there is
+            none.
     """
 
     held: Bool[np.ndarray, "..."]
@@ -74,6 +76,9 @@ class AbstractProtocol(abc.ABC):
             entries: where there are observations.
             folds: how many, 1 or more.
             seed: a whole number, 0 or above.
+
+        Returns:
+            As many as were asked for.
 
         Raises:
             DataError: there are too few levels for so many folds.

@@ -19,7 +19,15 @@ if TYPE_CHECKING:  # it imports jax, which naming gaps does not need
 @final
 @dataclasses.dataclass(frozen=True)
 class Blocks(AbstractProtocol):
-    """Boxes; see `blocks`."""
+    """Boxes; see `blocks`.
+
+    Attributes:
+        fraction: of the observations that is held out.
+        size: levels a box spans along each dimension, None for all of them.
+
+    Raises:
+        ModelError: a size that is no whole number of levels.
+    """
 
     fraction: float
     size: Mapping[str, int | None]

@@ -15,7 +15,12 @@ from probtensor.evaluation.gaps.base import AbstractProtocol, Fold, check_dims, 
 @final
 @dataclasses.dataclass(frozen=True)
 class Tail(AbstractProtocol):
-    """The last levels; see `tail`."""
+    """The last levels; see `tail`.
+
+    Attributes:
+        fraction: of the levels that is held out.
+        dim: the dimension.
+    """
 
     fraction: float
     dim: str

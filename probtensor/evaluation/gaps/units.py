@@ -21,7 +21,11 @@ _BY = 5
 @final
 @dataclasses.dataclass(frozen=True)
 class Random(AbstractProtocol):
-    """Single entries, uniformly at random; see `random`."""
+    """Single entries, uniformly at random; see `random`.
+
+    Attributes:
+        fraction: of the observations that is held out.
+    """
 
     fraction: float
 
@@ -40,7 +44,12 @@ class Random(AbstractProtocol):
 @final
 @dataclasses.dataclass(frozen=True)
 class Sites(AbstractProtocol):
-    """All entries of some sites; see `sites`."""
+    """All entries of some sites; see `sites`.
+
+    Attributes:
+        fraction: of the sites that is held out.
+        dims: whose levels together name a site.
+    """
 
     fraction: float
     dims: tuple[str, ...]
@@ -66,7 +75,11 @@ class Sites(AbstractProtocol):
 @final
 @dataclasses.dataclass(frozen=True)
 class By(AbstractProtocol):
-    """Every level once; see `by`."""
+    """Every level once; see `by`.
+
+    Attributes:
+        dims: whose combinations of levels are held out.
+    """
 
     dims: tuple[str, ...]
 

@@ -38,10 +38,10 @@ class Limits(NamedTuple):
 
 
 class AbstractFeatures(eqx.Module):
-    """M functions of d flat coordinates (see `probtensor.kernels.metric.Chart`), each with a frequency.
+    """M functions of d flat coordinates (see ``probtensor.kernels.metric.Chart``), each with a frequency.
 
     They are sums of products of cosines and sines of multiples of d angles, so that sums over T points of products of
-    two of them cost O(T M), see `probtensor.linalg.cosines`.
+    two of them cost O(T M), see ``probtensor.linalg.cosines``.
     """
 
     waves: eqx.AbstractVar[Waves]
