@@ -5,24 +5,21 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import os
+import warnings
 from collections.abc import Mapping
 
+import equinox as eqx
 import jax
 
-from probtensor import files
-from probtensor.errors import FormatError, ModelError
+from probtensor import arrays, files
+from probtensor.errors import DataError, FormatError, ModelError
+from probtensor.labelled import predictions
 from probtensor.labelled.fitted import Fitted
 from probtensor.labelled.made import Made
 from probtensor.labelled.posterior import Posterior
 from probtensor.store import archive
+from probtensor.store.classes import LEFT_OUT
 from probtensor.store.tree import described, rebuilt
-
-#: What is only of use while fitting: states of candidates, and optimisers, which are functions.
-LEFT_OUT = {
-    "selection.choice:Candidate": ("state",),
-    "selection.rank:Growth": ("start",),
-    "engines.svi.engine:SVI": ("optimizer",),
-}
 
 
 def save(fitted: Fitted, made: Made, path: str | os.PathLike[str], fit: Mapping[str, str] | None = None) -> None:
@@ -59,5 +56,23 @@ def load(path: str | os.PathLike[str]) -> Posterior:
         found = rebuilt(archive.read(files.real(path)))
     match found:
         case (Fitted() as fitted, Made() as made):
+            _check_whole(fitted, path)
             return Posterior(fitted, made)
     raise FormatError(f"load: {path} holds no posterior")
+
+
+def _check_whole(fitted: Fitted, path: str | os.PathLike[str]) -> None:
+    """Raises FormatError unless the parts fit together: the shapes of an answer at one place are worked out."""
+    at = {name: own.labels[:1] for name, own in fitted.encoded.coordinates.items()}
+    try:
+        with warnings.catch_warnings(), jax.enable_x64(True):
+            warnings.simplefilter("ignore")
+            where = fitted.places(at)
+            predictions.known_everywhere(fitted.likelihood)
+            if fitted.state.local is None:  # which computes with numbers, and not with shapes alone
+                eqx.filter_eval_shape(arrays.predict, fitted.state, where.domain, fitted.terms)
+    except (DataError, ModelError):  # a place that cannot be asked for
+        return
+    except Exception as error:
+        said = f"{type(error).__name__} {files.reason(error)}"
+        raise FormatError(f"load: the parts of {path} do not fit together; it is damaged: {said:.200}") from error
