@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import equinox as eqx
 import jax
+import xarray as xr
 
 from probtensor import arrays, files
 from probtensor.errors import DataError, FormatError, ModelError
@@ -17,7 +18,7 @@ from probtensor.labelled import predictions
 from probtensor.labelled.fitted import Fitted
 from probtensor.labelled.made import Made
 from probtensor.labelled.posterior import Posterior
-from probtensor.store import archive
+from probtensor.store import archive, guard
 from probtensor.store.classes import LEFT_OUT
 from probtensor.store.tree import described, rebuilt
 
@@ -63,6 +64,8 @@ def load(path: str | os.PathLike[str]) -> Posterior:
 
 def _check_whole(fitted: Fitted, path: str | os.PathLike[str]) -> None:
     """Raises FormatError unless the parts fit together: the shapes of an answer at one place are worked out."""
+    if fitted.encoded.in_memory and isinstance(fitted.encoded.template, xr.DataArray):
+        guard.Room().take(fitted.encoded.template.nbytes, f"the data of {path}")
     at = {name: own.labels[:1] for name, own in fitted.encoded.coordinates.items()}
     try:
         with warnings.catch_warnings(), jax.enable_x64(True):

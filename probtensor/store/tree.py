@@ -313,7 +313,15 @@ class _Reader:
         return jnp.asarray(value) if tree.get("device") else value
 
     def _blank(self, tree: Json) -> np.ndarray:
-        """One number that stands everywhere, as in the outline of data that were left out."""
+        """One number that stands everywhere; whoever computes with it takes memory for all of it."""
+        found = self._outline(tree)
+        self._room.take(found.nbytes, f"an array of shape {found.shape}")
+        return found
+
+    def _outline(self, tree: Json) -> np.ndarray:
+        """The same where it stands for data that were left out, with which nothing is computed."""
+        if not all(type(size) is int for size in tree["shape"]):
+            raise FormatError(f"there is no shape {tree['shape']!r:.50}; the store is damaged")
         return np.broadcast_to(self.value(tree["value"]), tree["shape"])
 
     def _labels(self, tree: Json) -> Any:
@@ -365,7 +373,9 @@ class _Reader:
         return found
 
     def _variable(self, tree: Json) -> xr.Variable:
-        dims, values, attrs, encoding = (self.value(tree[k]) for k in ("dims", "values", "attrs", "encoding"))
+        dims, attrs, encoding = (self.value(tree[k]) for k in ("dims", "attrs", "encoding"))
+        blank = isinstance(tree["values"], dict) and tree["values"]["kind"] == "blank"
+        values = self._outline(tree["values"]) if blank else self.value(tree["values"])
         return xr.Variable(dims, values, attrs, encoding)
 
     def _distribution(self, tree: Json) -> Any:

@@ -23,7 +23,7 @@ WRONG = [
     *({"kind": "blank", "value": {"kind": "float", "value": "nan"}, "shape": [10**12]}, {"kind": "blank"}),
     *({"kind": "again", "number": 0}, {"kind": "array", "at": 0}, {"kind": "array", "at": -1}, {"kind": "float"}),
     *({"kind": "tuple", "items": []}, {"kind": "list", "items": [1]}, {"kind": "dict", "items": []}, {"kind": "nat"}),
-    {"kind": "labels", "dtype": "<U1000000000", "shape": [2], "items": ["a", "b"]},
+    {"kind": "labels", "dtype": "<U500000000", "shape": [200], "items": ["a"] * 200},
     {"kind": "labels", "dtype": "|O", "shape": [1], "items": [{"kind": "list", "items": []}]},
     {"kind": "array", "at": 0, "dtype": "|O"},
     {"kind": "timestamp", "value": "2000-01-01", "zone": "dateutil//dev/zero", "unit": "ns"},
@@ -148,11 +148,11 @@ def a_tree_as_text(files, choose):
 
 def doubling(depth=60):
     """Records that hold the one before twice."""
-    own = {"kind": "record", "class": "hyperparameters:Fixed", "fields": {"value": 1}}
-    records = [own]
+    records = [{"kind": "record", "class": "kernels.matern:Matern", "fields": {"nu": 1.5}}]
     for number in range(depth):
         twice = {"kind": "tuple", "items": [{"kind": "again", "number": number}] * 2}
-        records.append({"kind": "record", "class": "hyperparameters:Fixed", "fields": {"value": twice}})
+        fields = {"nu": 1.5, "lengthscale": twice}
+        records.append({"kind": "record", "class": "kernels.matern:Matern", "fields": fields})
     return json.dumps({"kind": "set", "items": records})
 
 
@@ -205,7 +205,9 @@ def a_header(files, choose):
     key = choose.choice(list(said))
     said[key] = choose.choice([*WRONG, 10**9, {"../x": "0" * 64}, {"a": 1}, {TREE: None}, ["fit"]])
     if choose.random() < 0.2:
-        said["files"] = json.loads(files[HEADER])["files"] | {choose.choice(["../outside", "/etc/passwd", "a\0b"]): "0" * 64}
+        said["files"] = json.loads(files[HEADER])["files"] | {
+            choose.choice(["../outside", "/etc/passwd", "a\0b"]): "0" * 64
+        }
     return {HEADER: json.dumps(said).encode()}
 
 
@@ -215,7 +217,19 @@ def a_header_as_text(files, choose):
     return {HEADER: choose.choice(texts)}
 
 
-KINDS = [a_tree, a_tree, a_tree, a_tree, a_tree_as_text, an_array, an_array, a_chunk, members, a_header, a_header_as_text]
+KINDS = [
+    a_tree,
+    a_tree,
+    a_tree,
+    a_tree,
+    a_tree_as_text,
+    an_array,
+    an_array,
+    a_chunk,
+    members,
+    a_header,
+    a_header_as_text,
+]
 
 
 def digested(files):
@@ -262,7 +276,9 @@ def packed(files, seed):
             for name, content in files.items():
                 whole.writestr(name, content)
             if how == 1:
-                whole.writestr(choose.choice(["../outside", "/outside", "tree.json", "C:\\x", "a/../b", "0", "tree.json/x"]), "x")
+                whole.writestr(
+                    choose.choice(["../outside", "/outside", "tree.json", "C:\\x", "a/../b", "0", "tree.json/x"]), "x"
+                )
             if how == 2:
                 whole.writestr("more", bytes(10**7), zipfile.ZIP_DEFLATED)
             if how == 3:
@@ -304,10 +320,12 @@ class Posteriors:
         import probtensor as pt
 
         self.load, self.asked, self.files, self.place = pt.load, asked, read_from(source), folder / "mutant.zarr"
-        self.answer = self.said(source)
+        self.answer = self.asked_of(self.read(source))
 
-    def said(self, path):
-        post = self.load(path)
+    def read(self, path):
+        return self.load(path)
+
+    def asked_of(self, post):
         predicted = post.predict(self.asked)
         found = [hashlib.sha256(own.to_numpy().tobytes()).hexdigest() for own in predicted.variables.values()]
         return [*found, post.summary(), post.hyperparameters().to_csv(), repr(post.model)]
@@ -316,9 +334,6 @@ class Posteriors:
         kind, files = mutant(self.files, seed)
         written(files, self.place)
         return kind
-
-    def trial(self):
-        return self.said(self.place) == self.answer
 
 
 class Checkpoints:
@@ -333,10 +348,13 @@ class Checkpoints:
         with zipfile.ZipFile(source) as whole:
             whole.extractall(unpacked)
         self.files = read_from(unpacked)
-        self.answer = self.said(source)
+        self.answer = self.asked_of(self.read(source))
 
-    def said(self, path):
-        _, structure, found = self.running(path)
+    def read(self, path):
+        return self.running(path)
+
+    def asked_of(self, found):
+        _, structure, found = found
         return self.archive.digest(self.tree.described((structure, found), {}))
 
     def made(self, seed):
@@ -345,11 +363,8 @@ class Checkpoints:
         self.place.write_bytes(content)
         return f"{kind if seed % 2 else ''} {how}"
 
-    def trial(self):
-        return self.said(self.place) == self.answer
 
-
-def main(what, source, folder, asked, first, last):
+def main(jobs):
     """Prints a line for each mutant before it is tried and one with what came of it."""
     faulthandler.enable()
     warnings.simplefilter("ignore")
@@ -357,23 +372,33 @@ def main(what, source, folder, asked, first, last):
     import numpy as np
 
     jax.config.update("jax_enable_x64", True)
+    for what, source, folder, asked, first, last in json.loads(jobs):
+        asked = {name: np.array(own, "M8[ns]") if name == "time" else own for name, own in asked.items()}
+        Path(folder).mkdir(exist_ok=True)
+        mutants = {"posteriors": Posteriors, "checkpoints": Checkpoints}[what](Path(source), Path(folder), asked)
+        there = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (there + ROOM, resource.RLIM_INFINITY))
+        for seed in range(first, last):
+            print(json.dumps({"store": Path(source).name, "seed": seed, "kind": mutants.made(seed)}), flush=True)
+            faulthandler.dump_traceback_later(SECONDS, exit=True)
+            outcome, said = tried(mutants)
+            faulthandler.cancel_dump_traceback_later()
+            print(json.dumps({"outcome": outcome, "said": said}), flush=True)
+
+
+def tried(mutants):
+    """What came of it: refused, an error of the package, the same answers or others, or another exception."""
     from probtensor.errors import DataError, FormatError, ModelError
 
-    asked = {name: np.array(own, "M8[ns]") if name == "time" else own for name, own in json.loads(asked).items()}
-    mutants = {"posteriors": Posteriors, "checkpoints": Checkpoints}[what](Path(source), Path(folder), asked)
-    there = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (there + ROOM, resource.RLIM_INFINITY))
-    for seed in range(int(first), int(last)):
-        print(json.dumps({"seed": seed, "kind": mutants.made(seed)}), flush=True)
-        faulthandler.dump_traceback_later(SECONDS, exit=True)
-        try:
-            outcome, said = ("same" if mutants.trial() else "other"), ""
-        except (DataError, FormatError, ModelError) as error:
-            outcome, said = ("refused" if isinstance(error, FormatError) else "an error"), str(error)[:200]
-        except BaseException:
-            outcome, said = "bad", traceback.format_exc()[-1500:]
-        faulthandler.cancel_dump_traceback_later()
-        print(json.dumps({"outcome": outcome, "said": said}), flush=True)
+    when = "at load"
+    try:
+        found = mutants.read(mutants.place)
+        when = "at use"
+        return ("same" if mutants.asked_of(found) == mutants.answer else "other"), ""
+    except (DataError, FormatError, ModelError) as error:
+        return ("refused" if isinstance(error, FormatError) else f"an error {when}"), str(error)[:200]
+    except BaseException:
+        return f"bad {when}", traceback.format_exc()[-1500:]
 
 
 if __name__ == "__main__":
