@@ -105,9 +105,11 @@ def main(folder, first, last):
     from probtensor import cli
     from probtensor.cli import probing
     from probtensor.labelled import fit as fitting
-    from probtensor.store import posterior as _  # noqa: F401
 
-    fitting.imputed = lambda data, *_, **__: (None, data.fillna(0.0).to_dataset(name="tas").assign(tas_filled=0 * data))
+    def filled(data, *_, **__):
+        return None, data.fillna(0.0).to_dataset(name="tas").assign(tas_filled=0 * data)
+
+    fitting.imputed = filled
     probing.PATIENCE = 60.0
     folder = Path(folder)
     kinds = sources(folder)
