@@ -1,4 +1,4 @@
-"""Damaged files at the command line: one line and exit status 2, or the answer; nothing else, and nothing half-written."""
+"""Damaged files at the command line: one line and exit status 2, or the answer, and nothing half-written."""
 
 import json
 import os

@@ -70,8 +70,8 @@ def _read_netcdf(path: str, room: int, name: str | None) -> None:
             attributes = {own: _attributes(variable) for own, variable in group.variables.items()}
             for own in _wanted(group.dimensions, attributes, name):
                 variable = group.variables[own]
-                chunk = variable.chunking()
-                chunk = None if chunk in (None, "contiguous") else tuple(chunk)
+                told = variable.chunking()
+                chunk = tuple(map(int, told)) if isinstance(told, list) else None
                 _read(variable, own, chunk, getattr(variable.dtype, "itemsize", 8), room)
 
 

@@ -100,12 +100,13 @@ def check_replaceable(path: Path) -> None:
 
 def _fill(folder: Path, stored: Stored, written_by: str, fit: Mapping[str, str] | None) -> None:
     import zarr
+    from zarr.codecs import ZstdCodec
 
     folder.mkdir()
     root = zarr.create_group(folder, zarr_format=3)
     for number, array in enumerate(stored.arrays):
         data = np.ascontiguousarray(array).reshape(array.shape)
-        root.create_array(str(number), data=data, compressors=zarr.codecs.ZstdCodec(level=0))
+        root.create_array(str(number), data=data, compressors=ZstdCodec(level=0))
     (folder / f"{_TREE}.json").write_text(json.dumps(stored.tree, allow_nan=False))
     said = {
         "format": FORMAT,

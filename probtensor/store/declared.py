@@ -22,8 +22,10 @@ from jaxtyping import AbstractArray
 from probtensor.errors import FormatError
 
 #: Kinds of numbers that stand for others.
-_NUMBERS = {float: "fiu", int: "iu", bool: "b", complex: "fiuc"}
+_NUMBERS = {float: "fiu", int: "iub", bool: "biu", complex: "fiuc"}
 _KINDS = {bool: "b", int: "i", float: "f", complex: "c"}
+#: What stands for each other, as a user may give one or the other.
+_IN_ORDER, _ANY_ORDER = (list, tuple), (set, frozenset)
 _ARRAYS = (jax.Array, np.ndarray, np.generic)
 
 
@@ -89,19 +91,21 @@ def _fits(value: Any, told: Any) -> bool:
     if origin is typing.Literal:
         return value in inner
     if origin is tuple:
-        return isinstance(value, tuple) and _each(value, inner)
+        return isinstance(value, tuple | list) and _each(value, inner)
     if isinstance(origin, type) and issubclass(origin, collections.abc.Mapping):
         return isinstance(value, origin) and all(
             _fits(k, inner[0]) and _fits(own, inner[1]) for k, own in value.items()
         )
     if isinstance(origin, type) and issubclass(origin, collections.abc.Collection):
-        return isinstance(value, origin) and all(_fits(own, inner[0]) for own in value)
+        return isinstance(value, _ANY_ORDER if issubclass(origin, collections.abc.Set) else _IN_ORDER) and all(
+            _fits(own, inner[0]) for own in value
+        )
     if told is Any or not isinstance(told, type):
         return True
     return _is(value, told)
 
 
-def _each(value: tuple[Any, ...], inner: tuple[Any, ...]) -> bool:
+def _each(value: tuple[Any, ...] | list[Any], inner: tuple[Any, ...]) -> bool:
     if len(inner) == 2 and inner[1] is ...:
         return all(_fits(own, inner[0]) for own in value)
     return len(value) == len(inner) and all(map(_fits, value, inner))
@@ -110,6 +114,8 @@ def _each(value: tuple[Any, ...], inner: tuple[Any, ...]) -> bool:
 def _is(value: Any, told: type) -> bool:
     if issubclass(told, AbstractArray):
         return np.ndim(value) >= _axes(told) and _number_of(value, "".join({np.dtype(n).kind for n in told.dtypes}))
+    if told is np.ndarray:
+        return isinstance(value, _ARRAYS)
     if told is jax.Array:
         return _number_of(value, "biufc")
     if told in _NUMBERS:
@@ -122,7 +128,9 @@ def _is(value: Any, told: type) -> bool:
 
 
 def _axes(told: Any) -> int:
-    """How many axes an array has at least."""
+    """How many axes an array of JAX has at least; those on the host may be smaller than they say."""
+    if told.array_type is not jax.Array:
+        return 0
     return len(told.dims) - (told.index_variadic is not None)
 
 

@@ -384,7 +384,7 @@ class _Reader:
         kind = getattr(dist, tree["class"])
         if not (isinstance(kind, type) and issubclass(kind, dist.Distribution)):
             raise FormatError(f"numpyro has no distribution {tree['class']!r}")
-        if set(tree["arguments"]) - set(kind.arg_constraints):
+        if set(tree["arguments"]) - set(kind.arg_constraints):  # type: ignore[attr-defined]
             raise FormatError(f"{tree['class']} has no such arguments: {', '.join(tree['arguments'])}")
         return kind(**{name: self.value(own) for name, own in tree["arguments"].items()})
 

@@ -17,6 +17,8 @@ from pathlib import Path
 HEADER, TREE = "probtensor.json", "tree.json"
 #: Bytes of address space that a mutant may take beside what the process has, and seconds for each.
 ROOM, SECONDS = 2 * 2**30, 100
+#: Names that are no files of a store.
+OUTSIDE = ["../outside", "/etc/passwd", "a\0b"]
 #: What stands in the place of another value.
 WRONG = [
     *(None, True, "", "x", -1, 0, 1, 3, 10**12, 10**30, 1e308, -0.5, [], {}, [[]], "nan", "../../etc/passwd"),
@@ -205,9 +207,7 @@ def a_header(files, choose):
     key = choose.choice(list(said))
     said[key] = choose.choice([*WRONG, 10**9, {"../x": "0" * 64}, {"a": 1}, {TREE: None}, ["fit"]])
     if choose.random() < 0.2:
-        said["files"] = json.loads(files[HEADER])["files"] | {
-            choose.choice(["../outside", "/etc/passwd", "a\0b"]): "0" * 64
-        }
+        said["files"] = json.loads(files[HEADER])["files"] | {choose.choice(OUTSIDE): "0" * 64}
     return {HEADER: json.dumps(said).encode()}
 
 
@@ -217,19 +217,7 @@ def a_header_as_text(files, choose):
     return {HEADER: choose.choice(texts)}
 
 
-KINDS = [
-    a_tree,
-    a_tree,
-    a_tree,
-    a_tree,
-    a_tree_as_text,
-    an_array,
-    an_array,
-    a_chunk,
-    members,
-    a_header,
-    a_header_as_text,
-]
+KINDS = [*[a_tree] * 4, a_tree_as_text, an_array, an_array, a_chunk, members, a_header, a_header_as_text]
 
 
 def digested(files):
@@ -276,9 +264,8 @@ def packed(files, seed):
             for name, content in files.items():
                 whole.writestr(name, content)
             if how == 1:
-                whole.writestr(
-                    choose.choice(["../outside", "/outside", "tree.json", "C:\\x", "a/../b", "0", "tree.json/x"]), "x"
-                )
+                names = ["../outside", "/outside", "tree.json", "C:\\x", "a/../b", "0", "tree.json/x"]
+                whole.writestr(choose.choice(names), "x")
             if how == 2:
                 whole.writestr("more", bytes(10**7), zipfile.ZIP_DEFLATED)
             if how == 3:

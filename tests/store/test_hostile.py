@@ -179,13 +179,8 @@ def test_a_sparse_matrix_that_points_beyond_itself():
 @pytest.mark.parametrize(
     "said",
     [
-        {"arrays": 10**12},
-        {"arrays": -1},
-        {"arrays": "58"},
-        {"arrays": 58.0},
-        {"version": "1"},
-        {"fit": []},
-        {"fit": {"data": 1}},
+        *({"arrays": wrong} for wrong in (10**12, -1, "58", 58.0)),
+        *({"version": "1"}, {"fit": []}, {"fit": {"data": 1}}),
     ],
     ids=str,
 )
