@@ -1,5 +1,6 @@
 """Damaged files at the command line: one line and exit status 2, or the answer, and nothing half-written."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -58,7 +59,7 @@ ENDS = {
     "crashes": ("os.kill(os.getpid(), signal.SIGSEGV)", "ended with SIGSEGV"),
     "leaves": ("os._exit(7)", "ended with exit status 7"),
     "hangs": ("time.sleep(300)", "nothing more of it could be read for 3 seconds"),
-    "eats memory": ("bytearray(2**50)", "MemoryError"),
+    "eats memory": ("bytearray(2**50)", "asks for more memory than there is"),
 }
 
 
@@ -77,7 +78,7 @@ def test_a_library_that_fails(how, file, tmp_path, monkeypatch):
 
 
 def test_every_part_that_is_read_is_a_sign_of_life(file, monkeypatch, capsys):
-    monkeypatch.setattr(probe, "_limit", lambda room: None)
+    monkeypatch.setattr(probe, "_limit", lambda *_: None)
     monkeypatch.setattr(probe, "PART", 24)
     assert probe.main(str(file), str(2**30), "v") == 0
     assert capsys.readouterr().out == "." * 4
@@ -96,11 +97,14 @@ def test_what_memory_has_no_room_for_is_said_before_it_is_read(tmp_path):
         assert "'v' is of 131,072.0 GiB, and there are " in done.stderr
 
 
-def test_no_pickle_of_a_zarr_store_is_run(tmp_path):
-    """numcodecs has a codec that unpickles, and whoever writes a store chooses its codecs."""
+def test_no_pickle_of_a_zarr_store_is_run(tmp_path, monkeypatch):
+    """numcodecs has a codec that unpickles, which newer versions only do if told to; a store chooses its codecs."""
     import pickle
 
-    import numcodecs
+    import numcodecs.pickles
+
+    monkeypatch.setattr(numcodecs.pickles, "ALLOW_UNSAFE_PICKLE_DECODE", True, raising=False)
+    monkeypatch.setenv("NUMCODECS_ALLOW_UNSAFE_PICKLE_DECODE", "1")
 
     class Touch:
         def __reduce__(self):
@@ -108,10 +112,10 @@ def test_no_pickle_of_a_zarr_store_is_run(tmp_path):
 
     xr.DataArray([1.0, np.nan], dims="x", name="v").to_dataset().to_zarr(tmp_path / "in.zarr", zarr_format=2)
     told = json.loads((tmp_path / "in.zarr" / "v" / ".zarray").read_text())
-    told |= {"dtype": "|O", "filters": [{"id": "pickle"}], "compressor": None, "fill_value": 0}
+    told |= {"dtype": "|O", "filters": [{"id": "vlen-utf8"}, {"id": "pickle"}], "compressor": None, "fill_value": ""}
     (tmp_path / "in.zarr" / "v" / ".zarray").write_text(json.dumps(told))
-    (tmp_path / "in.zarr" / "v" / "0").write_bytes(pickle.dumps([np.array([Touch(), 1.0], dtype=object), "|O", [2]]))
-    with pytest.raises(ValueError):
+    (tmp_path / "in.zarr" / "v" / "0").write_bytes(pickle.dumps(Touch()))
+    with contextlib.suppress(Exception):
         xr.open_zarr(tmp_path / "in.zarr", consolidated=False)["v"].load()
     assert (tmp_path / "touched").exists()  # by xarray alone
     (tmp_path / "touched").unlink()

@@ -46,8 +46,8 @@ def parts(shape: tuple[int, ...], chunk: tuple[int, ...], itemsize: int) -> Iter
     """Blocks of an array of about `PART` bytes, of whole chunks as they lie in the file."""
     block = list(shape)
     while math.prod(block) * itemsize > PART and any(b > c for b, c in zip(block, chunk, strict=True)):
-        widest = max(range(len(block)), key=lambda d: block[d] / chunk[d])
-        block[widest] = max(-(-block[widest] // (2 * chunk[widest])) * chunk[widest], chunk[widest])
+        first = next(d for d in range(len(block)) if block[d] > chunk[d])
+        block[first] = max(-(-block[first] // (2 * chunk[first])) * chunk[first], chunk[first])
     begins = [range(0, size, max(step, 1)) for size, step in zip(shape, block, strict=True)]
     at = [0] * len(shape)
     for number in range(math.prod(map(len, begins))):
@@ -65,7 +65,7 @@ def _read_netcdf(path: str, room: int, name: str | None) -> None:
         groups = [dataset]
         while groups:
             group = groups.pop()
-            groups += group.groups.values()
+            groups += [] if name in dataset.variables else group.groups.values()
             _attributes(group)
             attributes = {own: _attributes(variable) for own, variable in group.variables.items()}
             for own in _wanted(group.dimensions, attributes, name):
@@ -108,7 +108,7 @@ class _Values:
 
 def _wanted(dimensions: Any, attributes: dict[str, dict[str, Any]], name: str | None) -> list[str]:
     """Names of what may be read: the variable, coordinates, and whatever any variable refers to."""
-    if name not in attributes:
+    if name is None:
         return list(attributes)
     told = {word for own in attributes.values() for key in REFERENCES for word in words(own.get(key, ""))}
     return [own for own in attributes if own == name or own in dimensions or own in told]
@@ -126,22 +126,25 @@ def _read(values: Any, name: str, chunk: tuple[int, ...] | None, itemsize: int, 
         sys.stdout.flush()
 
 
-def _limit(room: int) -> None:
-    """Takes no more memory than there is, where the system has such limits."""
+def _limit(path: str, room: int) -> None:
+    """Takes no more memory than there is, where the system has such limits; a file that is mapped takes none."""
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource
 
         most = resource.getrlimit(resource.RLIMIT_AS)[1]
-        limit = room + _OWN
+        limit = room + _OWN + (os.path.getsize(path) if os.path.isfile(path) else 0)
         resource.setrlimit(resource.RLIMIT_AS, (limit if most == resource.RLIM_INFINITY else min(limit, most), most))
 
 
 def main(path: str, room: str, name: str | None = None) -> int:
     """What is run; the exit status is 0 if all could be read, else 1."""
-    _limit(int(room))
+    _limit(path, int(room))
     try:
         netcdf = not os.path.isdir(path) and importlib.util.find_spec("netCDF4") is not None
         (_read_netcdf if netcdf else _read_otherwise)(path, int(room), name)
+    except MemoryError:
+        print("\n" + json.dumps("it asks for more memory than there is"))
+        return 1
     except Exception as error:
         said = str(getattr(error, "strerror", None) or error) or type(error).__name__
         print("\n" + json.dumps(said))

@@ -47,11 +47,17 @@ def load(path: str | os.PathLike[str]) -> Posterior:
     It gives the same answers bit for bit, and every method works as before. Of what was tried to choose a model only
     the report is there, and of `pt.SVI` no optimizer.
 
+    A store from somewhere else is safe to read: no code of it runs, nothing outside it is read, links in it are not
+    followed, and what it asks for is compared with the memory that there is before it gets any. Digests tell damage, and
+    not who wrote it: somebody who writes right ones can give any numbers. Parts that do not fit together are refused
+    here, but for those of a local term, which are first computed with when it is asked.
+
     Args:
         path: of the store, a folder.
 
     Raises:
-        FormatError: there is no store there; it is damaged, of something else, or written by a newer version.
+        FormatError: there is no store there; it is damaged, of something else, written by a newer version, or asks for
+            more memory than there is.
     """
     with jax.enable_x64(True):
         found = rebuilt(archive.read(files.real(path)))
