@@ -48,9 +48,9 @@ def load(path: str | os.PathLike[str]) -> Posterior:
     the report is there, and of `pt.SVI` no optimizer.
 
     A store from somewhere else is safe to read: no code of it runs, nothing outside it is read, links in it are not
-    followed, and what it asks for is compared with the memory that there is before it gets any. Digests tell damage, and
-    not who wrote it: somebody who writes right ones can give any numbers. Parts that do not fit together are refused
-    here, but for those of a local term, which are first computed with when it is asked.
+    followed, and what it asks for is compared with the memory that there is before it gets any. Digests tell damage,
+    and not who wrote it: somebody who writes right ones can give any numbers. Parts that do not fit together are
+    refused here, but for those of a local term, which are first computed with when it is asked.
 
     Args:
         path: of the store, a folder.
