@@ -8,7 +8,6 @@ import os
 import warnings
 from collections.abc import Mapping
 
-import equinox as eqx
 import jax
 import xarray as xr
 
@@ -69,7 +68,10 @@ def load(path: str | os.PathLike[str]) -> Posterior:
 
 
 def _check_whole(fitted: Fitted, path: str | os.PathLike[str]) -> None:
-    """Raises FormatError unless the parts fit together: the shapes of an answer at one place are worked out."""
+    """Raises FormatError unless the parts fit together: the shapes of an answer at one place are worked out.
+
+    Of draws it is the answer, which shapes alone do not give.
+    """
     if fitted.encoded.in_memory and isinstance(fitted.encoded.template, xr.DataArray):
         guard.Room().take(fitted.encoded.template.nbytes, f"the data of {path}")
     at = {name: own.labels[:1] for name, own in fitted.encoded.coordinates.items()}
@@ -78,8 +80,11 @@ def _check_whole(fitted: Fitted, path: str | os.PathLike[str]) -> None:
             warnings.simplefilter("ignore")
             where = fitted.places(at)
             predictions.known_everywhere(fitted.likelihood)
-            if fitted.state.local is None:  # which computes with numbers, and not with shapes alone
-                eqx.filter_eval_shape(arrays.predict, fitted.state, where.domain, fitted.terms)
+            asked = fitted.state, where.domain, fitted.terms
+            if fitted.state.draws is not None:
+                arrays.predict(*asked)
+            elif fitted.state.local is None:  # whose answers take numbers, and long
+                arrays.predicted_shapes(*asked)
     except (DataError, ModelError):  # a place that cannot be asked for
         return
     except Exception as error:
