@@ -10,10 +10,13 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import stat
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NoReturn
+
+import numpy as np
 
 from probtensor import files
 from probtensor.errors import FormatError
@@ -31,6 +34,10 @@ _BYTES = {"bool": 1, "complex64": 8, "complex128": 16} | {
 _CHUNK, _SMALL = 4096, 1024
 #: The begin of what zstd has packed, and how many bytes of it tell its length.
 _ZSTD, _HEAD = b"\x28\xb5\x2f\xfd", 18
+#: What names of dtypes look like that are stored: one kind and its size, for times with their unit.
+_DTYPE = re.compile(r"[<>|=]?(b1|[iufc]\d{1,2}|[mM]8(\[\d*[a-zA-Z]{1,2}\])?|[US]\d+|O|T)")
+#: Names of time zones, which lead to no file but that of the zone.
+_ZONE = re.compile(r"(?!dateutil)\w[\w+-]*(/\w[\w+-]*)*(:\d\d)?(:\d\d)?")
 _PLAIN_GRID = {"name": "default", "configuration": {"separator": "/"}}
 
 
@@ -72,6 +79,20 @@ def parsed(path: Path, room: Room) -> Any:
 
 def _refuse(token: str) -> NoReturn:
     raise ValueError(f"{token} is no number of JSON")
+
+
+def dtype(text: Any) -> np.dtype:
+    """A dtype that is stored. Raises FormatError for any other, such as one of objects behind numbers."""
+    if not isinstance(text, str) or not _DTYPE.fullmatch(text):
+        raise FormatError(f"there is no dtype {text!r:.50}; the store is damaged")
+    return np.dtypes.StringDType() if text == "T" else np.dtype(text)
+
+
+def zone(text: Any) -> str:
+    """The name of a time zone. Raises FormatError for what could lead to another file."""
+    if not isinstance(text, str) or not _ZONE.fullmatch(text):
+        raise FormatError(f"there is no time zone {text!r:.50}; the store is damaged")
+    return text
 
 
 def check_array(folder: Path, names: Collection[str], room: Room) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -32,10 +31,6 @@ _KINDS = frozenset(
 
 #: Kinds of array that stand for themselves; times are stored as whole numbers.
 _PLAIN, _TIMES, _LABELS = "biufc", "mM", "OUST"
-#: What names of dtypes look like that are stored: one kind and its size, for times with their unit.
-_DTYPE = re.compile(r"[<>|=]?(b1|[iufc]\d{1,2}|[mM]8(\[\d*[a-zA-Z]{1,2}\])?|[US]\d+|O|T)")
-#: Names of time zones, which lead to no file but that of the zone.
-_ZONE = re.compile(r"(?!dateutil)\w[\w+-]*(/\w[\w+-]*)*(:\d\d)?(:\d\d)?")
 #: How much longer a tree may be with its repetitions written out than it is, so that no walk over it is without end.
 _REPEATED, _AT_LEAST = 1000, 10**6
 
@@ -226,17 +221,6 @@ class _Reader:
             raise FormatError(f"there is no kind {said!r:.50} of value; the store is damaged or of another version")
         return getattr(self, f"_{tree['kind']}")(tree)
 
-    def _named(self, text: Json) -> np.dtype:
-        """A dtype that is stored. Raises FormatError for any other, such as one of objects behind numbers."""
-        if not isinstance(text, str) or not _DTYPE.fullmatch(text):
-            raise FormatError(f"there is no dtype {text!r:.50}; the store is damaged")
-        return np.dtypes.StringDType() if text == "T" else np.dtype(text)
-
-    def _zone(self, text: Json) -> str:
-        if not isinstance(text, str) or not _ZONE.fullmatch(text):
-            raise FormatError(f"there is no time zone {text!r:.50}; the store is damaged")
-        return text
-
     def _float(self, tree: Json) -> float:
         return float(tree["value"])
 
@@ -247,7 +231,7 @@ class _Reader:
         return bytes.fromhex(tree["value"])
 
     def _dtype(self, tree: Json) -> np.dtype:
-        return self._named(tree["value"])
+        return guard.dtype(tree["value"])
 
     def _ellipsis(self, tree: Json) -> Any:
         return ...
@@ -257,7 +241,7 @@ class _Reader:
 
     def _timestamp(self, tree: Json) -> pd.Timestamp:
         naive = pd.Timestamp(tree["value"]).as_unit(tree["unit"])
-        return naive if tree["zone"] is None else naive.tz_localize("UTC").tz_convert(self._zone(tree["zone"]))
+        return naive if tree["zone"] is None else naive.tz_localize("UTC").tz_convert(guard.zone(tree["zone"]))
 
     def _nat(self, tree: Json) -> Any:
         return pd.NaT
@@ -270,7 +254,7 @@ class _Reader:
         return pd.CategoricalIndex(pd.Categorical.from_codes(codes, categories, ordered=tree["ordered"]))
 
     def _zoned(self, tree: Json) -> pd.DatetimeIndex:
-        return pd.DatetimeIndex(self.value(tree["items"][0])).tz_localize("UTC").tz_convert(self._zone(tree["zone"]))
+        return pd.DatetimeIndex(self.value(tree["items"][0])).tz_localize("UTC").tz_convert(guard.zone(tree["zone"]))
 
     def _periods(self, tree: Json) -> pd.PeriodIndex:
         return pd.PeriodIndex.from_ordinals(self.value(tree["items"][0]), freq=tree["frequency"])
@@ -304,7 +288,7 @@ class _Reader:
             raise FormatError(f"there is no array {tree['at']!r:.50}; the store is damaged")
         value = self._arrays[tree["at"]]
         if "dtype" in tree:
-            dtype = self._named(tree["dtype"])
+            dtype = guard.dtype(tree["dtype"])
             if dtype.kind not in _TIMES or value.dtype != np.int64:
                 raise FormatError(f"an array of {value.dtype} is said to be of {dtype}; the store is damaged")
             value = value.view(dtype)
@@ -325,7 +309,7 @@ class _Reader:
         return np.broadcast_to(self.value(tree["value"]), tree["shape"])
 
     def _labels(self, tree: Json) -> Any:
-        dtype = self._named(tree["dtype"])
+        dtype = guard.dtype(tree["dtype"])
         if dtype.kind not in _LABELS:
             raise FormatError(f"labels are said to be of {dtype}; the store is damaged")
         self._room.take(len(tree["items"]) * dtype.itemsize, "a coordinate's labels")
