@@ -129,6 +129,12 @@ def predict(state: State, domain: Domain, terms: tuple[int, ...] | None = None) 
     return _predict(state, where, domain)
 
 
+def predicted_shapes(state: State, domain: Domain, terms: tuple[int, ...]) -> Prediction:
+    """The shapes of what `predict` gives of a state without draws and local term, with no numbers computed."""
+    where = {j: asked(state.model.terms[j], state.beliefs[j], domain) for j in terms}
+    return eqx.filter_eval_shape(_predict, state, where, domain)
+
+
 def _refuse_draws(state: State, what: str) -> None:
     if state.local is not None or state.draws is not None:
         raise ModelError(

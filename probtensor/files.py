@@ -38,7 +38,7 @@ def real(path: str | os.PathLike[str]) -> Path:
 
 
 @contextlib.contextmanager
-def whole(path: Path, what: str) -> Iterator[Path]:
+def whole(path: Path, what: str, lasting: bool = False) -> Iterator[Path]:
     """A path beside ``path`` at which to write a file or a folder, which takes its place when the block is done.
 
     Whatever ends the block early, an interrupt too, leaves what was at ``path`` as it was and nothing beside it. A file
@@ -47,6 +47,7 @@ def whole(path: Path, what: str) -> Iterator[Path]:
     Args:
         path: where it goes; of a link, what it points to.
         what: the begin of the message, such as ``"save"``.
+        lasting: waits until it is on the disk, and so is that it has taken its place: it survives a power cut.
 
     Raises:
         FormatError: it cannot be written: no such folder, no permission, a full disk.
@@ -58,7 +59,11 @@ def whole(path: Path, what: str) -> Iterator[Path]:
         (part / "new").mkdir()
         with told(path, what):
             yield part / "new" / place.name
+            if lasting:
+                _flush_all(part / "new" / place.name)
             _put(part / "new" / place.name, place, part / "old")
+            if lasting:
+                flush(place.parent)
     except BaseException:
         _remove(part, _SETTLED)
         raise
@@ -76,10 +81,22 @@ def check_writable(path: Path, what: str) -> None:
         os.rmdir(tempfile.mkdtemp(prefix=f".{place.name}.", suffix=".part", dir=place.parent))
 
 
-def flush(file: Path) -> None:
-    """Waits until a file is on the disk, so that it is whole after a power cut, too."""
-    with file.open("rb") as stream:
-        os.fsync(stream.fileno())
+def flush(path: Path) -> None:
+    """Waits until a file is on the disk, or which names there are in a folder, so that it is after a power cut, too."""
+    if path.is_dir() and os.name == "nt":  # where folders cannot be opened, and moves are not kept back
+        return
+    number = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def _flush_all(path: Path) -> None:
+    """A file, or a folder with all that is in it."""
+    for inner in path.rglob("*") if path.is_dir() else ():
+        flush(inner)
+    flush(path)
 
 
 def remove_unfinished(path: Path) -> None:

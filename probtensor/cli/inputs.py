@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from probtensor import files
-from probtensor.errors import DataError, ModelError
+from probtensor.cli import probe, probing
+from probtensor.errors import DataError, FormatError, ModelError
 from probtensor.store import archive
 
 if TYPE_CHECKING:
@@ -22,11 +22,6 @@ _ZARR = {"zarr.json": 3, ".zgroup": 2, ".zmetadata": 2, ".zarray": 2}
 POSTERIOR = archive.HEADER
 #: Kinds of values that can be filled.
 _NUMBERS = "iufb"
-#: Attributes that name other variables of a file (CF), alone or behind words such as ``area:``.
-_REFERENCES = (
-    *("bounds", "climatology", "grid_mapping", "cell_measures", "formula_terms", "ancillary_variables"),
-    *("coordinates", "geometry", "node_coordinates", "node_count", "part_node_count", "interior_ring"),
-)
 
 
 def zarr_format(path: Path) -> int | None:
@@ -36,7 +31,7 @@ def zarr_format(path: Path) -> int | None:
 
 def variable(path: Path, name: str) -> xr.DataArray:
     """One variable of a NetCDF file or zarr store, in memory. Raises DataError if it cannot be read."""
-    with opened(path) as dataset:
+    with opened(path, name) as dataset:
         return _variable(dataset, path, name)
 
 
@@ -45,7 +40,7 @@ def variable_and_beside(path: Path, name: str) -> tuple[xr.DataArray, xr.Dataset
 
     Raises DataError if it cannot be read.
     """
-    with opened(path) as dataset:
+    with opened(path, name) as dataset:
         found = _variable(dataset, path, name)
         return found, dataset[sorted(_referred(dataset, found), key=str)].drop_vars(name, errors="ignore").load()
 
@@ -88,8 +83,8 @@ def _referred(dataset: xr.Dataset, array: xr.DataArray) -> set[str]:
     ahead = [array.variable, *(coordinate.variable for coordinate in array.coords.values())]
     while ahead:
         own = ahead.pop()
-        for key in _REFERENCES:
-            for word in re.split(r"[\s:]+", str({**own.encoding, **own.attrs}.get(key, ""))):
+        for key in probe.REFERENCES:
+            for word in probe.words({**own.encoding, **own.attrs}.get(key, "")):
                 if word in dataset.variables and word not in found and word not in array.coords:
                     found.add(word)
                     ahead.append(dataset[word].variable)
@@ -97,8 +92,14 @@ def _referred(dataset: xr.Dataset, array: xr.DataArray) -> set[str]:
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[xr.Dataset]:
+def opened(path: Path, name: str | None = None) -> Iterator[xr.Dataset]:
     """A NetCDF file or zarr store, from which values are read when they are asked for.
+
+    It is read in another process first, since a damaged one can end the process that reads it.
+
+    Args:
+        path: of the file or folder.
+        name: of the variable that will be read; None: any.
 
     Raises DataError if there is none, or if it cannot be read, at once or while it is open.
     """
@@ -112,11 +113,15 @@ def opened(path: Path) -> Iterator[xr.Dataset]:
         raise DataError(f"{path} is a saved fit, not data; probtensor info {path} says what it is")
     kind = "zarr" if path.is_dir() else "NetCDF"
     try:
-        with xr.open_dataset(path, **_how(path)) as dataset:
+        probing.check(path, name)
+        with (
+            probe.without_pickles() if path.is_dir() else contextlib.nullcontext(),
+            xr.open_dataset(path, **_how(path)) as dataset,
+        ):
             yield dataset
-    except (DataError, ModelError):
+    except (DataError, FormatError, ModelError):
         raise
-    except (OSError, ValueError, RuntimeError, ImportError, KeyError, TypeError) as error:
+    except Exception as error:  # of many libraries, for what makes no sense to them
         raise DataError(f"{path} cannot be read as {kind}: {_reason(error)}") from error
 
 

@@ -77,7 +77,7 @@ def write(dataset: xr.Dataset, output: Path, zarr_format: int | None) -> None:
                     dataset.to_zarr(part, mode="w-", zarr_format=zarr_format or 3, consolidated=True)
             else:
                 dataset.to_netcdf(part)
-    except (ValueError, TypeError, NotImplementedError) as error:
-        if isinstance(error, FormatError):
-            raise
+    except FormatError:
+        raise
+    except Exception as error:  # of the libraries that write, for names, attributes and encodings that they do not take
         raise FormatError(f"output: {output} cannot be written: {files.reason(error)}") from error

@@ -94,7 +94,8 @@ def fit(
         ModelError: the model does not fit them, memory has no room for message passing (not asked with a mesh or a
             local term), or ``seed`` is not a whole number; what is at ``checkpoint`` is of another fit, or the engine
             has no use for it or there is a mesh.
-        FormatError: what is at ``checkpoint`` is damaged or something else, or nothing can be written there.
+        FormatError: what is at ``checkpoint`` is damaged or something else, another process fits to it, or nothing can
+            be written there.
 
     Example:
         >>> import numpy as np, xarray as xr, probtensor as pt

@@ -1,7 +1,8 @@
 """A tree and its arrays as a folder: a zarr store, and a header with the digest of every file of it.
 
-The header is read first, then every file is compared with its digest, and only then are arrays opened. A store is
-written beside its place and moved there when it is whole. Packed, it is one file, which another replaces at one moment.
+The header is read first, then every file is compared with its digest, and only then are arrays opened, after what they
+ask for was compared with the memory that there is. A store is written beside its place and moved there when it is
+whole. Packed, it is one file, which another replaces at one moment.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ import os
 import tempfile
 import zipfile
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from probtensor import files
 from probtensor.errors import FormatError
+from probtensor.store import guard
 from probtensor.store.tree import Stored
 
 #: What the header calls the format, and the newest version of it.
@@ -37,37 +39,50 @@ def write(path: Path, stored: Stored, written_by: str, fit: Mapping[str, str] | 
         FormatError: there is something else at the path, or it cannot be written; nothing was changed then.
     """
     check_replaceable(path)
-    with files.whole(path, "save") as part:
+    with files.whole(path, "save", lasting=fit is not None) as part:
         _fill(part, stored, written_by, fit)
-        if fit is not None:
-            for name in _files(part):
-                files.flush(part / name)
 
 
 def write_packed(path: Path, stored: Stored, written_by: str, fit: Mapping[str, str]) -> None:
     """Writes a store as one file, which replaces that which is there; see `write`."""
-    with files.whole(path, "checkpoint") as part:
+    with files.whole(path, "checkpoint", lasting=True) as part:
         folder = part.parent / "unpacked"
         _fill(folder, stored, written_by, fit)
         with zipfile.ZipFile(part, "w") as packed:
             for name in _files(folder):
                 packed.write(folder / name, name)
-        files.flush(part)
 
 
 def read_packed(path: Path) -> tuple[dict[str, Any], Stored]:
     """The header and the content of such a file. Raises FormatError as `read` does."""
+    if not guard.regular(path):
+        raise FormatError(f"load: {path} is damaged: it is no file")
     with tempfile.TemporaryDirectory() as folder:
         try:
             with zipfile.ZipFile(path) as packed:
+                _check_members(packed, path.stat().st_size)
                 packed.extractall(folder)
-        # What zipfile raises for bytes that make no sense to it: of a length, of a way to pack, of a name.
-        except (zipfile.BadZipFile, EOFError, NotImplementedError, ValueError, RuntimeError, OSError) as error:
+        except Exception as error:  # zipfile raises many kinds for bytes that make no sense to it
             raise FormatError(f"load: {path} is damaged: {files.reason(error)}") from error
         try:
             return header(Path(folder)), read(Path(folder))
         except FormatError as error:
             raise FormatError(str(error).replace(folder, os.fspath(path))) from error
+
+
+def _check_members(packed: zipfile.ZipFile, size: int) -> None:
+    """Raises ValueError unless all are files as they were written: not squeezed, each its own part of the whole."""
+    members = packed.infolist()
+    for own in members:
+        parts = PurePosixPath(own.filename).parts
+        if own.is_dir() or ".." in parts or own.filename.startswith("/") or set(own.filename) & set("\\:"):
+            raise ValueError(f"{own.filename!r} is no name of a file in it")
+        if own.compress_type != zipfile.ZIP_STORED or own.file_size != own.compress_size:
+            raise ValueError(f"{own.filename!r} is squeezed")
+    if len({own.filename for own in members}) < len(members):
+        raise ValueError("two files have one name")
+    if sum(own.file_size for own in members) > size:
+        raise ValueError("its files are longer than it is")
 
 
 def check_replaceable(path: Path) -> None:
@@ -85,11 +100,13 @@ def check_replaceable(path: Path) -> None:
 
 def _fill(folder: Path, stored: Stored, written_by: str, fit: Mapping[str, str] | None) -> None:
     import zarr
+    from zarr.codecs import ZstdCodec
 
     folder.mkdir()
     root = zarr.create_group(folder, zarr_format=3)
     for number, array in enumerate(stored.arrays):
-        root.create_array(str(number), data=np.ascontiguousarray(array).reshape(array.shape))
+        data = np.ascontiguousarray(array).reshape(array.shape)
+        root.create_array(str(number), data=data, compressors=ZstdCodec(level=0))
     (folder / f"{_TREE}.json").write_text(json.dumps(stored.tree, allow_nan=False))
     said = {
         "format": FORMAT,
@@ -109,13 +126,15 @@ def header(path: Path) -> dict[str, Any]:
     """
     if not path.exists():
         raise FormatError(f"load: there is no {path}; check the path")
-    if not (path / HEADER).is_file():
+    if not guard.regular(path / HEADER):
         raise FormatError(f"load: {path} is no store of a posterior: it has no {HEADER}")
+    found = guard.parsed(path / HEADER, guard.Room())
     try:
-        found = json.loads((path / HEADER).read_text())
-        known, version = found["format"] == FORMAT, int(found["version"])
+        known, version = found["format"] == FORMAT, found["version"]
         digest, whole = found.pop("digest"), _digest_of(found)
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        if type(version) is not int:
+            raise ValueError(f"its version is {version!r}")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FormatError(f"load: {path / HEADER} is damaged: {error}") from error
     if not known:
         raise FormatError(f"load: {path} is a {found['format']!r}, not a {FORMAT!r}")
@@ -126,6 +145,11 @@ def header(path: Path) -> dict[str, Any]:
         )
     if whole != digest or version < 1:
         raise FormatError(f"load: {path / HEADER} is damaged: it does not have its own digest")
+    tables = (found.get("files"), found.get("fit", {}))
+    if type(found.get("arrays")) is not int or not all(
+        isinstance(table, dict) and all(isinstance(own, str) for own in table.values()) for table in tables
+    ):
+        raise FormatError(f"load: {path / HEADER} is damaged: it does not say which arrays and files there are")
     return found
 
 
@@ -133,10 +157,8 @@ def read(path: Path) -> Stored:
     """The tree and the arrays of a store.
 
     Raises:
-        FormatError: as `header`; or a file of it is missing, added or changed.
+        FormatError: as `header`; a file of it is missing, added or changed; or it asks for more memory than there is.
     """
-    import zarr
-
     found = header(path)
     listed = found["files"]
     there = set(_files(path)) - {HEADER}
@@ -144,11 +166,34 @@ def read(path: Path) -> Stored:
         raise FormatError(f"load: {path} is not whole: {name} is missing")
     for name in sorted(there - set(listed)):
         raise FormatError(f"load: {path} has a file that does not belong to it: {name}")
+    room = guard.Room()
     for name, digest in listed.items():
+        if not guard.regular(path / name):
+            raise FormatError(f"load: {path / name} is a link; a store has its files itself")
+        room.take((path / name).stat().st_size, path / name)
         if _digest(path / name) != digest:
             raise FormatError(f"load: {path / name} is damaged: it is not what was written")
-    arrays = [np.asarray(zarr.open_array(path / str(n), mode="r")[...]) for n in range(found["arrays"])]
-    return Stored(json.loads((path / f"{_TREE}.json").read_text()), arrays)
+    for name in (f"{_TREE}.json", *(f"{n}/zarr.json" for n in range(min(found["arrays"], len(listed) + 1)))):
+        if name not in listed:
+            raise FormatError(f"load: {path} is not whole: {name} is missing")
+    chunks: dict[str, list[str]] = {}
+    for name in listed:
+        folder, _, own = name.partition("/")
+        if own == "c" or own.startswith("c/"):
+            chunks.setdefault(folder, []).append(own)
+    room = guard.Room()
+    arrays = [_array(path / str(n), chunks.get(str(n), []), room) for n in range(found["arrays"])]
+    return Stored(guard.parsed(path / f"{_TREE}.json", room), arrays)
+
+
+def _array(folder: Path, chunks: list[str], room: guard.Room) -> np.ndarray:
+    import zarr
+
+    guard.check_array(folder, chunks, room)
+    try:
+        return np.asarray(zarr.open_array(folder, mode="r", zarr_format=3)[...])
+    except Exception as error:
+        raise FormatError(f"load: {folder} is damaged: {files.reason(error)}") from error
 
 
 def _files(folder: Path) -> list[str]:
@@ -158,11 +203,14 @@ def _files(folder: Path) -> list[str]:
 
 
 def _digest(file: Path) -> str:
-    """SHA-256 of a file."""
+    """SHA-256 of a file. Raises FormatError if it cannot be read."""
     own = hashlib.sha256()
-    with file.open("rb") as stream:
-        while block := stream.read(_CHUNK):
-            own.update(block)
+    try:
+        with file.open("rb") as stream:
+            while block := stream.read(_CHUNK):
+                own.update(block)
+    except OSError as error:
+        raise FormatError(f"load: {file} cannot be read: {files.reason(error)}") from error
     return own.hexdigest()
 
 

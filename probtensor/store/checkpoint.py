@@ -1,7 +1,8 @@
 """A fit that is kept on disk while it runs, so that it can go on after it was cut off.
 
-While it runs there is one file beside the path, a packed store of how far it is; at its end there is the posterior at
-the path. Each takes its place at one moment, so that a process that is killed leaves the last one whole.
+While it runs there are two files beside the path: a packed store of how far it is, and a lock, so that no other process
+fits to the same path. At its end there is the posterior at the path. Each takes its place at one moment, so that a
+process that is killed leaves the last one whole.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from probtensor.errors import DataError, FormatError, ModelError
 from probtensor.labelled.posterior import Posterior
 from probtensor.model import BoundModel
 from probtensor.store import archive
-from probtensor.store.posterior import LEFT_OUT, load, save, version
+from probtensor.store.classes import LEFT_OUT
+from probtensor.store.lock import locked
+from probtensor.store.posterior import load, save, version
 from probtensor.store.tree import Stored, described, rebuilt
 
 #: What the name of the file beside the path ends with.
@@ -49,22 +52,37 @@ def fitted(
     Raises:
         DataError: what is there is of a fit to other data.
         ModelError: it is of another fit to these data; or there is something in this one that cannot be stored.
-        FormatError: it is damaged, or nothing can be written there.
+        FormatError: it is damaged, nothing can be written there, or another process fits to it.
     """
     kept = _Kept(files.real(path), asked)
     if (post := kept.finished()) is not None:
-        _LOG.info("fitted before: read from %s", kept.place)
         return post
-    kept.open()
-    try:
-        post = make(kept.journal)
-    except BaseException:
-        with contextlib.suppress(FormatError):
-            kept.write()
-        raise
-    save(post._fitted, post._made, kept.place, kept.fit)
-    kept.running.unlink(missing_ok=True)
+    files.check_writable(kept.place, "checkpoint")
+    with locked(kept.place):
+        if (post := kept.finished()) is not None:  # by another process, just now
+            return post
+        kept.open()
+        try:
+            post = make(kept.journal)
+        except BaseException:
+            with contextlib.suppress(FormatError):
+                kept.write()
+            raise
+        save(post._fitted, post._made, kept.place, kept.fit)
+        kept.running.unlink(missing_ok=True)
     return post
+
+
+def running(path: Path) -> tuple[Mapping[str, str], str, Checkpoint]:
+    """What a checkpoint's file holds: what tells its fit from others, the model's digest, and how far it is.
+
+    Called in the scope of 64 bits. Raises FormatError if it is damaged, or something else.
+    """
+    said, stored = archive.read_packed(path)
+    match rebuilt(stored):
+        case (str() as structure, Checkpoint() as found):
+            return said.get("fit", {}), structure, found
+    raise FormatError(f"load: {path} holds no checkpoint")
 
 
 class _Kept:
@@ -93,6 +111,7 @@ class _Kept:
         self._refuse_other(self.place, found)
         with _advised(self.place):
             post = load(self.place)
+        _LOG.info("fitted before: read from %s", self.place)
         self.running.unlink(missing_ok=True)
         return post
 
@@ -104,13 +123,9 @@ class _Kept:
         if not self.running.exists():
             return
         with _advised(self.running), jax.enable_x64(True):
-            said, stored = archive.read_packed(self.running)
-            self._refuse_other(self.running, said.get("fit", {}))
-            match rebuilt(stored):
-                case (str() as structure, Checkpoint() as found):
-                    self._found = structure, found
-                case _:
-                    raise FormatError(f"load: {self.running} holds no checkpoint")
+            said, structure, found = running(self.running)
+        self._refuse_other(self.running, said)
+        self._found = structure, found
 
     def journal(self, model: BoundModel) -> Journal:
         """Of the fit of a model, with what is on disk of it. Raises ModelError if that is of another one."""

@@ -12,6 +12,7 @@ import re
 from typing import Any
 
 from probtensor.errors import FormatError, ModelError
+from probtensor.store import declared
 
 _PACKAGE = __package__.partition(".")[0]
 _NAME = re.compile(r"[a-z_]+(\.[a-z_]+)*:[A-Za-z_]+")
@@ -31,6 +32,13 @@ _ROOMS = (
     ),
     *("model", "nearest", "observations", "priors", "selection", "statespace", "terms"),
 )
+#: Fields that are only of use while fitting, and are stored as None: states of candidates, and optimisers, which are
+#: functions.
+LEFT_OUT = {
+    "selection.choice:Candidate": ("state",),
+    "selection.rank:Growth": ("start",),
+    "engines.svi.engine:SVI": ("optimizer",),
+}
 #: Names of earlier versions: where a class of that name is now.
 _MOVED: dict[str, str] = {"labelled.encode:Encoded": "labelled.encoded:Encoded"}
 
@@ -79,13 +87,14 @@ def made(kind: type, given: dict[str, Any]) -> Any:
     """A record with these values of its fields, those that are missing at their defaults.
 
     Checks of the constructor are not made again: what is stored has passed them, and arrays may have other kinds.
-    Raises FormatError for fields that do not belong there.
+    Raises FormatError for fields that do not belong there, or hold something else than the class declares.
     """
     strange = set(given) - set(fields(kind))
     if strange:
         raise FormatError(
             f"{kind.__name__} has no {', '.join(sorted(strange))}; the store was written by another version"
         )
+    declared.check(kind, given, LEFT_OUT.get(name_of(kind), ()))
     if not dataclasses.is_dataclass(kind):
         return kind(**given)
     record = object.__new__(kind)

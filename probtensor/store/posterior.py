@@ -5,24 +5,21 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import os
+import warnings
 from collections.abc import Mapping
 
 import jax
+import xarray as xr
 
-from probtensor import files
-from probtensor.errors import FormatError, ModelError
+from probtensor import arrays, files
+from probtensor.errors import DataError, FormatError, ModelError
+from probtensor.labelled import predictions
 from probtensor.labelled.fitted import Fitted
 from probtensor.labelled.made import Made
 from probtensor.labelled.posterior import Posterior
-from probtensor.store import archive
+from probtensor.store import archive, guard
+from probtensor.store.classes import LEFT_OUT
 from probtensor.store.tree import described, rebuilt
-
-#: What is only of use while fitting: states of candidates, and optimisers, which are functions.
-LEFT_OUT = {
-    "selection.choice:Candidate": ("state",),
-    "selection.rank:Growth": ("start",),
-    "engines.svi.engine:SVI": ("optimizer",),
-}
 
 
 def save(fitted: Fitted, made: Made, path: str | os.PathLike[str], fit: Mapping[str, str] | None = None) -> None:
@@ -49,6 +46,11 @@ def load(path: str | os.PathLike[str]) -> Posterior:
     It gives the same answers bit for bit, and every method works as before. Of what was tried to choose a model only
     the report is there, and of `probtensor.SVI` no optimizer.
 
+    A store from somewhere else is safe to read: no code of it runs, nothing outside it is read, links in it are not
+    followed, and what it asks for is compared with the memory that there is before it gets any. Digests tell damage,
+    and not who wrote it: somebody who writes right ones can give any numbers. Parts that do not fit together are
+    refused here, but for those of a local term, which are first computed with when it is asked.
+
     Args:
         path: of the store, a folder.
 
@@ -56,11 +58,38 @@ def load(path: str | os.PathLike[str]) -> Posterior:
         The posterior, which answers as the one that was saved.
 
     Raises:
-        FormatError: there is no store there; it is damaged, of something else, or written by a newer version.
+        FormatError: there is no store there; it is damaged, of something else, written by a newer version, or asks for
+            more memory than there is.
     """
     with jax.enable_x64(True):
         found = rebuilt(archive.read(files.real(path)))
     match found:
         case (Fitted() as fitted, Made() as made):
+            _check_whole(fitted, path)
             return Posterior(fitted, made)
     raise FormatError(f"load: {path} holds no posterior")
+
+
+def _check_whole(fitted: Fitted, path: str | os.PathLike[str]) -> None:
+    """Raises FormatError unless the parts fit together: the shapes of an answer at one place are worked out.
+
+    Of draws it is the answer, which shapes alone do not give.
+    """
+    if fitted.encoded.in_memory and isinstance(fitted.encoded.template, xr.DataArray):
+        guard.Room().take(fitted.encoded.template.nbytes, f"the data of {path}")
+    at = {name: own.labels[:1] for name, own in fitted.encoded.coordinates.items()}
+    try:
+        with warnings.catch_warnings(), jax.enable_x64(True):
+            warnings.simplefilter("ignore")
+            where = fitted.places(at)
+            predictions.known_everywhere(fitted.likelihood)
+            asked = fitted.state, where.domain, fitted.terms
+            if fitted.state.draws is not None:
+                arrays.predict(*asked)
+            elif fitted.state.local is None:  # whose answers take numbers, and long
+                arrays.predicted_shapes(*asked)
+    except (DataError, ModelError):  # a place that cannot be asked for
+        return
+    except Exception as error:
+        said = f"{type(error).__name__} {files.reason(error)}"
+        raise FormatError(f"load: the parts of {path} do not fit together; it is damaged: {said:.200}") from error

@@ -19,7 +19,7 @@ import xarray as xr
 from scipy import sparse
 
 from probtensor.errors import FormatError, ModelError
-from probtensor.store import classes
+from probtensor.store import classes, guard
 
 Json = Any
 
@@ -30,7 +30,9 @@ _KINDS = frozenset(
 )
 
 #: Kinds of array that stand for themselves; times are stored as whole numbers.
-_PLAIN, _TIMES = "biufc", "mM"
+_PLAIN, _TIMES, _LABELS = "biufc", "mM", "OUST"
+#: How much longer a tree may be with its repetitions written out than it is, so that no walk over it is without end.
+_REPEATED, _AT_LEAST = 1000, 10**6
 
 
 class Stored(NamedTuple):
@@ -101,7 +103,7 @@ class _Writer:
         return {"kind": "timestamp", "value": naive.isoformat(), "zone": zone, "unit": value.unit}
 
     def _array(self, value: np.ndarray) -> dict[str, Json]:
-        if value.dtype.kind not in _PLAIN + _TIMES + "OUST" or value.dtype in (np.longdouble, np.clongdouble):
+        if value.dtype.kind not in _PLAIN + _TIMES + _LABELS or value.dtype in (np.longdouble, np.clongdouble):
             raise ModelError(f"save: an array of {value.dtype} is in the posterior and cannot be stored")
         if value.dtype.kind in _PLAIN and value.size > 1 and not any(value.strides):
             one = self.tree(np.array(value.flat[0], value.dtype))
@@ -194,22 +196,29 @@ def rebuilt(stored: Stored) -> Any:
     """
     try:
         return _Reader(stored.arrays).value(stored.tree)
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        if isinstance(error, FormatError):
-            raise
+    except FormatError:
+        raise
+    except Exception as error:  # of the many constructors that are called with what the tree says
         raise FormatError(f"the store holds what this version cannot read: {type(error).__name__} {error}") from error
 
 
 class _Reader:
     def __init__(self, arrays: list[np.ndarray]) -> None:
         self._arrays = arrays
-        self._records: list[Any] = []
+        #: Each record, and how many values it has with repetitions written out.
+        self._records: list[tuple[Any, int]] = []
+        self._room = guard.Room()
+        #: How many values there were, and with repetitions written out.
+        self._read = self._written_out = 0
 
     def value(self, tree: Json) -> Any:
-        if not isinstance(tree, dict):
+        self._read += 1
+        self._written_out += 1
+        if tree is None or type(tree) in (bool, int, float, str):
             return tree
-        if tree["kind"] not in _KINDS:
-            raise FormatError(f"there is no kind {tree['kind']!r} of value; the store is damaged or of another version")
+        if not isinstance(tree, dict) or tree["kind"] not in _KINDS:
+            said = tree["kind"] if isinstance(tree, dict) else tree
+            raise FormatError(f"there is no kind {said!r:.50} of value; the store is damaged or of another version")
         return getattr(self, f"_{tree['kind']}")(tree)
 
     def _float(self, tree: Json) -> float:
@@ -222,7 +231,7 @@ class _Reader:
         return bytes.fromhex(tree["value"])
 
     def _dtype(self, tree: Json) -> np.dtype:
-        return np.dtype(tree["value"])
+        return guard.dtype(tree["value"])
 
     def _ellipsis(self, tree: Json) -> Any:
         return ...
@@ -232,7 +241,7 @@ class _Reader:
 
     def _timestamp(self, tree: Json) -> pd.Timestamp:
         naive = pd.Timestamp(tree["value"]).as_unit(tree["unit"])
-        return naive if tree["zone"] is None else naive.tz_localize("UTC").tz_convert(tree["zone"])
+        return naive if tree["zone"] is None else naive.tz_localize("UTC").tz_convert(guard.zone(tree["zone"]))
 
     def _nat(self, tree: Json) -> Any:
         return pd.NaT
@@ -245,7 +254,7 @@ class _Reader:
         return pd.CategoricalIndex(pd.Categorical.from_codes(codes, categories, ordered=tree["ordered"]))
 
     def _zoned(self, tree: Json) -> pd.DatetimeIndex:
-        return pd.DatetimeIndex(self.value(tree["items"][0])).tz_localize("UTC").tz_convert(tree["zone"])
+        return pd.DatetimeIndex(self.value(tree["items"][0])).tz_localize("UTC").tz_convert(guard.zone(tree["zone"]))
 
     def _periods(self, tree: Json) -> pd.PeriodIndex:
         return pd.PeriodIndex.from_ordinals(self.value(tree["items"][0]), freq=tree["frequency"])
@@ -275,21 +284,38 @@ class _Reader:
         return cftime.datetime(*numbers, calendar=tree["calendar"])
 
     def _array(self, tree: Json) -> Any:
+        if type(tree["at"]) is not int or tree["at"] < 0:
+            raise FormatError(f"there is no array {tree['at']!r:.50}; the store is damaged")
         value = self._arrays[tree["at"]]
         if "dtype" in tree:
-            value = value.view(tree["dtype"])
+            dtype = guard.dtype(tree["dtype"])
+            if dtype.kind not in _TIMES or value.dtype != np.int64:
+                raise FormatError(f"an array of {value.dtype} is said to be of {dtype}; the store is damaged")
+            value = value.view(dtype)
         if tree.get("scalar"):
             return value[()]
         return jnp.asarray(value) if tree.get("device") else value
 
     def _blank(self, tree: Json) -> np.ndarray:
-        """One number that stands everywhere, as in the outline of data that were left out."""
+        """One number that stands everywhere; whoever computes with it takes memory for all of it."""
+        found = self._outline(tree)
+        self._room.take(found.nbytes, f"an array of shape {found.shape}")
+        return found
+
+    def _outline(self, tree: Json) -> np.ndarray:
+        """The same where it stands for data that were left out, with which nothing is computed."""
+        if not all(type(size) is int for size in tree["shape"]):
+            raise FormatError(f"there is no shape {tree['shape']!r:.50}; the store is damaged")
         return np.broadcast_to(self.value(tree["value"]), tree["shape"])
 
     def _labels(self, tree: Json) -> Any:
+        dtype = guard.dtype(tree["dtype"])
+        if dtype.kind not in _LABELS:
+            raise FormatError(f"labels are said to be of {dtype}; the store is damaged")
+        self._room.take(len(tree["items"]) * dtype.itemsize, "a coordinate's labels")
         found = np.empty(len(tree["items"]), dtype=object)
         found[:] = [self.value(x) for x in tree["items"]]
-        found = found.astype(tree["dtype"]).reshape(tree["shape"])
+        found = found.astype(dtype).reshape(tree["shape"])
         return found[()] if tree.get("scalar") else found
 
     def _tuple(self, tree: Json) -> tuple[Any, ...]:
@@ -305,7 +331,10 @@ class _Reader:
         return {self.value(k): self.value(v) for k, v in tree["items"]}
 
     def _sparse(self, tree: Json) -> sparse.csr_matrix:
-        return sparse.csr_matrix(tuple(self.value(x) for x in tree["items"]), shape=tree["shape"])
+        found = sparse.csr_matrix(tuple(self.value(x) for x in tree["items"]), shape=tree["shape"])
+        # Compiled code trusts the places, and would read beyond the arrays.
+        found.check_format(full_check=True)
+        return found
 
     def _labelled(self, tree: Json) -> xr.DataArray:
         data = self._variable(tree["data"])
@@ -328,7 +357,9 @@ class _Reader:
         return found
 
     def _variable(self, tree: Json) -> xr.Variable:
-        dims, values, attrs, encoding = (self.value(tree[k]) for k in ("dims", "values", "attrs", "encoding"))
+        dims, attrs, encoding = (self.value(tree[k]) for k in ("dims", "attrs", "encoding"))
+        blank = isinstance(tree["values"], dict) and tree["values"]["kind"] == "blank"
+        values = self._outline(tree["values"]) if blank else self.value(tree["values"])
         return xr.Variable(dims, values, attrs, encoding)
 
     def _distribution(self, tree: Json) -> Any:
@@ -337,15 +368,25 @@ class _Reader:
         kind = getattr(dist, tree["class"])
         if not (isinstance(kind, type) and issubclass(kind, dist.Distribution)):
             raise FormatError(f"numpyro has no distribution {tree['class']!r}")
+        if set(tree["arguments"]) - set(kind.arg_constraints):  # type: ignore[attr-defined]
+            raise FormatError(f"{tree['class']} has no such arguments: {', '.join(tree['arguments'])}")
         return kind(**{name: self.value(own) for name, own in tree["arguments"].items()})
 
     def _again(self, tree: Json) -> Any:
-        return self._records[tree["number"]]
+        if type(tree["number"]) is not int or tree["number"] < 0:
+            raise FormatError(f"there is no record {tree['number']!r:.50}; the store is damaged")
+        found, values = self._records[tree["number"]]
+        if not values:
+            raise FormatError("a record is in itself; the store is damaged")
+        self._written_out += values
+        if self._written_out > _REPEATED * self._read + _AT_LEAST:
+            raise FormatError("it repeats itself without end; the store is damaged")
+        return found
 
     def _record(self, tree: Json) -> Any:
-        place = len(self._records)
-        self._records.append(None)
+        place, before = len(self._records), self._written_out
+        self._records.append((None, 0))
         kind = classes.class_of(tree["class"])
         found = classes.made(kind, {field: self.value(own) for field, own in tree["fields"].items()})
-        self._records[place] = found
+        self._records[place] = found, self._written_out - before + 1
         return found

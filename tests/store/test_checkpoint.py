@@ -15,6 +15,8 @@ import probtensor as pt
 from probtensor.errors import DataError, FormatError, ModelError
 from probtensor.store import archive
 from probtensor.store import checkpoint as store
+from probtensor.store.posterior import save
+from probtensor.store.tree import described
 from tests.helpers import interrupted_once
 
 RANDOM = np.random.default_rng(0)
@@ -340,3 +342,32 @@ def test_cross_validation_has_none(tmp_path):
 def test_filling_in_one_line_has_one(tmp_path):
     filled = pt.impute(grid(), MODEL, engine=ENGINE, checkpoint=tmp_path / "fit.zarr")
     xr.testing.assert_identical(filled, pt.load(tmp_path / "fit.zarr").impute())
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="a system that does not say which files are open")
+def test_it_is_on_the_disk_before_it_takes_its_place_and_so_is_the_move(tmp_path, monkeypatch):
+    """Every file is flushed before the move, and the folder with the new name in it after the move."""
+    done, fsync, replace = [], os.fsync, os.replace
+
+    def flushed(number):
+        done.append(os.readlink(f"/proc/self/fd/{number}"))
+        fsync(number)
+
+    def moved(one, other):
+        done.append((os.fspath(one), os.fspath(other)))
+        replace(one, other)
+
+    post = uninterrupted()
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(os, "replace", moved)
+    place = tmp_path / "fit.zarr"
+    save(post._fitted, post._made, place, {"seed": "0"})
+    (at,) = (k for k, own in enumerate(done) if isinstance(own, tuple) and own[1] == os.fspath(place))
+    part = done[at][0]
+    written = {os.path.join(part, path.relative_to(place)) for path in place.rglob("*")}
+    assert written < set(done[:at])
+    assert done[at + 1 :] == [os.fspath(tmp_path)]
+    done.clear()
+    archive.write_packed(tmp_path / "packed", described((1,), {}), "0", {})
+    assert [type(own) for own in done[-3:]] == [str, tuple, str] and done[-1] == os.fspath(tmp_path)
+    assert done[-3] == done[-2][0]

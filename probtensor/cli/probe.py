@@ -1,0 +1,156 @@
+"""Reads a file once, in a process of its own: libraries for NetCDF can crash or hang on damaged files.
+
+Run as a program, which imports nothing of this package: it takes the path, the bytes of memory that there are, and the
+name of a variable, or none for all. It reads what would be read of the file, part by part, and writes a dot for each
+part, so that whoever waits sees that it goes on. If the file cannot be read its last line says why.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import math
+import os
+import re
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+#: Bytes of a part that is read at once, about, and those that a process takes beside the data.
+PART, _OWN = 2**26, 2**30
+#: Attributes that name other variables of a file (CF), alone or behind words such as ``area:``.
+REFERENCES = (
+    *("bounds", "climatology", "grid_mapping", "cell_measures", "formula_terms", "ancillary_variables"),
+    *("coordinates", "geometry", "node_coordinates", "node_count", "part_node_count", "interior_ring"),
+)
+
+
+def words(references: Any) -> list[str]:
+    """Names of variables in the text of such an attribute."""
+    return re.split(r"[\s:]+", str(references))
+
+
+@contextlib.contextmanager
+def without_pickles() -> Iterator[None]:
+    """No zarr store is read with the codec that runs what the store says, and which no data need."""
+    registry = importlib.import_module("numcodecs.registry").codec_registry
+    codec = registry.pop("pickle", None)
+    try:
+        yield
+    finally:
+        registry |= {} if codec is None else {"pickle": codec}
+
+
+def parts(shape: tuple[int, ...], chunk: tuple[int, ...], itemsize: int) -> Iterator[tuple[slice, ...]]:
+    """Blocks of an array of about `PART` bytes, of whole chunks as they lie in the file."""
+    block = list(shape)
+    while math.prod(block) * itemsize > PART and any(b > c for b, c in zip(block, chunk, strict=True)):
+        first = next(d for d in range(len(block)) if block[d] > chunk[d])
+        block[first] = max(-(-block[first] // (2 * chunk[first])) * chunk[first], chunk[first])
+    begins = [range(0, size, max(step, 1)) for size, step in zip(shape, block, strict=True)]
+    at = [0] * len(shape)
+    for number in range(math.prod(map(len, begins))):
+        for d in reversed(range(len(shape))):
+            number, at[d] = divmod(number, len(begins[d]))
+        yield tuple(slice(own[i], own[i] + step) for own, i, step in zip(begins, at, block, strict=True))
+
+
+def _read_netcdf(path: str, room: int, name: str | None) -> None:
+    import netCDF4
+
+    with netCDF4.Dataset(path) as dataset:
+        dataset.set_auto_maskandscale(False)
+        dataset.set_auto_chartostring(False)
+        groups = [dataset]
+        while groups:
+            group = groups.pop()
+            groups += [] if name in dataset.variables else group.groups.values()
+            _attributes(group)
+            attributes = {own: _attributes(variable) for own, variable in group.variables.items()}
+            for own in _wanted(group.dimensions, attributes, name):
+                variable = group.variables[own]
+                told = variable.chunking()
+                chunk = tuple(map(int, told)) if isinstance(told, list) else None
+                _read(variable, own, chunk, getattr(variable.dtype, "itemsize", 8), room)
+
+
+def _attributes(group: Any) -> dict[str, Any]:
+    return {key: group.getncattr(key) for key in group.ncattrs()}
+
+
+def _read_otherwise(path: str, room: int, name: str | None) -> None:
+    """Where netCDF4 is not installed, and zarr stores."""
+    import xarray as xr
+
+    folder = os.path.isdir(path)
+    how: dict[str, Any] = {"engine": "zarr", "consolidated": False} if folder else {}
+    with (
+        without_pickles() if folder else contextlib.nullcontext(),
+        xr.open_dataset(path, decode_cf=False, cache=False, **how) as dataset,
+    ):
+        attributes = {str(own): variable.attrs for own, variable in dataset.variables.items()}
+        for own in _wanted(dataset.sizes, attributes, name):
+            variable = dataset.variables[own]
+            chunk = variable.encoding.get("chunksizes") or variable.encoding.get("chunks")
+            _read(_Values(variable), own, chunk, variable.dtype.itemsize, room)
+
+
+class _Values:
+    """A variable of xarray whose parts are arrays."""
+
+    def __init__(self, variable: Any) -> None:
+        self._variable, self.shape = variable, variable.shape
+
+    def __getitem__(self, part: Any) -> Any:
+        return self._variable[part].to_numpy()
+
+
+def _wanted(dimensions: Any, attributes: dict[str, dict[str, Any]], name: str | None) -> list[str]:
+    """Names of what may be read: the variable, coordinates, and whatever any variable refers to."""
+    if name is None:
+        return list(attributes)
+    told = {word for own in attributes.values() for key in REFERENCES for word in words(own.get(key, ""))}
+    return [own for own in attributes if own == name or own in dimensions or own in told]
+
+
+def _read(values: Any, name: str, chunk: tuple[int, ...] | None, itemsize: int, room: int) -> None:
+    shape = tuple(map(int, values.shape))
+    taken = math.prod(shape) * max(itemsize, 1)
+    if taken > room:
+        raise ValueError(f"{name!r} is of {taken / 2**30:,.1f} GiB, and there are {room / 2**30:,.1f} GiB of memory")
+    whole = chunk is None or len(chunk) != len(shape) or min(chunk, default=1) < 1
+    for part in parts(shape, (1,) * len(shape) if whole or chunk is None else chunk, itemsize):
+        _ = values[part]
+        sys.stdout.write(".")
+        sys.stdout.flush()
+
+
+def _limit(path: str, room: int) -> None:
+    """Takes no more memory than there is, where the system has such limits; a file that is mapped takes none."""
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource
+
+        most = resource.getrlimit(resource.RLIMIT_AS)[1]
+        limit = room + _OWN + (os.path.getsize(path) if os.path.isfile(path) else 0)
+        resource.setrlimit(resource.RLIMIT_AS, (limit if most == resource.RLIM_INFINITY else min(limit, most), most))
+
+
+def main(path: str, room: str, name: str | None = None) -> int:
+    """What is run; the exit status is 0 if all could be read, else 1."""
+    _limit(path, int(room))
+    try:
+        netcdf = not os.path.isdir(path) and importlib.util.find_spec("netCDF4") is not None
+        (_read_netcdf if netcdf else _read_otherwise)(path, int(room), name)
+    except MemoryError:
+        print("\n" + json.dumps("it asks for more memory than there is"))
+        return 1
+    except Exception as error:
+        said = str(getattr(error, "strerror", None) or error) or type(error).__name__
+        print("\n" + json.dumps(said))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
