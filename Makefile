@@ -12,7 +12,7 @@ CORE_TESTS := tests/kernels tests/statespace tests/priors
 # Of the core's numerics, what asks every kernel, state space and mode prior for all that they say.
 LAWS := tests/kernels/test_laws.py tests/statespace tests/priors/test_conformance.py tests/priors/test_sphere.py
 
-.PHONY: demo test test-slow bench bench-full bench-speed bench-all lint clean
+.PHONY: demo test test-slow mutation bench bench-full bench-speed bench-all lint clean
 
 demo: .venv/demo.stamp
 	JAX_COMPILATION_CACHE_DIR=.cache/jax $(BIN)/probtensor demo
@@ -37,6 +37,11 @@ bench-full: .venv/dev.stamp
 # Speed, as ratios within one run: an hour. FLAGS="--parts tensorly" measures a part.
 bench-speed: .venv/dev.stamp
 	$(SPEED) $(FLAGS)
+
+# Mutation testing of linalg, statespace, priors and terms: small changes of a copy of the source that some test should notice. An
+# hour; FLAGS="--rooms terms --number 50" asks more of one room.
+mutation: .venv/mutation.stamp
+	$(BIN)/python benchmarks/mutation $(FLAGS)
 
 # Every other question: all scripts of benchmarks/, which takes hours.
 bench-all: bench
@@ -66,3 +71,7 @@ clean:
 	@echo "Installing what the tests need into .venv (once, some minutes)"
 	$(PIP) --editable '.[dev]'
 	@touch $@ .venv/demo.stamp
+
+.venv/mutation.stamp: .venv/dev.stamp
+	$(PIP) --editable '.[mutation]'
+	@touch $@

@@ -40,7 +40,7 @@ from tests.terms.cases import (
 from tests.terms.problems import random_beliefs
 
 every_term = pytest.mark.parametrize("name", CASES)
-#: One list is enough where programs are costly: the other one has the same program, other modes have not.
+#: Both lists have one program; modes in another order have their own, and are for the slow run.
 every_layout = pytest.mark.parametrize(
     "layout", [pytest.param(x, marks=pytest.mark.slow if x == "other modes" else ()) for x in LAYOUTS]
 )
@@ -215,6 +215,12 @@ def consistent(term, beliefs):
         rows = first[same.ravel()]
         out.append(belief._replace(mean=belief.mean[rows], cov=belief.cov[rows]))
     return out
+
+
+@every_term
+def test_numbers_are_arrays_and_nothing_else_is_a_leaf(name):
+    """So that loops can carry a term, and names are a part of the program."""
+    assert all(isinstance(leaf, jax.Array | np.ndarray) for leaf in jax.tree.leaves(CASES[name].bind()))
 
 
 @some(("table", "cp, joined", "train, derived"))
