@@ -12,7 +12,7 @@ CORE_TESTS := tests/kernels tests/statespace tests/priors
 # Of the core's numerics, what asks every kernel, state space and mode prior for all that they say.
 LAWS := tests/kernels/test_laws.py tests/statespace tests/priors/test_conformance.py tests/priors/test_sphere.py
 
-.PHONY: demo test test-slow coverage docs bench bench-full bench-speed bench-all lint clean
+.PHONY: demo test test-slow coverage mutation docs bench bench-full bench-speed bench-all lint clean
 
 demo: .venv/demo.stamp
 	JAX_COMPILATION_CACHE_DIR=.cache/jax $(BIN)/probtensor demo
@@ -46,6 +46,11 @@ bench-full: .venv/dev.stamp
 bench-speed: .venv/dev.stamp
 	$(SPEED) $(FLAGS)
 
+# Mutation testing of linalg, statespace, priors and terms: small changes of a copy of the source that some test should notice. An
+# hour; FLAGS="--rooms terms --number 50" asks more of one room.
+mutation: .venv/mutation.stamp
+	$(BIN)/python benchmarks/mutation $(FLAGS)
+
 # Every other question: all scripts of benchmarks/, which takes hours.
 bench-all: bench
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
@@ -78,4 +83,8 @@ clean:
 .venv/docs.stamp: .venv/venv.stamp pyproject.toml constraints.txt
 	@echo "Installing what the documentation needs into .venv (once, a minute)"
 	$(PIP) --editable '.[docs]'
+	@touch $@
+
+.venv/mutation.stamp: .venv/dev.stamp
+	$(PIP) --editable '.[mutation]'
 	@touch $@

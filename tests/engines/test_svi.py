@@ -384,19 +384,6 @@ def test_refuses_a_batch_larger_than_the_data():
         run(where, batch_size=1000)
 
 
-def test_refuses_a_local_term():
-    values, _ = field()
-    with pytest.raises(pt.ModelError, match="SVI.*Local"):
-        pt.fit(as_grid(values), pt.Offset() + pt.Local(pt.Matern(1 / 2)), engine=pt.SVI(batch_size=50))
-
-
-def test_values_too_large_for_any_noise_are_refused():
-    values, weights = data()
-    where = observed("grid", 1e200 * values, weights)
-    with pytest.raises(pt.ModelError, match="not finite"):
-        run(where, batch_size=10)
-
-
 def test_fresh_start_depends_on_the_key_alone():
     where = observed("grid", *data())
     batch = where.at(np.full(4, -1, np.int32))

@@ -29,6 +29,17 @@ def test_root_of_a_semidefinite_matrix(n, rank):
     assert_close(np.einsum("bij,bj->bi", G, z) / sd, eta / sd, factor=10)
 
 
+def test_no_scale_of_a_row_matters_to_a_root():
+    """Scales are powers of two, from 1e-12 to 1e6: the root of the scaled matrix is the scaled root."""
+    A, D = random_semidefinite(4, 3, 5)[:1], 2.0 ** np.array([-40, 0, 20, -7])
+    A = A / np.sqrt(np.diagonal(A, axis1=1, axis2=2)[:, :, None] * np.diagonal(A, axis1=1, axis2=2)[:, None, :])
+    eta = A[..., 0]
+    scaled = D[:, None] * A * D, D * eta
+    (G, z), (own, value) = (semidefinite_root(*(jnp.asarray(x, DTYPE) for x in both)) for both in ((A, eta), scaled))
+    assert_close(own / D[:, None], G)
+    assert_close(value, z)
+
+
 def test_gradient_of_a_singular_root_is_finite():
     A = jnp.asarray(random_semidefinite(4, 2, 2), DTYPE)
     gradient = jax.grad(lambda A: jnp.sum(semidefinite_root(A, A[..., 0])[0]))
@@ -69,3 +80,12 @@ def test_factor_of_a_singular_covariance():
     L = np.asarray(cholesky(jnp.asarray(K, DTYPE)), np.float64)
     np.testing.assert_allclose(L @ L.T, K, rtol=0, atol=300 * np.finfo(DTYPE).eps)
     np.testing.assert_array_equal(cholesky(jnp.eye(3, dtype=DTYPE)), np.eye(3))
+
+
+@pytest.mark.parametrize(("lacking", "jitter"), [(0.1, 4), (3, 32), (20, 256), (4e5, 4 * 8**6), (6e5, np.nan)])
+def test_jitter_is_the_least_of_its_sizes(lacking, jitter):
+    """In units of epsilon and the mean diagonal: none, 4 and six times 8 times as much; beyond them there is none."""
+    eps = np.finfo(DTYPE).eps
+    L = cholesky(jnp.diag(jnp.asarray([1.0, -lacking * eps], DTYPE)))
+    mean = (1 - lacking * eps) / 2
+    np.testing.assert_allclose(L[1, 1] ** 2 / eps, jitter * mean - lacking, rtol=1e-3)

@@ -7,8 +7,6 @@ An observation is a triple (index of the level in each mode, value, weight); wei
 import itertools
 import math
 
-import numpy as np
-
 from tests.oracles.gaussian_process import kl
 
 
@@ -42,33 +40,6 @@ def second_moment(factors, index):
 def variance(factors, index):
     """Var[f] of one entry."""
     return second_moment(factors, index) - mean(factors, index) ** 2
-
-
-def total_variance(factors, observations):
-    return sum(weight * variance(factors, index) for index, _, weight in observations)
-
-
-def sites(factors, observations, mode):
-    """eta (T, R) and precision (T, R, R) of one mode at unit noise precision."""
-    T, R = factors[mode][0].shape
-    eta, precision = np.zeros((T, R)), np.zeros((T, R, R))
-    for index, value, weight in observations:
-        if weight == 0:
-            continue
-        t = index[mode]
-        for r in range(R):
-            product = 1.0
-            for d, (m, _) in enumerate(factors):
-                if d != mode:
-                    product *= m[index[d], r]
-            eta[t, r] += weight * value * product
-            for s in range(R):
-                product = 1.0
-                for d, factor in enumerate(factors):
-                    if d != mode:
-                        product *= _second(factor, index[d], r, s)
-                precision[t, r, s] += weight * product
-    return eta, precision
 
 
 def expected_log_likelihood(moments, observations, noise_variance):

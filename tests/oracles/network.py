@@ -1,17 +1,12 @@
 """Terms that are sums over paths, entry by entry: each path takes one function of every block, and multiplies them.
 
-A CP of rank R has R paths (r, r, ...), a Tucker one for every entry of its core, a tensor train one for every choice of
-its bonds' indices. A block is a pair of mean (T, R) and covariance (T, R, R); blocks are independent of each other. An
-observation is a triple (level in each block, value, weight); weight 0 is not observed.
+A Tucker term has a path for every entry of its core, a tensor train one for every choice of its bonds' indices. A block
+is a pair of mean (T, R) and covariance (T, R, R); blocks are independent of each other.
 """
 
 import itertools
 
 import numpy as np
-
-
-def cp_paths(rank, blocks):
-    return [(r,) * blocks for r in range(rank)]
 
 
 def tucker_paths(ranks):
@@ -52,24 +47,3 @@ def variance(blocks, paths, index):
             product *= _second(block, t, r, s)
         total += product
     return total - mean(blocks, paths, index) ** 2
-
-
-def total_variance(blocks, paths, observations):
-    return sum(weight * variance(blocks, paths, index) for index, _, weight in observations)
-
-
-def sites(blocks, paths, observations, own):
-    """eta (T, R) and precision (T, R, R) of one block at unit noise precision."""
-    T, R = blocks[own][0].shape
-    eta, precision = np.zeros((T, R)), np.zeros((T, R, R))
-    others = [b for b in range(len(blocks)) if b != own]
-    for index, target, weight in observations:
-        if weight == 0:
-            continue
-        t = index[own]
-        for p in paths:
-            eta[t, p[own]] += weight * target * np.prod([blocks[b][0][index[b], p[b]] for b in others])
-            for q in paths:
-                product = np.prod([_second(blocks[b], index[b], p[b], q[b]) for b in others])
-                precision[t, p[own], q[own]] += weight * product
-    return eta, precision

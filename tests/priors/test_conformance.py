@@ -1,5 +1,6 @@
 """Laws that every mode prior obeys, against one dense Gaussian in 64 bits (`tests/oracles/gaussian_process.py`)."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -340,6 +341,12 @@ def test_common_mean_moves_to_its_optimum():
     optimum = float(better.mean[0])
     assert_close(oracle.derivative(lambda m: value(m[0]), [optimum]), [0.0], factor=10)
     assert value(optimum) > value(0.1)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_numbers_are_arrays_and_nothing_else_is_a_leaf(name):
+    """So that loops can carry a prior, and its options are a part of the program."""
+    assert all(isinstance(leaf, jax.Array | np.ndarray) for leaf in jax.tree.leaves(CASES[name].bind(0)))
 
 
 def test_a_smoothness_without_states_is_refused():

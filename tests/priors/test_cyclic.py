@@ -108,6 +108,16 @@ def test_the_default_functions_follow_what_the_levels_show(case):
     assert bound.size % 2 == 1 and min(fewest - 1, 299) <= bound.size <= 300
 
 
+@pytest.mark.parametrize(("started", "follows"), [(0.4, True), (0.7, False), (90.0, False)])
+def test_functions_start_no_longer_than_half_a_turn(started, follows):
+    """A record of many turns is long, and a function longer than half of one is nearly constant."""
+    days = Axis("time", "time", np.arange(0.0, 10 * 24.0, 3.0), "hours")
+    start = Start(np.full(1, started * 24.0), np.ones(1), True)
+    (length,) = np.asarray(Cyclic(24.0).bind(days, start).kernel.lengthscale.value)
+    assert length <= 12.0
+    assert not follows or length == pytest.approx(started * 24.0)
+
+
 def test_the_default_functions_of_several_circles():
     """As many a level as on the full circles, for a part of a grid and for scattered places."""
     x, y = np.arange(0.0, 24.0, 3.0), np.arange(0.0, 90.0, 30.0)

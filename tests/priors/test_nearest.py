@@ -189,6 +189,17 @@ def test_colouring_has_the_slow_covariance():
     assert_close(J.T @ J, V)
 
 
+@pytest.mark.parametrize("levels", [1, 1024, 1025, 4000, 100_000])
+def test_chunks_are_small_shares_of_the_levels_before_them(levels):
+    """An eighth and 128 at most, and a single level each up to 1024."""
+    edges = neighbourhoods.chunk_edges(levels)
+    sizes = np.diff(edges)
+    assert edges[0] == 0 and edges[-1] == levels and sizes.min() == 1
+    assert np.all(sizes <= np.clip(edges[:-1] // 8, 1, 128 if levels > 1024 else 1))
+    # Not one by one where there are many: only the first chunks, and the last one, are shorter than they may be.
+    assert levels <= 1024 or np.all(sizes[:-1] == np.clip(edges[:-2] // 8, 1, min(128, levels // 32)))
+
+
 @pytest.mark.parametrize("joint", [True, False])
 def test_chunks_and_single_factors(monkeypatch, joint):
     """Chunks with padding, and a factor for each component, change how it is solved and not what."""

@@ -8,6 +8,9 @@ import numpy as np
 
 from probtensor.axes import Axis
 from probtensor.compilation import compiled
+from probtensor.engines.sweep import start, sweeps
+from probtensor.likelihoods.gaussian import Gaussian
+from probtensor.model import as_sum, bind
 from probtensor.observations.domain import domain, observations
 from probtensor.priors.base import Belief, Sites
 from probtensor.terms.base import DataScale
@@ -22,8 +25,6 @@ AXES = {
 }
 LAYOUTS = ("grid", "points")
 SCALE = DataScale(1.0, 2.0)
-#: For `day_and_weekday`: the whole grid, and a list of (day, place) with a repeat.
-DAYS_AND_PLACES = (None, np.array([[3, 0], [0, 1], [2, 2], [2, 2], [1, 0]]))
 
 
 def cells_of(term):
@@ -83,21 +84,6 @@ def random_beliefs(term, seed=0, where=None):
     return beliefs, [(np.asarray(b.mean, np.float64), np.asarray(b.cov, np.float64)) for b in beliefs]
 
 
-def day_and_weekday(index):
-    """A mode and one that derives from it, beside a third: axes, observations, their values and weights in order.
-
-    And for each mode the level of every entry.
-    """
-    points = {"day": np.arange(4.0), "place": np.arange(3.0), "day.weekday": np.array([0.0, 1.0, 0.0, 1.0])}
-    axes = {name: Axis(name, "numeric", p) for name, p in points.items()}
-    cells = np.array([(a, b) for a in range(4) for b in range(3)]) if index is None else index
-    where = domain(points, {"day.weekday": "day"}, index)
-    rng = np.random.default_rng(2)
-    values, weights = rng.normal(size=len(cells)).astype(DTYPE), rng.uniform(0.5, 1.0, len(cells)).astype(DTYPE)
-    where = observations(where, values.reshape(where.shape), weights.reshape(where.shape))
-    return axes, where, values, weights, {"day": cells[:, 0], "day.weekday": cells[:, 0], "place": cells[:, 1]}
-
-
 @compiled
 def everything(term, beliefs, where, residual):
     """Mean, variance, total variance and the sites of every block."""
@@ -107,5 +93,9 @@ def everything(term, beliefs, where, residual):
     return mean, variance, term.total_variance(beliefs, where), sites
 
 
-def records(values, weights, cells):
-    return list(zip(map(tuple, cells), values, weights, strict=True))
+def fit(declared, where, learn, sd=None, seed=0, axes=AXES, scale=SCALE):
+    """As many sweeps as learn is long; also the objective of each."""
+    model = bind(as_sum(declared), axes, Gaussian(sd), scale)
+    state = start(model, jnp.ones((), DTYPE), where, jax.random.key(seed))
+    state, info = sweeps(state, where, jnp.asarray(learn))
+    return state, np.asarray(info.elbo)

@@ -1,12 +1,10 @@
-"""CP against loops over components and observations (`tests/oracles/cp.py`), in both layouts."""
+"""CP: its definition, its digits, its priors, and what it refuses; its laws are in `test_conformance.py`."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from probtensor.axes import Axis
-from probtensor.compilation import compiled
 from probtensor.errors import ModelError
 from probtensor.hyperparameters import parameters
 from probtensor.kernels.matern import Matern
@@ -16,73 +14,15 @@ from probtensor.priors.dense import Dense
 from probtensor.priors.markov import Markov
 from probtensor.terms.cp import CP
 from tests.helpers import DTYPE, assert_close
-from tests.oracles import cp as oracle
-from tests.terms.problems import (
-    AXES,
-    DAYS_AND_PLACES,
-    LAYOUTS,
-    SCALE,
-    cells_of,
-    data,
-    day_and_weekday,
-    everything,
-    in_order,
-    observed,
-    points_of,
-    random_beliefs,
-    records,
-)
-
-both_layouts = pytest.mark.parametrize("layout", LAYOUTS)
-every_rank = pytest.mark.parametrize("rank", [1, 3])
+from tests.terms.problems import AXES, SCALE, SIZES, data, everything, observed, points_of, random_beliefs
 
 
-def check_moments_and_sites(term, layout, seed):
-    """All that a term says of random beliefs is what the loops say."""
-    values, weights = data(seed)
-    where = observed(layout, values, weights)
-    beliefs, factors = random_beliefs(term, seed)
-    mean, variance, total, sites = everything(term, beliefs, where, where.values)
-    cells = cells_of(term)
-    assert_close(in_order(layout, mean), [oracle.mean(factors, c) for c in cells])
-    assert_close(in_order(layout, variance), [oracle.variance(factors, c) for c in cells])
-    assert_close(total, oracle.total_variance(factors, records(values, weights, cells)))
-    for mode in range(len(term.names)):
-        eta, precision = oracle.sites(factors, records(values, weights, cells), mode)
-        assert_close(sites[mode].eta, eta)
-        assert_close(sites[mode].precision, precision)
-
-
-@every_rank
-@both_layouts
-def test_moments_and_sites_are_those_of_the_loops(rank, layout):
-    check_moments_and_sites(CP(rank).bind(AXES, SCALE), layout, 0)
-
-
-@both_layouts
-def test_a_term_over_some_modes(layout):
-    """Modes that a term does not read: its factor there is one."""
-    term = CP(2, modes=["time", "lat"]).bind(AXES, SCALE)
-    assert sorted(term.names) == ["lat", "time"]
-    check_moments_and_sites(term, layout, 1)
-
-
-@pytest.mark.parametrize("index", DAYS_AND_PLACES, ids=LAYOUTS)
-def test_two_functions_of_one_base_mode_multiply(index):
-    """A mode and one that derives from it (a day and its weekday): entries of a level differ in neither."""
-    axes, where, values, weights, levels = day_and_weekday(index)
-    term = CP(2, modes=["day", "day.weekday", "place"]).bind(axes, SCALE)
-    assert sorted(term.names) == ["day", "day.weekday", "place"]
-    full = np.stack([levels[name] for name in term.names], axis=1)
-    beliefs, factors = random_beliefs(term, 2)
-    mean, variance, total, sites = everything(term, beliefs, where, where.values)
-    assert_close(mean.ravel(), [oracle.mean(factors, c) for c in full])
-    assert_close(variance.ravel(), [oracle.variance(factors, c) for c in full])
-    assert_close(total, oracle.total_variance(factors, records(values, weights, full)))
-    for mode in range(3):
-        eta, precision = oracle.sites(factors, records(values, weights, full), mode)
-        assert_close(sites[mode].eta, eta)
-        assert_close(sites[mode].precision, precision)
+def test_the_value_of_an_entry_is_a_sum_of_products():
+    """One function of every mode for each component, multiplied."""
+    term, rng = CP(3).bind(AXES, SCALE), np.random.default_rng(0)
+    values = {name: rng.normal(size=(T, 3)) for name, T in SIZES.items()}
+    found = term.draw([jnp.asarray(values[name], DTYPE) for name in term.names], domain(points_of(), {}))
+    assert_close(found, np.einsum("ar,br,cr->abc", *values.values()))
 
 
 def test_variance_keeps_its_digits():
@@ -95,36 +35,6 @@ def test_variance_keeps_its_digits():
     m, c = float(beliefs[0].mean[0, 0]), float(beliefs[0].cov[0, 0, 0])
     exact = 3 * m**4 * c + 3 * m**2 * c**2 + c**3
     np.testing.assert_allclose(variance, exact, rtol=1e-4 if DTYPE == np.float32 else 1e-10)
-
-
-def test_draws_have_the_mean_and_variance_of_the_term():
-    """20,000 draws of independent factors; every cell within 5 standard errors: one false alarm in 10,000 seeds."""
-    term = CP(2).bind(AXES, SCALE)
-    beliefs, factors = random_beliefs(term, 3)
-    rng, where = np.random.default_rng(3), domain(points_of(), {})
-    n = 20_000
-    values = []
-    for m, S in factors:
-        roots = np.linalg.cholesky(S + 1e-12 * np.eye(2))
-        values.append(jnp.asarray(m + np.einsum("trk,ntk->ntr", roots, rng.normal(size=(n, len(m), 2))), DTYPE))
-    f = np.asarray(jax.jit(jax.vmap(lambda *v: term.draw(v, where)))(*values), np.float64).reshape(n, -1)
-    exact = np.array([oracle.mean(factors, c) for c in cells_of(term)])
-    variance = np.array([oracle.variance(factors, c) for c in cells_of(term)])
-    assert np.all(np.abs(f.mean(0) - exact) <= 5 * np.sqrt(variance / n))
-    spread = (f - exact) ** 2
-    assert np.all(np.abs(spread.mean(0) - variance) <= 5 * spread.std(0) / np.sqrt(n))
-
-
-def test_start_is_random_but_for_the_first_block_so_that_the_term_is_zero():
-    term, where = CP(2).bind(AXES, SCALE), domain(points_of(), {})
-    initial = compiled(term.initial)
-    one, other = (initial(jax.random.key(k), where) for k in (0, 1))
-    np.testing.assert_array_equal(term.mean(term.training_marginals(one, where), where), 0.0)
-    np.testing.assert_array_equal(term.variance(term.training_marginals(one, where), where) >= 0.0, True)
-    for a, b, block in zip(one[1:], other[1:], term.blocks[1:], strict=True):
-        assert a.mean.shape == (len(block.points), 2)
-        assert np.isfinite(a.mean).all() and not np.allclose(a.mean, b.mean)
-        assert np.linalg.eigvalsh(np.asarray(a.cov, np.float64)).min() > 0
 
 
 def priors_of(declared):

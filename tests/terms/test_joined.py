@@ -1,4 +1,4 @@
-"""Terms with a joined mode: the loops over entries again, with the joint level as a level like any other."""
+"""Terms with a joined mode: its default prior, and what they refuse; their laws are in `test_conformance.py`."""
 
 import jax
 import numpy as np
@@ -9,7 +9,7 @@ from probtensor.errors import ModelError
 from probtensor.hyperparameters import parameters
 from probtensor.kernels.matern import Matern
 from probtensor.kernels.periodic import Periodic
-from probtensor.observations.domain import domain, joint_levels, observations
+from probtensor.observations.domain import joint_levels
 from probtensor.priors.basis import Basis
 from probtensor.priors.categorical import Categorical
 from probtensor.priors.dense import Dense
@@ -17,57 +17,10 @@ from probtensor.priors.markov import Markov
 from probtensor.terms.cp import CP
 from probtensor.terms.tensor_train import TensorTrain
 from probtensor.terms.tucker import Tucker
-from tests.oracles import network as oracle
-from tests.terms import networks
-from tests.terms.problems import AXES, CELLS, LAYOUTS, SCALE, SIZES, points_of
-
-NAME = "lat x time"
-AXES = {
-    **AXES,
-    NAME: join([AXES["lat"], AXES["time"]], joint_levels([AXES[n].points for n in ("lat", "time")], None)[0]),
-}
-JOINED = {("time", "lat"): None, ...: None}
+from tests.terms.problems import SCALE
 
 
-def train_paths(term):
-    return [tuple(path[d] for d in term.order) for path in oracle.train_paths(term.bonds[1:-1])]
-
-
-TERMS = {
-    "cp": (CP(2, JOINED), lambda term: oracle.cp_paths(2, 2)),
-    "tucker": (Tucker({"site": 2, ("lat", "time"): 3}, JOINED), lambda term: oracle.tucker_paths(term.ranks)),
-    "train": (TensorTrain(2, {"site": None, ("lat", "time"): None}), train_paths),
-    "cp of one": (CP(2, [("lat", "time")]), lambda term: oracle.cp_paths(2, 1)),
-}
-
-
-def observed(layout, values, weights):
-    """As in `problems`, with the joined mode."""
-    joined = {NAME: ("lat", "time")}
-    if layout == "grid":
-        shape = tuple(SIZES.values())
-        return observations(domain(points_of(), {}, None, joined), values.reshape(shape), weights.reshape(shape))
-    order = np.random.default_rng(1).permutation(len(CELLS))
-    return observations(domain(points_of(), {}, CELLS[order], joined), values[order], weights[order])
-
-
-def cells_of(term):
-    """The level of each cell in each block."""
-    columns = {"lat": CELLS[:, 0], "site": CELLS[:, 1], "time": CELLS[:, 2], NAME: CELLS[:, 0] * 5 + CELLS[:, 2]}
-    own = [columns[name] for name in term.names]
-    return np.stack(own + [np.zeros(len(CELLS), int)] * (len(term.blocks) - len(term.names)), axis=1)
-
-
-@pytest.mark.parametrize("name", TERMS)
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_moments_and_sites_are_those_of_the_loops(name, layout):
-    declared, paths_of = TERMS[name]
-    term = declared.bind(AXES, SCALE)
-    assert NAME in term.names
-    networks.check_moments_and_sites(term, paths_of(term), layout, observed, cells_of)
-
-
-def prior_of(declared, axes=AXES):
+def prior_of(declared, axes):
     term = declared.bind(axes, SCALE)
     return term.blocks[term.names.index(next(n for n in term.names if " x " in n))].prior
 

@@ -43,25 +43,13 @@ def row(over, cell):
 
 
 @every_table
-@both_layouts
-def test_moments_and_sites_are_those_of_the_loops(over, layout):
-    values, weights = data()
-    where, term = observed(layout, values, weights), Offset(over).bind(AXES, SCALE)
-    rows = [row(over, cell) for cell in CELLS]
-    groups = int(np.prod([AXES[name].size for name in over]))
-    assert len(term.table.points) == groups
-    beliefs, [(mean, cov)] = random_beliefs(term)
-    out = everything(term, beliefs, where, where.values)
-    assert_close(in_order(layout, out[0]), mean[rows, 0])
-    assert_close(in_order(layout, out[1]), cov[rows, 0, 0])
-    total, eta, precision = 0.0, np.zeros(groups), np.zeros(groups)
-    for g, value, weight in zip(rows, values, weights, strict=True):
-        total += weight * cov[g, 0, 0]
-        eta[g] += weight * (value - SCALE.mean) if weight > 0 else 0.0
-        precision[g] += weight
-    assert_close(out[2], total)
-    assert_close(out[3].eta[:, 0], eta)
-    assert_close(out[3].precision[:, 0, 0], precision)
+def test_the_value_of_an_entry_is_that_of_its_row(over):
+    where, term = observed("grid", *data()), Offset(over).bind(AXES, SCALE)
+    table = np.random.default_rng(0).normal(size=(int(np.prod([AXES[name].size for name in over])), 1))
+    assert len(term.table.points) == len(table)
+    values = term.at_entries([jnp.asarray(table, DTYPE)], where.domain)
+    found = in_order("grid", term.draw(values, where.domain))
+    assert_close(found, [table[row(over, cell), 0] for cell in CELLS])
 
 
 @both_layouts

@@ -1,4 +1,4 @@
-"""Tensor trains against loops over the bonds' indices (`tests/oracles/network.py`), and against what they reduce to."""
+"""Tensor trains: their definition, what they reduce to, what they refuse; their laws are in `test_conformance.py`."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,88 +15,35 @@ from probtensor.terms.cp import CP
 from probtensor.terms.tensor_train import TensorTrain
 from tests.helpers import DTYPE, assert_close
 from tests.oracles import gaussian_process
-from tests.oracles import network as oracle
-from tests.terms import networks
-from tests.terms.networks import SCALE, everything
-from tests.terms.problems import AXES, LAYOUTS, SIZES, data, in_order, observed, points_of, random_beliefs
+from tests.terms.problems import (
+    AXES,
+    LAYOUTS,
+    SCALE,
+    SIZES,
+    data,
+    everything,
+    fit,
+    in_order,
+    observed,
+    points_of,
+    random_beliefs,
+)
 
 both_layouts = pytest.mark.parametrize("layout", LAYOUTS)
-#: A fourth mode, so that the train has a middle with neighbours on both sides that have neighbours themselves.
-WIDE = {**AXES, "depth": Axis("depth", "numeric", np.arange(2.0))}
-
-
-def paths_of(term):
-    """In the order of the train, then of the blocks."""
-    train = oracle.train_paths(term.bonds[1:-1])
-    return [tuple(path[d] for d in term.order) for path in train]
 
 
 def bound(rank=(2, 3), modes=None):
     return TensorTrain(rank, modes).bind(AXES, SCALE)
 
 
-@both_layouts
-@pytest.mark.parametrize(("rank", "modes"), [((2, 3), ["lat", "time", "site"]), (2, None), (1, None)], ids=str)
-def test_moments_and_sites_are_those_of_the_loops(layout, rank, modes):
-    term = bound(rank, modes)
-    networks.check_moments_and_sites(term, paths_of(term), layout)
-
-
-@both_layouts
-@pytest.mark.parametrize("modes", [["time", "lat"], ["site"]], ids=str)
-def test_a_term_over_some_modes(layout, modes):
-    term = bound(2, modes)
-    networks.check_moments_and_sites(term, paths_of(term), layout)
-
-
-@pytest.mark.parametrize("index", [False, True], ids=LAYOUTS)
-def test_four_modes(index):
-    """Messages that pass through a core on their way, from both sides, to every block."""
-    cells = np.array([(a, b, c, d) for a in range(4) for b in range(3) for c in range(5) for d in range(2)])
-    cells = cells[np.random.default_rng(4).permutation(len(cells))[:50]] if index else cells
-    points = {name: WIDE[name].points for name in ("lat", "site", "time", "depth")}
-    where = domain(points, {}, cells if index else None)
-    rng = np.random.default_rng(2)
-    values, weights = rng.normal(size=len(cells)).astype(DTYPE), rng.uniform(0.5, 1.0, len(cells)).astype(DTYPE)
-    where = observations(where, values.reshape(where.shape), weights.reshape(where.shape))
-    term = TensorTrain((2, 3, 2), modes=["depth", "lat", "time", "site"]).bind(WIDE, SCALE)
-    own = cells[:, [list(points).index(name) for name in term.names]]
-    beliefs, blocks = random_beliefs(term, 2)
-    paths = paths_of(term)
-    mean, variance, total, sites = everything(term, beliefs, where, where.values)
-    some = slice(0, 50, 7)
-    assert_close(mean.ravel()[some], [oracle.mean(blocks, paths, c) for c in own[some]])
-    assert_close(variance.ravel()[some], [oracle.variance(blocks, paths, c) for c in own[some]])
-    assert_close(total, np.sum(weights * np.asarray(variance, np.float64).ravel()))
-    small = networks.records(values[:20], weights[:20], own[:20])
-    first = np.arange(len(cells)) < 20
-    part = observations(where.domain, values.reshape(where.values.shape), (weights * first).reshape(where.values.shape))
-    sites = everything(term, beliefs, part, part.values)[3]
-    for k in range(4):
-        eta, precision = oracle.sites(blocks, paths, small, k)
-        assert_close(sites[k].eta, eta)
-        assert_close(sites[k].precision, precision)
-
-
-def test_sites_are_gradients():
-    networks.check_sites_are_gradients(bound())
-
-
-def test_draws_have_the_mean_and_variance_of_the_term():
-    term = bound((2, 2))
-    networks.check_draws(term, paths_of(term))
-
-
-def test_start_is_random_but_for_the_first_block_so_that_the_term_is_zero():
-    networks.check_start(bound())
-
-
-@pytest.mark.parametrize("layout", ["grid", pytest.param("points", marks=pytest.mark.slow)])
-@pytest.mark.parametrize(
-    "learn", [pytest.param(False, id="held"), pytest.param(True, id="learned", marks=pytest.mark.slow)]
-)
-def test_objective_never_falls(layout, learn):
-    networks.check_objective_never_falls(TensorTrain(2), layout, learn)
+def test_the_value_of_an_entry_is_a_product_of_matrices():
+    """The functions of a mode are numbered row-major over what is on its left and on its right."""
+    term, rng = bound((2, 3), ["lat", "time", "site"]), np.random.default_rng(0)
+    shapes = {"lat": (4, 1, 2), "time": (5, 2, 3), "site": (3, 3, 1)}
+    values = {name: rng.normal(size=shape) for name, shape in shapes.items()}
+    drawn = [jnp.asarray(values[name].reshape(len(values[name]), -1), DTYPE) for name in term.names]
+    found = term.draw(drawn, domain(points_of(), {}))
+    assert_close(found, np.einsum("axy,cyz,bzx->abc", *values.values()))
 
 
 @pytest.mark.slow
@@ -105,9 +52,7 @@ def test_two_modes_are_a_cp(layout):
     """One bond between two modes is a sum of products of functions: with equal priors the fits are the same."""
     where = observed(layout, *data())
     modes = {n: Matern(3 / 2, lengthscale=fixed(2.0), variance=fixed(1.0)) for n in ("time", "lat")}
-    (one, elbo), (other, elbo_cp) = (
-        networks.fit(term, where, [False] * 6) for term in (TensorTrain(2, modes), CP(2, modes))
-    )
+    (one, elbo), (other, elbo_cp) = (fit(term, where, [False] * 6) for term in (TensorTrain(2, modes), CP(2, modes)))
     assert one.model.terms[0].names == other.model.terms[0].names
     assert_close(elbo, elbo_cp)
     for a, b in zip(one.beliefs[0], other.beliefs[0], strict=True):
@@ -145,7 +90,7 @@ def test_one_mode_is_gaussian_process_regression():
     y, w = rng.normal(size=20).astype(DTYPE).astype(float), rng.uniform(0.5, 2.0, 20).astype(DTYPE).astype(float)
     where = observations(domain({"x": axes["x"].points}, {}, index[:, None]), y, w)
     kernel = Matern(3 / 2, lengthscale=fixed(1.5), variance=fixed(0.8))
-    state, elbo = networks.fit(TensorTrain(3, {"x": kernel}), where, [False] * 2, sd=fixed(sd), axes=axes)
+    state, elbo = fit(TensorTrain(3, {"x": kernel}), where, [False] * 2, sd=fixed(sd), axes=axes)
     K = gaussian_process.matern(1.5, 1.5, 0.8, gaussian_process.distances(axes["x"].points))
     cross, noisy = K[:, index], K[np.ix_(index, index)] + np.diag(sd**2 / w)
     assert_close(state.beliefs[0][0].mean[:, 0], cross @ np.linalg.solve(noisy, y))
@@ -155,20 +100,18 @@ def test_one_mode_is_gaussian_process_regression():
 @pytest.mark.slow
 def test_grid_and_points_are_one_fit():
     values, weights = data()
-    (_, elbo), (_, elbo_points) = (
-        networks.fit(TensorTrain(2), observed(x, values, weights), [False] * 6) for x in LAYOUTS
-    )
+    (_, elbo), (_, elbo_points) = (fit(TensorTrain(2), observed(x, values, weights), [False] * 6) for x in LAYOUTS)
     assert_close(elbo_points, elbo)
 
 
 @pytest.mark.slow
 def test_a_mode_of_size_one_changes_nothing():
     values, weights = data()
-    _, elbo = networks.fit(TensorTrain((2, 3)), observed("grid", values, weights), [False] * 6)
+    _, elbo = fit(TensorTrain((2, 3)), observed("grid", values, weights), [False] * 6)
     axes = {**AXES, "member": Axis("member", "numeric", np.array([17.0]))}
     shape = (*SIZES.values(), 1)
     wide = observations(domain(points_of(axes), {}), values.reshape(shape), weights.reshape(shape))
-    state, elbo_wide = networks.fit(TensorTrain((2, 3)), wide, [False] * 6, axes=axes)
+    state, elbo_wide = fit(TensorTrain((2, 3)), wide, [False] * 6, axes=axes)
     assert_close(elbo_wide, elbo)
     assert state.model.terms[0].constant == ("member",)
 
@@ -185,7 +128,7 @@ def test_a_train_finds_missing_cells():
     weights = (rng.random(len(truth)) < 0.7).astype(float)
     where = observed("grid", values, weights)
     declared = TensorTrain(2, modes=["lat", "time", "site"])
-    fits = [networks.fit(declared, where, np.arange(60) > 5, seed=s) for s in range(3)]
+    fits = [fit(declared, where, np.arange(60) > 5, seed=s) for s in range(3)]
     state, _ = max(fits, key=lambda f: f[1][-1])
     mean = state.model.terms[0].mean([b.marginals for b in state.beliefs[0]], where.domain)
     error = np.sqrt(np.mean((in_order("grid", mean) - truth)[weights == 0] ** 2))

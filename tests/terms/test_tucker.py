@@ -1,4 +1,4 @@
-"""Tucker against loops over the core's entries (`tests/oracles/network.py`), and against what it must reduce to."""
+"""Tucker: its definition, what it must reduce to, and what it refuses; its laws are in `test_conformance.py`."""
 
 import jax
 import jax.numpy as jnp
@@ -16,23 +16,19 @@ from probtensor.terms.cp import CP
 from probtensor.terms.tucker import Tucker
 from tests.helpers import DTYPE, assert_close
 from tests.oracles import gaussian_process
-from tests.oracles import network as oracle
-from tests.terms import networks
 from tests.terms.problems import (
     AXES,
     CELLS,
-    DAYS_AND_PLACES,
     LAYOUTS,
     SCALE,
     SIZES,
     data,
-    day_and_weekday,
     everything,
+    fit,
     in_order,
     observed,
     points_of,
     random_beliefs,
-    records,
 )
 
 both_layouts = pytest.mark.parametrize("layout", LAYOUTS)
@@ -43,57 +39,15 @@ def bound(rank=RANKS, **arguments):
     return Tucker(rank, **arguments).bind(AXES, SCALE)
 
 
-@both_layouts
-@pytest.mark.parametrize("rank", [1, RANKS], ids=str)
-def test_moments_and_sites_are_those_of_the_loops(layout, rank):
-    term = bound(rank)
-    networks.check_moments_and_sites(term, oracle.tucker_paths(term.ranks), layout)
-
-
-@both_layouts
-@pytest.mark.parametrize("modes", [["time", "lat"], ["site"]], ids=str)
-def test_a_term_over_some_modes(layout, modes):
-    term = bound(2, modes=modes)
-    assert sorted(term.names) == sorted(modes)
-    networks.check_moments_and_sites(term, oracle.tucker_paths(term.ranks), layout)
-
-
-def test_sites_are_gradients():
-    networks.check_sites_are_gradients(bound())
-
-
-def test_draws_have_the_mean_and_variance_of_the_term():
-    term = bound(2)
-    networks.check_draws(term, oracle.tucker_paths(term.ranks))
-
-
-def test_start_is_random_but_for_the_first_block_so_that_the_term_is_zero():
-    networks.check_start(bound())
-
-
-@pytest.mark.parametrize("layout", ["grid", pytest.param("points", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("learn", [False, True], ids=["held", "learned"])
-def test_objective_never_falls(layout, learn):
-    networks.check_objective_never_falls(Tucker(RANKS), layout, learn)
-
-
-@pytest.mark.parametrize("index", DAYS_AND_PLACES, ids=LAYOUTS)
-def test_two_functions_of_one_base_mode(index):
-    """A mode and one that derives from it (a day and its weekday): entries of a level differ in neither."""
-    axes, where, values, weights, levels = day_and_weekday(index)
-    term = Tucker(2, modes=["day", "day.weekday", "place"]).bind(axes, SCALE)
-    full = np.stack([levels[name] for name in term.names], axis=1)
-    full = np.concatenate([full, np.zeros((len(full), 1), int)], axis=1)
-    beliefs, blocks = random_beliefs(term, 2)
-    paths = oracle.tucker_paths(term.ranks)
-    mean, variance, total, sites = everything(term, beliefs, where, where.values)
-    assert_close(mean.ravel(), [oracle.mean(blocks, paths, c) for c in full])
-    assert_close(variance.ravel(), [oracle.variance(blocks, paths, c) for c in full])
-    assert_close(total, oracle.total_variance(blocks, paths, records(values, weights, full)))
-    for k in range(4):
-        eta, precision = oracle.sites(blocks, paths, records(values, weights, full), k)
-        assert_close(sites[k].eta, eta)
-        assert_close(sites[k].precision, precision)
+def test_the_value_of_an_entry_is_a_core_with_functions():
+    """The core's entries are numbered row-major, in the order of the modes."""
+    term, rng = bound(), np.random.default_rng(0)
+    values = {name: rng.normal(size=(T, RANKS[name])) for name, T in SIZES.items()}
+    core = rng.normal(size=term.ranks)
+    drawn = [*(values[name] for name in term.names), core.reshape(1, -1)]
+    found = term.draw([jnp.asarray(x, DTYPE) for x in drawn], domain(points_of(), {}))
+    core = np.transpose(core, [term.names.index(name) for name in SIZES])
+    assert_close(found, np.einsum("xyz,ax,by,cz->abc", core, *values.values()))
 
 
 def known_core(belief, tensor):
@@ -152,9 +106,7 @@ def test_one_mode_with_a_known_core_is_gaussian_process_regression():
 @pytest.mark.slow
 def test_grid_and_points_are_one_fit():
     values, weights = data()
-    (one, elbo), (other, elbo_points) = (
-        networks.fit(Tucker(2), observed(x, values, weights), [False] * 6) for x in LAYOUTS
-    )
+    (one, elbo), (other, elbo_points) = (fit(Tucker(2), observed(x, values, weights), [False] * 6) for x in LAYOUTS)
     assert_close(elbo_points, elbo)
     if DTYPE == np.float64:
         for a, b in zip(one.beliefs[0], other.beliefs[0], strict=True):
@@ -168,18 +120,18 @@ def test_weight_zero_is_absence():
     seen = weights > 0
     listed = observations(domain(points_of(), {}, CELLS), np.where(seen, values, np.nan), weights)
     absent = observations(domain(points_of(), {}, CELLS[seen]), values[seen], weights[seen])
-    (_, elbo), (_, elbo_absent) = (networks.fit(Tucker(2), x, [True] * 6) for x in (listed, absent))
+    (_, elbo), (_, elbo_absent) = (fit(Tucker(2), x, [True] * 6) for x in (listed, absent))
     assert_close(elbo, elbo_absent)
 
 
 @pytest.mark.slow
 def test_a_mode_of_size_one_changes_nothing():
     values, weights = data()
-    _, elbo = networks.fit(Tucker(2), observed("grid", values, weights), [False] * 6)
+    _, elbo = fit(Tucker(2), observed("grid", values, weights), [False] * 6)
     axes = {**AXES, "member": Axis("member", "numeric", np.array([17.0]))}
     shape = (*SIZES.values(), 1)
     wide = observations(domain(points_of(axes), {}), values.reshape(shape), weights.reshape(shape))
-    state, elbo_wide = networks.fit(Tucker({"member": 1, ...: 2}), wide, [False] * 6, axes=axes)
+    state, elbo_wide = fit(Tucker({"member": 1, ...: 2}), wide, [False] * 6, axes=axes)
     assert_close(elbo_wide, elbo)
     assert state.model.terms[0].constant == ("member",)
 
@@ -196,7 +148,7 @@ def test_a_full_core_finds_what_a_superdiagonal_one_cannot():
     where = observed("grid", values.astype(DTYPE).astype(float), weights)
     errors = {}
     for name, declared in {"tucker": Tucker(2), "cp": CP(2)}.items():
-        best = max((networks.fit(declared, where, np.arange(60) > 5, seed=s) for s in range(6)), key=lambda f: f[1][-1])
+        best = max((fit(declared, where, np.arange(60) > 5, seed=s) for s in range(6)), key=lambda f: f[1][-1])
         state = best[0]
         mean = state.model.terms[0].mean([b.marginals for b in state.beliefs[0]], where.domain)
         errors[name] = np.sqrt(np.mean((in_order("grid", mean) - truth)[weights == 0] ** 2))

@@ -213,7 +213,6 @@ def test_chains_that_differ_are_warned_of():
         (lambda: pt.NUTS(chains=1.5), "chains must be"),
         (lambda: pt.NUTS(target_accept=1.0), "target_accept must be above 0 and below 1"),
         (lambda: pt.NUTS(max_tree_depth=0), "max_tree_depth must be"),
-        (lambda: pt.fit(line(), GP + pt.Local(pt.Matern(1 / 2)), engine=pt.NUTS()), "NUTS does not sample .* Local"),
         (lambda: pt.fit(line(), pt.CP(1, modes={"x": pt.Matern(3 / 2, lengthscale=_below())}), engine=pt.NUTS()), "-1"),
     ],
 )
