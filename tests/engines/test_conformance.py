@@ -13,7 +13,7 @@ from tests.engines.cases import CASES, RANK, UNSEEN, VARIANCE, X, data, exact, f
 from tests.helpers import DTYPE
 
 #: What one program says as well as another, and what takes seconds to compile, is for the slow run.
-SLOW = ("cep, by component", "cep", "local", "vmp, damped")
+SLOW = ("cep, by component", "cep", "local", "vmp, damped", "vmp, of two starts")
 
 
 def engines(of=CASES):

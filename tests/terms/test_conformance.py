@@ -51,7 +51,7 @@ def some(fast, of=CASES):
     return pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in fast else pytest.mark.slow) for n in of])
 
 
-fitted_terms = some(("table", "cp, switched", "tucker, derived", "train, derived"), [n for n in CASES if n != "local"])
+fitted_terms = some(("table", "cp, switched", "tucker, derived"), [n for n in CASES if n != "local"])
 #: Draws of one call: one shape, one program.
 TOGETHER = 512
 

@@ -36,7 +36,7 @@ def pair(kind):
 
 
 @pytest.mark.parametrize("layout", ["grid", pytest.param("points", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("kind", PAIRS)
+@pytest.mark.parametrize("kind", [k if k == "cp" else pytest.param(k, marks=pytest.mark.slow) for k in PAIRS])
 def test_what_is_off_is_not_there(kind, layout):
     small, beliefs, _, large, padded, _ = pair(kind)
     # Whatever stands where a function is off is never read.
