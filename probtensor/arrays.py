@@ -47,7 +47,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from probtensor.axes import Axis, join
-from probtensor.compilation import compiled, is_traced, on_device, one_blas_thread
+from probtensor.compilation import compiled, is_traced, on_device, one_blas_thread, shapes_of
 from probtensor.engines import drawn, sweep
 from probtensor.engines.collapsed import prediction
 from probtensor.engines.drawn import refuse_local
@@ -132,7 +132,7 @@ def predict(state: State, domain: Domain, terms: tuple[int, ...] | None = None) 
 def predicted_shapes(state: State, domain: Domain, terms: tuple[int, ...]) -> Prediction:
     """The shapes of what `predict` gives of a state without draws and local term, with no numbers computed."""
     where = {j: asked(state.model.terms[j], state.beliefs[j], domain) for j in terms}
-    return eqx.filter_eval_shape(_predict, state, where, domain)
+    return shapes_of(_predict, state, where, domain)
 
 
 def _refuse_draws(state: State, what: str) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from jax.experimental.compilation_cache import compilation_cache as jax_cache
 from threadpoolctl import threadpool_limits
 
-from probtensor import files
+from probtensor import files, interrupts
 from probtensor.errors import FormatError
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -116,7 +116,10 @@ def compiled(function: _Function) -> _Function:
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
-        return (function if is_traced(jnp.zeros(())) else program(on_accelerator()))(*args, **kwargs)
+        if is_traced(jnp.zeros(())):
+            return function(*args, **kwargs)
+        with interrupts.deferred():
+            return program(on_accelerator())(*args, **kwargs)
 
     return run  # type: ignore[return-value]
 
@@ -144,7 +147,19 @@ def compiled_for(function: Callable[..., Any], *fixed: Any) -> Callable[..., Any
     arrays, rest = eqx.partition(fixed, lambda leaf: isinstance(leaf, jax.Array | np.ndarray | np.generic))
     leaves, tree = jax.tree.flatten(arrays)
     static, static_tree = jax.tree.flatten(rest)
-    return functools.partial(_program(function, tree, tuple(static), static_tree, on_accelerator()), leaves)
+    program = _program(function, tree, tuple(static), static_tree, on_accelerator())
+
+    def run(*others: Any) -> Any:
+        with interrupts.deferred():
+            return program(leaves, *others)
+
+    return run
+
+
+def shapes_of(function: Callable[..., Any], *args: Any) -> Any:
+    """What a function would give, with shapes and dtypes in place of its arrays."""
+    with interrupts.deferred():
+        return eqx.filter_eval_shape(function, *args)
 
 
 @functools.lru_cache(maxsize=128)

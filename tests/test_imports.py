@@ -17,6 +17,8 @@ ROOMS = (
     "figures",
     "files",
     "progress",
+    "interrupts",
+    "precision",
     "compilation",
     "earth",
     "axes",

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import numpy as np
 
+from probtensor.compilation import shapes_of
 from probtensor.model import BoundModel
 from probtensor.observations.domain import Observations
 from probtensor.observations.layout import CHUNK_NUMBERS, Points
@@ -144,7 +144,7 @@ def _blocks(number: int, term: AbstractBoundTerm, observations: Observations) ->
     """The shapes of a term's beliefs, without making them."""
     if not term.blocks:
         return []
-    beliefs = eqx.filter_eval_shape(term.initial, jax.random.key(0), observations.domain)
+    beliefs = shapes_of(term.initial, jax.random.key(0), observations.domain)
     title = f"term {number} ({type(term).__name__.removeprefix('Bound')})"
     found = []
     for k, belief in enumerate(beliefs):

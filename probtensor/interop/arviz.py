@@ -30,6 +30,7 @@ from probtensor.labelled.fitted import Fitted
 from probtensor.likelihoods.base import AbstractBoundLikelihood
 from probtensor.model import BoundModel
 from probtensor.observations.domain import Observations
+from probtensor.precision import double_precision
 from probtensor.typing import Array, Float, Int, Key
 
 _CHAINS = ("chain", "draw")
@@ -47,7 +48,7 @@ def to_arviz(fitted: Fitted, engine: AbstractEngine, number: int, seed: int) -> 
     chains = engine.chains if state.draws is not None and isinstance(engine, NUTS | Gibbs) else 1
     first, second = jax.random.split(jax.random.key(seed))
     rows = np.flatnonzero(encoded.seen.ravel())
-    with jax.enable_x64(True):
+    with double_precision():
         draws, signal = _drawn(fitted, first, number, rows)
         random = np.random.default_rng(np.asarray(jax.random.key_data(second)))
         predictive = _predictive(fitted, draws, signal, rows, random)

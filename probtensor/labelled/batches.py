@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
-import jax
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -25,6 +24,7 @@ from probtensor.labelled.places import Outer, Places, Rows, asked
 from probtensor.labelled.predictions import PROBABILITY
 from probtensor.observations.domain import Domain
 from probtensor.observations.layout import Points
+from probtensor.precision import double_precision
 from probtensor.typing import Float
 
 #: What is given of each entry, before quantiles.
@@ -87,7 +87,7 @@ def _check(fitted: Fitted, where: Outer | Rows, terms: tuple[int, ...]) -> None:
     distinct = [np.asarray(pd.unique(own.ravel()), dtype=own.dtype) for own in where.labels.values()]
     number = np.arange(max(map(len, distinct)))
     rows = Rows({name: own[number % len(own)] for name, own in zip(where.labels, distinct, strict=True)}, {})
-    with jax.enable_x64(True):
+    with double_precision():
         refuse_outside(fitted.state.model, fitted.encoded, rows.places(fitted.encoded, fitted.modes).domain, terms)
 
 
@@ -103,7 +103,7 @@ def _block(
     place = [slice(*bounds) for bounds in block_info[None]["array-location"][1:]]
     if any(part.start == part.stop for part in place):
         return np.zeros((len(_PARTS) + len(levels), *(part.stop - part.start for part in place)))
-    with jax.enable_x64(True):
+    with double_precision():
         own = where.block(place, largest).places(fitted.encoded, fitted.modes)
         own = Places(_padded_levels(own.domain), own.dims, {}, own.order, own.shape)
         law = fitted.law_of(own, what.terms, what.scale)

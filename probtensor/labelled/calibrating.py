@@ -19,6 +19,7 @@ from probtensor.labelled.encoded import Encoded
 from probtensor.labelled.fitted import Fitted
 from probtensor.labelled.places import Places
 from probtensor.observations.domain import Domain, Observations
+from probtensor.precision import double_precision
 from probtensor.selection.hold_out import hold_out
 from probtensor.selection.judging import without
 from probtensor.selection.roles import times
@@ -54,7 +55,7 @@ def calibrated(fitted: Fitted, engine: AbstractEngine, given: Any, seed: int) ->
             "never saw"
         )
     else:
-        with jax.enable_x64(True):
+        with double_precision():
             found = _held_out(fitted.state, engine, fitted.encoded, observations, seed)
             law = bare.law(Places(found.domain, ("observation",), {}, (0,)), found.signal, found.known)
         made = calibration(law, found.values, found.gaps)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 import xarray as xr
 
@@ -15,6 +14,7 @@ from probtensor.evaluation.calibration import central_coverage, place_in
 from probtensor.labelled import coordinates, predictions, scoring
 from probtensor.labelled.fitted import Fitted
 from probtensor.labelled.places import Places
+from probtensor.precision import double_precision
 
 #: Sites are not taken from closer than these shares of the axes, the first that does, so that they are not all in one
 #: gap.
@@ -65,7 +65,7 @@ def compared_rows(fitted: Fitted, quantiles: Sequence[float], most: int) -> xr.D
 
 def _compared(fitted: Fitted, rows: np.ndarray, quantiles: Sequence[float]) -> xr.Dataset:
     encoded = fitted.encoded
-    with jax.enable_x64(True):
+    with double_precision():
         domain = fitted.observations.domain.at(rows)
         known, bad = predictions.known_or_one(fitted.likelihood, encoded)
         own = {name: beside.ravel()[rows] for name, beside in known.items()}

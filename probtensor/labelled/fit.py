@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import xarray as xr
 from jax.sharding import Mesh
 
@@ -34,6 +33,7 @@ from probtensor.labelled.posterior import Posterior
 from probtensor.labelled.request import Request
 from probtensor.likelihoods.base import AbstractLikelihood
 from probtensor.likelihoods.gaussian import Gaussian
+from probtensor.precision import double_precision
 
 
 def fit(
@@ -160,7 +160,7 @@ def _checked_fit(
             )
         encoded = out_of_core.outline(data, weights, known_for(given, errors))
         check(encoded)
-        with jax.enable_x64(True):
+        with double_precision():
             return fitting.from_disk(Request(encoded, model, given, engine, seed, init), progress)
     if isinstance(data, xr.DataArray):
         check_data(data.size, chunks.is_lazy(data))
@@ -170,7 +170,7 @@ def _checked_fit(
         likelihood = preparing.default_likelihood(encoded) if fitting.is_open(model) else Gaussian()
     request = Request(encoded, model, likelihood, engine, seed, init)
     made = functools.partial(fitting.in_memory, request, progress, mesh)
-    with jax.enable_x64(True):
+    with double_precision():
         if checkpoint is None:
             return made()
         from probtensor.store import checkpoint as store

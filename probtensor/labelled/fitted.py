@@ -24,6 +24,7 @@ from probtensor.likelihoods.base import AbstractLikelihood
 from probtensor.likelihoods.predictive import AbstractPredictive
 from probtensor.observations.domain import Observations
 from probtensor.observations.sources import Elsewhere
+from probtensor.precision import double_precision
 
 #: What to do where the data's own grid is too much to hold in memory.
 _AT = "an answer on all of their grid might not fit either; give at= the coordinates that you want"
@@ -72,7 +73,7 @@ class Fitted:
             return self.observations
         if not self.encoded.in_memory:
             return None
-        with jax.enable_x64(True):
+        with double_precision():
             return self.encoded.observations(self.modes)
 
     def in_order(self, array: xr.DataArray) -> xr.DataArray:
@@ -112,7 +113,7 @@ class Fitted:
 
     def law_at(self, at: PointData, truth: np.ndarray) -> AbstractPredictive:
         """The distribution of new observations at points. Raises DataError for values that it cannot give."""
-        with jax.enable_x64(True):
+        with double_precision():
             where = self.places(at)
             signal = arrays.predict(self.state, where.domain, self.terms)
             known = predictions.known_at(self.likelihood, self.encoded, at)
@@ -127,7 +128,7 @@ class Fitted:
         """Expected values at the data's own coordinates. Raises ModelError if that is too much to hold in memory."""
         self.encoded.require_memory("aggregate", _AT)
         grid = self.own_places()
-        with jax.enable_x64(True):
+        with double_precision():
             signal = arrays.fitted(self.state, self.observations.domain)
             return self.in_order(grid.label(self.law(grid, signal, self.encoded.known).mean))
 
@@ -142,7 +143,7 @@ class Fitted:
     def _drawn(self, n: int, seed: int, at: Any = None, observation_noise: bool = True) -> xr.DataArray:
         """Joint draws at places, or on the core's levels of the training entries."""
         first, second = jax.random.split(jax.random.key(seed))
-        with jax.enable_x64(True):
+        with double_precision():
             where = self.own_places() if at is None else self.places(at)
             signal = np.asarray(arrays.sample(self.state, where.domain, first, n))
             known, bad = predictions.known_everywhere(self.likelihood), np.zeros((), bool)
@@ -162,7 +163,7 @@ class Fitted:
         grid = self.own_places()
         observed = filling.on_template(grid.label(self.encoded.seen), self.encoded).to_numpy()
         mask = filling.fill_mask(self.encoded, observed, wanted)
-        with jax.enable_x64(True):
+        with double_precision():
             signal = arrays.fitted(self.state, self.observations.domain)
             known, bad = predictions.known_or_one(self.likelihood, self.encoded)
             law = self.law(grid, signal, known)

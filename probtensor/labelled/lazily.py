@@ -6,7 +6,6 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import numpy as np
 import xarray as xr
 
@@ -21,6 +20,7 @@ from probtensor.labelled.predictions import PROBABILITY
 from probtensor.likelihoods.predictive import AbstractPredictive
 from probtensor.observations.domain import observations
 from probtensor.observations.sources import VALUES, WEIGHTS
+from probtensor.precision import double_precision
 from probtensor.typing import Bool, Float, Int
 
 _WHERE = "where"
@@ -79,7 +79,7 @@ def _law(
         at = grid.describe(tuple(int(i) for i in np.unravel_index(rows[wrong[0]], grid.shape)))
         raise DataError(filling.unusable(list(known), len(wrong), at))
     known = {name: padded(own, size) for name, own in known.items()}
-    with jax.enable_x64(True):
+    with double_precision():
         domain = fitted.observations.domain.at(on_device(padded(rows, size)))
         where = Places(domain, ("observation",), {}, (0,))
         return fitted.law(where, arrays.fitted(fitted.state, domain), known)
@@ -107,7 +107,7 @@ def _residual(
     known = {n: padded(own[seen], size) for n, own in blocks.items() if n not in (VALUES, WEIGHTS)}
     values = padded(blocks[VALUES][seen], size)
     weights = padded(blocks[WEIGHTS][seen], size) if WEIGHTS in blocks else np.ones(size)
-    with jax.enable_x64(True):
+    with double_precision():
         domain = fitted.observations.domain.at(on_device(padded(rows[seen], size)))
         own = observations(domain, fitted.likelihood.transformed(values), weights, known)
         where = Places(domain, ("observation",), {}, (0,))

@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import xarray as xr
 
 from probtensor.engines.base import Fit
@@ -27,6 +26,7 @@ from probtensor.labelled.description import Description
 from probtensor.labelled.fitted import Fitted
 from probtensor.labelled.own_grid import filled, residual
 from probtensor.likelihoods.base import AbstractLikelihood
+from probtensor.precision import double_precision
 
 
 class Posterior(Description):
@@ -86,7 +86,7 @@ class Posterior(Description):
             )
         if size is not None or batches.has_chunks(at):
             return batches.predicted(self._fitted, at, batches.Question(chosen, scale, quantiles), size)
-        with jax.enable_x64(True):
+        with double_precision():
             where = self._fitted.places(at, chosen)
             law = self._fitted.law_of(where, chosen, scale)
         return predictions.dataset(law, where, quantiles, {} if scale == "latent" else self._fitted.units)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import jax
 import numpy as np
 import xarray as xr
 
@@ -17,6 +16,7 @@ from probtensor.labelled.places import Places, training_places
 from probtensor.likelihoods.predictive import AbstractPredictive, Normal
 from probtensor.likelihoods.standard import ERRORS
 from probtensor.observations.domain import Observations
+from probtensor.precision import double_precision
 
 #: Of each kind of residual.
 NAMES = ("residual", "standardised", "loo_residual", "loo_standardised")
@@ -43,7 +43,7 @@ def residuals(state: State, encoded: Encoded, observations: Observations) -> xr.
     """See `Posterior.residuals`; on the core's order of modes and levels."""
     refuse_draws(state)
     grid = training_places(encoded, observations.domain)
-    with jax.enable_x64(True):
+    with double_precision():
         found = each(state, grid, observations, Given(encoded.values, encoded.weights, encoded.known))
     return xr.Dataset({name: grid.label(own) for name, own in found.items()})
 

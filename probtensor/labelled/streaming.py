@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from probtensor.axes import Axis, axis_of
@@ -26,6 +25,7 @@ from probtensor.likelihoods.base import AbstractLikelihood
 from probtensor.likelihoods.gaussian import Gaussian
 from probtensor.model import BoundModel
 from probtensor.observations.domain import Observations, observations
+from probtensor.precision import double_precision
 from probtensor.terms.local import BoundLocal
 
 
@@ -67,7 +67,7 @@ def updated(
         raise ModelError(f"forget={forget!r}: expected a share from 0 to below 1")
     if new.known and fitted.state.local is not None:
         raise ModelError(LOCAL_IS_NORMAL)
-    with jax.enable_x64(True):
+    with double_precision():
         found = batch(fitted.encoded, new, fitted.modes, likelihood.transformed(new.values))
         refuse_outside(fitted.state.model, found.encoded, found.observations.domain, fitted.terms)
         state, observations = _standardised(fitted.state, found)

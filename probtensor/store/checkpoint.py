@@ -15,13 +15,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from probtensor import files
 from probtensor.engines.checkpoint import Checkpoint, Journal
 from probtensor.errors import DataError, FormatError, ModelError
 from probtensor.labelled.posterior import Posterior
 from probtensor.model import BoundModel
+from probtensor.precision import double_precision
 from probtensor.store import archive
 from probtensor.store.classes import LEFT_OUT
 from probtensor.store.lock import locked
@@ -122,7 +121,7 @@ class _Kept:
             files.remove_unfinished(path)
         if not self.running.exists():
             return
-        with _advised(self.running), jax.enable_x64(True):
+        with _advised(self.running), double_precision():
             said, structure, found = running(self.running)
         self._refuse_other(self.running, said)
         self._found = structure, found

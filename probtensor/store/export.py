@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import os
 
-import jax
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -16,6 +15,7 @@ from probtensor.labelled import conventions, filling, predictions, reading
 from probtensor.labelled.encoded import Encoded
 from probtensor.labelled.fitted import Fitted
 from probtensor.labelled.posterior import Posterior
+from probtensor.precision import double_precision
 from probtensor.store.sheet import Sheet, text
 from probtensor.terms.local import BoundLocal
 from probtensor.terms.offset import BoundOffset
@@ -71,7 +71,7 @@ def contents(fitted: Fitted, post: Posterior) -> xr.Dataset:
 def _put_predictions(sheet: Sheet, fitted: Fitted) -> None:
     """At the data's own coordinates."""
     encoded, places = fitted.encoded, fitted.own_places()
-    with jax.enable_x64(True):
+    with double_precision():
         signal = arrays.fitted(fitted.state, fitted.observations.domain)
         known, bad = predictions.known_or_one(fitted.likelihood, encoded)
         found = predictions.dataset(fitted.law(places, signal, known), places, None, {})
@@ -98,7 +98,7 @@ def _put_term(sheet: Sheet, fitted: Fitted, post: Posterior, k: int) -> None:
     prefix, said = f"term{k}_{kind.lower()}", f"{kind} (term {k})"
     if isinstance(bound, BoundLocal):
         places = fitted.own_places()
-        with jax.enable_x64(True):
+        with double_precision():
             signal = arrays.predict(fitted.state, places.domain, (k,))
         for name, values in (("mean", signal.mean), ("sd", np.sqrt(np.asarray(signal.variance)))):
             attrs = {"long_name": f"{name} of what {said} adds to the signal"}

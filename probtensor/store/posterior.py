@@ -8,7 +8,6 @@ import os
 import warnings
 from collections.abc import Mapping
 
-import jax
 import xarray as xr
 
 from probtensor import arrays, files
@@ -17,6 +16,7 @@ from probtensor.labelled import predictions
 from probtensor.labelled.fitted import Fitted
 from probtensor.labelled.made import Made
 from probtensor.labelled.posterior import Posterior
+from probtensor.precision import double_precision
 from probtensor.store import archive, guard
 from probtensor.store.classes import LEFT_OUT
 from probtensor.store.tree import described, rebuilt
@@ -28,7 +28,7 @@ def save(fitted: Fitted, made: Made, path: str | os.PathLike[str], fit: Mapping[
     fitted = dataclasses.replace(fitted, encoded=fitted.encoded.without_data())
     stored = described((fitted, made), LEFT_OUT)
     try:
-        with jax.enable_x64(True):
+        with double_precision():
             rebuilt(stored)
     except FormatError as error:
         raise ModelError(f"save: there is something in the posterior that could not be read again: {error}") from error
@@ -61,7 +61,7 @@ def load(path: str | os.PathLike[str]) -> Posterior:
         FormatError: there is no store there; it is damaged, of something else, written by a newer version, or asks for
             more memory than there is.
     """
-    with jax.enable_x64(True):
+    with double_precision():
         found = rebuilt(archive.read(files.real(path)))
     match found:
         case (Fitted() as fitted, Made() as made):
@@ -79,7 +79,7 @@ def _check_whole(fitted: Fitted, path: str | os.PathLike[str]) -> None:
         guard.Room().take(fitted.encoded.template.nbytes, f"the data of {path}")
     at = {name: own.labels[:1] for name, own in fitted.encoded.coordinates.items()}
     try:
-        with warnings.catch_warnings(), jax.enable_x64(True):
+        with warnings.catch_warnings(), double_precision():
             warnings.simplefilter("ignore")
             where = fitted.places(at)
             predictions.known_everywhere(fitted.likelihood)

@@ -84,7 +84,7 @@ moments, models, random = int(sys.argv[1]), int(sys.argv[2]), random.Random(0)
 alone = [answered(number) for number in range(models)]
 kept = [whole(number) for number in range(models)]
 before = [post.predict(data(0)) for pair in kept for post in pair]
-signal.signal(signal.SIGALRM, signal.default_int_handler)
+signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
 interrupted = ended = 0
 for k in range(moments):
     begun = time.monotonic()
@@ -100,6 +100,7 @@ for k in range(moments):
         interrupted += 1
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert jax.numpy.zeros(()).dtype == "float32"
 check_same([post.predict(data(0)) for pair in kept for post in pair], before)
 for number in range(models):

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from probtensor.compilation import compiled
+from probtensor.compilation import compiled, shapes_of
 from probtensor.engines.drawn import Terms, Values, refuse_local, total
 from probtensor.errors import ModelError
 from probtensor.hyperparameters import WEAK_LOG_SD, Parameter, is_parameter, learned_mask
@@ -151,10 +151,7 @@ def joint(model: BoundModel, observations: Observations) -> Joint:
 
 def _ranks(model: BoundModel, observations: Observations) -> list[list[int]]:
     """Numbers of functions of each term's blocks."""
-    beliefs = [
-        eqx.filter_eval_shape(t.initial, jax.random.key(0), observations.domain) if t.blocks else ()
-        for t in model.terms
-    ]
+    beliefs = [shapes_of(t.initial, jax.random.key(0), observations.domain) if t.blocks else () for t in model.terms]
     return [[b.mean.shape[1] for b in part] for part in beliefs]
 
 
