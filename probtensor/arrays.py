@@ -130,7 +130,16 @@ def predict(state: State, domain: Domain, terms: tuple[int, ...] | None = None) 
 
 
 def predicted_shapes(state: State, domain: Domain, terms: tuple[int, ...]) -> Prediction:
-    """The shapes of what `predict` gives of a state without draws and local term, with no numbers computed."""
+    """The shapes of what `predict` gives, with no numbers computed.
+
+    Args:
+        state: without draws and local term.
+        domain: where.
+        terms: their positions in the model.
+
+    Returns:
+        Shapes and dtypes of mean and variance.
+    """
     where = {j: asked(state.model.terms[j], state.beliefs[j], domain) for j in terms}
     return shapes_of(_predict, state, where, domain)
 

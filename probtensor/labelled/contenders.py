@@ -8,11 +8,11 @@ import copy
 import inspect
 import multiprocessing
 import os
+import pickle
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from pickle import PicklingError
 from typing import Any, NamedTuple
 
 from probtensor.errors import ModelError
@@ -155,6 +155,8 @@ def run_all(tasks: Sequence[Task], jobs: int, done: Callable[[Task, Outcome], No
             found[k] = run(task)
             done(task, found[k])
         return [found[k] for k in range(len(tasks))]
+    for task in tasks:
+        _check_sendable(task)
     context, others = multiprocessing.get_context("spawn"), multiprocessing.active_children()
     with (
         _environment(_ONE_THREAD),
@@ -184,7 +186,13 @@ def _received(future: concurrent.futures.Future[Outcome], task: Task) -> Outcome
             "several jobs must do so below if __name__ == '__main__':, since each process reads it again; else memory "
             "may have run out: use jobs=1"
         ) from error
-    except (PicklingError, AttributeError, TypeError) as error:
+
+
+def _check_sendable(task: Task) -> None:
+    """Raises ModelError for a model that other processes cannot be given; data always can."""
+    try:
+        pickle.dumps(task.how)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise ModelError(
             f"jobs: model {task.name!r} cannot be sent to another process: {error}; use jobs=1, or a function that is "
             "defined at the top of a module"
