@@ -44,13 +44,13 @@ QUICK = {
         lambda: pt.Offset(over="b") + pt.CP(2),
         lambda: {},
     ),
+}
+CASES = QUICK | {
     "table, Tucker, Student-t": (
         on_table,
         lambda: pt.Offset(over="b") + pt.Tucker(2, modes=["a", "c"]),
         lambda: {"likelihood": pt.StudentT(), "weights": weights()},
     ),
-}
-CASES = QUICK | {
     "grid, Tucker and surfaces, Student-t": (
         grid,
         lambda: pt.Tucker(2, modes=["a", "c"]) + pt.CP(1, modes={("b", "c"): None, "a": None}),

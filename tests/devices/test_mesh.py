@@ -158,6 +158,7 @@ def test_a_rank_is_chosen_on_one_device_and_fitted_on_the_mesh(monkeypatch):
     np.testing.assert_allclose(posts[1].objective, posts[0].objective, rtol=ROUNDING)
 
 
+@pytest.mark.slow
 def test_a_posterior_is_as_ever(tmp_path):
     """On the default device, in the data's order, saved, read and updated like any other."""
     case = "table, Tucker, Student-t"
@@ -168,6 +169,7 @@ def test_a_posterior_is_as_ever(tmp_path):
     np.testing.assert_allclose(sds[0], sds[1], rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_a_fit_on_a_mesh_goes_on_from_one_without():
     data, model, _ = problems.CASES["grid, CP, normal"]
     first = problems.fitted("grid, CP, normal", None)

@@ -90,7 +90,14 @@ def test_posterior_is_that_of_the_dense_prior_and_of_the_oracle(name):
         assert_close(np.concatenate(result.gradient), gradient)
 
 
-@pytest.mark.parametrize("name", ["periodic", "periodic * matern", "(matern + periodic) * matern", "integrated walk"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "periodic",
+        "integrated walk",
+        *(pytest.param(own, marks=pytest.mark.slow) for own in ("periodic * matern", "(matern + periodic) * matern")),
+    ],
+)
 def test_draws_have_the_joint_moments(name):
     """4000 draws, means and covariances within 5 standard errors: one false alarm in 25,000 keys for each kernel."""
     kernel, points, new_points = bound(name), random_points(7, 2), rounded([-0.3, 2.8, 5.0, 7.5, 12.0])

@@ -40,7 +40,7 @@ def engine(**options):
     return pt.MessagePassing(max_sweeps=SWEEPS, tol=0.0, **options)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", ["sum", *(pytest.param(own, marks=pytest.mark.slow) for own in ("apart", "core"))])
 def test_the_same_fit_as_in_memory(name):
     model, options = MODELS[name]
     data = field()

@@ -67,7 +67,6 @@ def in_another_process(names, seed_of_hashes):
 def check_same_bytes(names):
     once = [digest(fitted(name)) for name in names]
     assert [digest(fitted(name)) for name in names] == once
-    assert in_another_process(names, "0") == once
     assert in_another_process(names, "1") == once
     assert [digest(fitted(name, seed=1)) for name in names if name != "rank"] != once
 

@@ -95,6 +95,7 @@ def test_it_is_saved_and_forgotten_by_an_update(few, tmp_path):
     np.testing.assert_allclose(after.predict(data)["mean"], again.predict(data)["mean"], atol=0.25)
 
 
+@pytest.mark.slow
 def test_a_model_with_factors_is_drawn_jointly_as_before(few):
     data, _ = field()
     post = fitted(data, MODEL + pt.CP(1), draws=4)
@@ -109,6 +110,7 @@ def tried_on_grids(few, monkeypatch):
     monkeypatch.setattr(block_learning, "_SIZE", 200)
 
 
+@pytest.mark.slow
 def test_the_automatic_model_tries_it_on_large_grids(tried_on_grids):
     data, truth = field(T=24)
     data = data.assign_coords(t=pd.date_range("2000-01-01", periods=24, freq="YS"))

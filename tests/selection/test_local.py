@@ -54,6 +54,7 @@ def test_a_product_with_its_smoothness_is_found():
     assert 0.2 < variance < 5.0
 
 
+@pytest.mark.slow
 def test_a_coordinate_that_says_nothing_is_left_out():
     found = drawn((np.ones((20, 20)), matern("x", 3 / 2, 0.2)), 1)
     assert found[-1].form.products == ((X,),)

@@ -50,7 +50,8 @@ def of_cp(rank, noise=0.1):
     return pt.fit(scattered(rank, noise), pt.Offset() + pt.CP(rank="auto"))
 
 
-@pytest.mark.parametrize("rank", [pytest.param(1, marks=pytest.mark.slow), 3])
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [1, 3])
 def test_the_rank_of_a_cp_is_found(rank):
     post = of_cp(rank)
     assert post.model.terms[1].rank == rank

@@ -88,7 +88,7 @@ TWICE = pt.MessagePassing(max_sweeps=12, tol=0.0, restarts=2)
     ("data", "model", "arguments", "stops"),
     [
         (grid, MODEL, {"engine": ENGINE}, 4),
-        (table, MODEL, {"engine": TWICE}, 3),
+        pytest.param(table, MODEL, {"engine": TWICE}, 3, marks=pytest.mark.slow),
         (counts, pt.Offset() + pt.CP(1), {"engine": TWICE, "likelihood": pt.Poisson()}, 6),
         pytest.param(counts, pt.CP(1), {"engine": CEP, "likelihood": pt.Poisson()}, 6, marks=pytest.mark.slow),
         pytest.param(grid, pt.Offset("site") + pt.Tucker(2), {"engine": ENGINE}, 4, marks=pytest.mark.slow),

@@ -61,6 +61,7 @@ def test_it_is_a_fit_to_the_other_observations(kernel, fewest, monkeypatch):
     np.testing.assert_allclose(found_sd, expected["sd"].values[OTHER], rtol=1e-6 if fewest is None else 0.2)
 
 
+@pytest.mark.slow
 def test_what_an_adapted_kernel_learned_of_the_hidden_values_is_forgotten():
     values = data()
     other = values.where(~OTHER, 9 + values)

@@ -85,6 +85,7 @@ def test_predictions_are_those_of_a_dense_process(name):
     np.testing.assert_allclose(found["sd"], np.sqrt(sd**2 + NOISE_SD**2), rtol=0.04)
 
 
+@pytest.mark.slow
 def test_terms_sum_to_the_whole():
     post = fitted("with a main effect")
     whole = post.predict(at())["mean"].values
