@@ -23,6 +23,7 @@ include_patterns = [
     "CHANGELOG.md",
     "benchmarks/README.md",
     "benchmarks/RESULTS.md",
+    "benchmarks/RELIABILITY.md",
 ]
 exclude_patterns = [".*", "build"]  # what need not be looked through
 
