@@ -306,7 +306,8 @@ def problem(
     declared, values = as_sum(model), np.asarray(values)
     floating = values.dtype if np.issubdtype(values.dtype, np.floating) else np.dtype(float)
     with np.errstate(over="ignore"):  # what becomes infinite is refused
-        values = values.astype(jax.dtypes.canonicalize_dtype(np.promote_types(floating, np.float32)))
+        wide = np.promote_types(floating, np.float32) if floating.itemsize < 8 else np.dtype(float)
+        values = values.astype(jax.dtypes.canonicalize_dtype(wide))
     levels = {name: np.asarray(own).astype(values.dtype) for name, own in points.items()}
     _check(levels, values, index)
     modes = (*declared.mode_names(tuple(levels)), *likelihood.mode_names())

@@ -231,8 +231,13 @@ def one_blas_thread() -> Iterator[None]:
     The factorisations here are small and many; BLAS threads then mostly wait for each other (measured on two cores: up
     to four times slower with two threads, and worse beside another busy process).
     """
-    _BLAS.enter()
+    entered = False
     try:
+        with interrupts.deferred():
+            _BLAS.enter()
+            entered = True
         yield
     finally:
-        _BLAS.leave()
+        with interrupts.deferred():
+            if entered:
+                _BLAS.leave()

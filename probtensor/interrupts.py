@@ -22,10 +22,15 @@ def deferred() -> Iterator[None]:
         yield
         return
     came: list[Any] = []
-    signal.signal(signal.SIGINT, lambda *given: came.append(given))
+
+    def note(*given: Any) -> None:
+        came.append(given)
+
+    signal.signal(signal.SIGINT, note)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, own)
+        if signal.getsignal(signal.SIGINT) is note:
+            signal.signal(signal.SIGINT, own)
         if came:
             raise KeyboardInterrupt

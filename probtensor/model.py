@@ -32,12 +32,26 @@ def bind(model: Sum, axes: Mapping[str, Axis], likelihood: AbstractLikelihood, s
     Raises:
         ModelError: a term does not fit the axes.
     """
-    around = scale if any(term.has_mean for term in model.terms) else scale.about_zero
-    return BoundModel(tuple(_bind(t, axes, around) for t in model.terms), likelihood.bind(axes, scale.variance))
+    own = scale_for_terms(model, scale)
+    return BoundModel(tuple(bind_term(t, axes, own) for t in model.terms), likelihood.bind(axes, scale.variance))
 
 
-def _bind(term: AbstractTerm, axes: Mapping[str, Axis], scale: DataScale) -> AbstractBoundTerm:
-    """A term with numbers; an error says which term it is about."""
+def scale_for_terms(model: Sum, scale: DataScale) -> DataScale:
+    """What the terms of a whole model start from: where none starts at the mean of the data, all have to tell it."""
+    return scale if any(term.has_mean for term in model.terms) else scale.about_zero
+
+
+def bind_term(term: AbstractTerm, axes: Mapping[str, Axis], scale: DataScale) -> AbstractBoundTerm:
+    """A term with numbers.
+
+    Args:
+        term: as it is declared.
+        axes: every mode that it reads.
+        scale: of `scale_for_terms`.
+
+    Raises:
+        ModelError: it does not fit the axes; says which term it is about.
+    """
     try:
         return term.bind(axes, scale)
     except ModelError as error:

@@ -56,6 +56,14 @@ def parts(shape: tuple[int, ...], chunk: tuple[int, ...], itemsize: int) -> Iter
         yield tuple(slice(own[i], own[i] + step) for own, i, step in zip(begins, at, block, strict=True))
 
 
+def _is_netcdf(path: str) -> bool:
+    """Whether it begins as NetCDF or HDF5 do; what else xarray can read, such as a packed file, is left to it."""
+    if os.path.isdir(path):
+        return False
+    with open(path, "rb") as file:
+        return file.read(8).startswith((b"CDF", b"\x89HDF"))
+
+
 def _read_netcdf(path: str, room: int, name: str | None) -> None:
     import netCDF4
 
@@ -80,7 +88,7 @@ def _attributes(group: Any) -> dict[str, Any]:
 
 
 def _read_otherwise(path: str, room: int, name: str | None) -> None:
-    """Where netCDF4 is not installed, and zarr stores."""
+    """Where netCDF4 is not installed, zarr stores, and other files that xarray knows."""
     import xarray as xr
 
     folder = os.path.isdir(path)
@@ -140,7 +148,7 @@ def main(path: str, room: str, name: str | None = None) -> int:
     """What is run; the exit status is 0 if all could be read, else 1."""
     _limit(path, int(room))
     try:
-        netcdf = not os.path.isdir(path) and importlib.util.find_spec("netCDF4") is not None
+        netcdf = _is_netcdf(path) and importlib.util.find_spec("netCDF4") is not None
         (_read_netcdf if netcdf else _read_otherwise)(path, int(room), name)
     except MemoryError:
         print("\n" + json.dumps("it asks for more memory than there is"))

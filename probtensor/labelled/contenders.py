@@ -155,7 +155,7 @@ def run_all(tasks: Sequence[Task], jobs: int, done: Callable[[Task, Outcome], No
             found[k] = run(task)
             done(task, found[k])
         return [found[k] for k in range(len(tasks))]
-    for task in tasks:
+    for task in {id(task.how): task for task in tasks}.values():
         _check_sendable(task)
     context, others = multiprocessing.get_context("spawn"), multiprocessing.active_children()
     with (
@@ -186,13 +186,18 @@ def _received(future: concurrent.futures.Future[Outcome], task: Task) -> Outcome
             "several jobs must do so below if __name__ == '__main__':, since each process reads it again; else memory "
             "may have run out: use jobs=1"
         ) from error
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise ModelError(
+            f"jobs: the data of fold {task.fold}, or the answer on {task.name!r}, cannot be sent between processes: "
+            f"{error}; use jobs=1, or take what is no number or text from the data's attributes"
+        ) from error
 
 
 def _check_sendable(task: Task) -> None:
-    """Raises ModelError for a model that other processes cannot be given; data always can."""
+    """Raises ModelError for a model that other processes cannot be given: later, some of them would run by then."""
     try:
         pickle.dumps(task.how)
-    except (pickle.PicklingError, AttributeError, TypeError) as error:
+    except Exception as error:
         raise ModelError(
             f"jobs: model {task.name!r} cannot be sent to another process: {error}; use jobs=1, or a function that is "
             "defined at the top of a module"

@@ -48,6 +48,6 @@ def check_scale(values: Float[np.ndarray, "N"]) -> None:
 
 
 def _range(values: np.ndarray) -> tuple[int, float, float]:
-    """Bits of a number, and the least and the largest size of values."""
-    bits = 8 * values.dtype.itemsize
+    """Bits of the numbers that they are computed in, and the least and the largest size of values."""
+    bits = min(max(int(np.finfo(np.result_type(values.dtype, np.float32)).bits), 32), 64)
     return bits, *_RANGE[bits]

@@ -23,7 +23,7 @@ from probtensor.engines.resizing import Decomposition, Functions
 from probtensor.engines.sweep import State, start, term_mean
 from probtensor.errors import ModelError
 from probtensor.likelihoods.gaussian import BoundGaussian, Gaussian
-from probtensor.model import BoundModel, bind
+from probtensor.model import BoundModel, bind_term, scale_for_terms
 from probtensor.observations.domain import Observations
 from probtensor.priors.categorical import Categorical
 from probtensor.selection import judging
@@ -122,7 +122,7 @@ class Problem:
         return judging.without(self.observations, self.held)
 
     def _bind(self, term: AbstractTerm, scale: DataScale | None = None) -> Any:
-        return bind(Sum((term,)), self.axes, self.likelihood, scale or self.scale).terms[0]
+        return bind_term(term, self.axes, scale_for_terms(self.model, scale or self.scale))
 
     def bound(self, j: int, sizes: Mapping[str, int] | None = None) -> Any:
         """A term of open rank with numbers, at these sizes."""

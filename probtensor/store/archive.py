@@ -126,6 +126,10 @@ def header(path: Path) -> dict[str, Any]:
     """
     if not path.exists():
         raise FormatError(f"load: there is no {path}; check the path")
+    if (path / HEADER).is_symlink():
+        raise FormatError(
+            f"load: {path / HEADER} is a link; a store has its files itself: copy what it leads to (cp -rL)"
+        )
     if not guard.regular(path / HEADER):
         raise FormatError(f"load: {path} is no store of a posterior: it has no {HEADER}")
     found = guard.parsed(path / HEADER, guard.Room())
@@ -166,11 +170,10 @@ def read(path: Path) -> Stored:
         raise FormatError(f"load: {path} is not whole: {name} is missing")
     for name in sorted(there - set(listed)):
         raise FormatError(f"load: {path} has a file that does not belong to it: {name}")
-    room = guard.Room()
     for name, digest in listed.items():
         if not guard.regular(path / name):
             raise FormatError(f"load: {path / name} is a link; a store has its files itself")
-        room.take((path / name).stat().st_size, path / name)
+        guard.Room().take((path / name).stat().st_size, path / name)
         if _digest(path / name) != digest:
             raise FormatError(f"load: {path / name} is damaged: it is not what was written")
     for name in (f"{_TREE}.json", *(f"{n}/zarr.json" for n in range(min(found["arrays"], len(listed) + 1)))):

@@ -20,6 +20,8 @@ SUFFIX = ".lock"
 _BYTE = 2**30
 #: What a system says when another has the lock; anything else means that there are no locks, as on some networks.
 _HELD = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
+#: How often a lock that another has just removed is made again.
+_TRIES = 1000
 _LOG = logging.getLogger("probtensor")
 
 
@@ -43,7 +45,7 @@ def locked(path: Path) -> Iterator[None]:
 
 def _taken(place: Path, path: Path) -> int:
     """The open file of the lock, once it is ours."""
-    while True:
+    for _ in range(_TRIES):
         with files.told(place, "checkpoint"):
             number = os.open(place, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
         try:
@@ -61,6 +63,8 @@ def _taken(place: Path, path: Path) -> int:
             if os.path.samestat(os.fstat(number), os.stat(place)):
                 break
         os.close(number)
+    else:
+        raise FormatError(f"checkpoint: {place} is made and removed again and again; give another path")
     with contextlib.suppress(OSError):  # such as a full disk; then it has no name
         os.ftruncate(number, 0)
         os.write(number, f"process {os.getpid()} on {socket.gethostname()}".encode())
@@ -69,12 +73,19 @@ def _taken(place: Path, path: Path) -> int:
 
 def _let_go(place: Path, number: int) -> None:
     """Removes the file while it is still ours, or on Windows, where an open one cannot be, just after."""
-    if os.name != "nt":
-        place.unlink(missing_ok=True)
-    os.close(number)
+    try:
+        if os.name != "nt":
+            _remove(place)
+    finally:
+        os.close(number)
     if os.name == "nt":
-        with contextlib.suppress(OSError):  # another has it by now
-            place.unlink(missing_ok=True)
+        _remove(place)
+
+
+def _remove(place: Path) -> None:
+    """Unless another has it by now, or the folder can be written to no more: a lock that nobody holds is free."""
+    with contextlib.suppress(OSError):
+        place.unlink(missing_ok=True)
 
 
 def _holder(number: int) -> str:

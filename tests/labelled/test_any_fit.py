@@ -18,8 +18,8 @@ import probtensor as pt
 pytestmark = pytest.mark.filterwarnings("ignore::probtensor.errors.ProbtensorWarning")
 
 ENGINE = pt.MessagePassing(max_sweeps=10)
-#: What an evidence lower bound may lose by rounding, as a share of its parts: sums of squares over the noise.
-ROUNDING = 1e-9
+#: What an evidence lower bound may lose, as a share of it, and of its largest parts: squares over the noise.
+SLACK, ROUNDING = 1e-8, 100 * np.finfo(float).eps
 
 AXES = {
     "x": np.array([-3.0, -1.5, 0.0, 0.1, 2.0, 40.0, 41.0]),
@@ -150,8 +150,8 @@ def check_climbs(post, case, values):
     objective, table = post.objective.to_numpy(), post.hyperparameters()
     noise = table.loc[(table["term"] == "noise") & (table["name"] == "sd"), "value"].to_numpy().min()
     signal = np.log(values) if case.likelihood.transform == "log" else values
-    parts = np.abs(objective).max() + len(values) + np.sum((signal / noise) ** 2)
-    assert (np.diff(objective) >= -ROUNDING * parts).all()
+    slack = SLACK * (np.abs(objective).max() + len(values)) + ROUNDING * np.sum((signal / noise) ** 2)
+    assert (np.diff(objective) >= -slack).all()
 
 
 def check(case, data, what, order, folder):

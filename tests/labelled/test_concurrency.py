@@ -1,16 +1,20 @@
 """Fits side by side give the answers that they give alone, and one that is interrupted leaves nothing behind."""
 
 import os
+import signal
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
 
 import probtensor as pt
+from probtensor.compilation import compiled
+from probtensor.precision import double_precision
 
 RANDOM = np.random.default_rng(0)
 X, Y = np.arange(15.0), np.arange(4.0)
@@ -80,16 +84,20 @@ def whole(number):
     post = pt.fit(data(number), MODELS[number], engine=pt.MessagePassing(max_sweeps=10))
     return post, post.update(data(number + 1).isel(x=slice(0, 3)).fillna(0.0))
 
-moments, models, random = int(sys.argv[1]), int(sys.argv[2]), random.Random(0)
+moments, models, cold, random = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "cold", random.Random(0)
 alone = [answered(number) for number in range(models)]
 kept = [whole(number) for number in range(models)]
 before = [post.predict(data(0)) for pair in kept for post in pair]
 signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
 interrupted = ended = 0
 for k in range(moments):
+    if cold:  # programs are traced again
+        jax.clear_caches()
     begun = time.monotonic()
     whole(k % models)
     span = time.monotonic() - begun
+    if cold:
+        jax.clear_caches()
     try:
         signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-4, 1.2 * span))
         post, updated = whole(k % models)
@@ -109,10 +117,10 @@ print(interrupted, ended, flush=True)
 """
 
 
-def interrupted(moments, models):
+def interrupted(moments, models, programs="warm"):
     """How often fits of the first models could be interrupted at so many moments."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    command = [sys.executable, "-W", "ignore", "-c", INTERRUPTED, str(moments), str(models)]
+    command = [sys.executable, "-W", "ignore", "-c", INTERRUPTED, str(moments), str(models), programs]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return int(done.stdout.split()[0])
@@ -125,3 +133,34 @@ def test_an_interrupt_leaves_usable_posteriors():
 @pytest.mark.slow
 def test_three_hundred_interrupts():
     assert interrupted(300, models=3) > 100
+
+
+@pytest.mark.slow
+def test_interrupts_while_programs_are_traced():
+    assert interrupted(60, models=3, programs="cold") > 30
+
+
+def test_an_interrupt_waits_for_the_end_of_tracing():
+    """It comes in the middle, and is raised when the program is made and has run."""
+    seen = []
+
+    def traced(x):
+        seen.append(signal.getsignal(signal.SIGINT))
+        signal.raise_signal(signal.SIGINT)
+        return x + 1
+
+    run = compiled(traced)
+    with pytest.raises(KeyboardInterrupt):
+        run(jnp.zeros(3))
+    assert seen[0] is not signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    np.testing.assert_array_equal(run(jnp.zeros(3)), np.ones(3))
+    assert len(seen) == 1  # the program was finished before the interrupt came
+
+
+def test_precision_ends_with_its_scope_also_after_an_interrupt():
+    before = jnp.zeros(()).dtype
+    with pytest.raises(KeyboardInterrupt), double_precision():
+        assert jnp.zeros(()).dtype == np.float64
+        raise KeyboardInterrupt
+    assert jnp.zeros(()).dtype == before

@@ -250,3 +250,17 @@ def test_one_place_has_an_answer():
     data = pt.points({"x": np.repeat([0.0, 1.0], [40, 1])}, np.append(np.arange(40.0), np.nan))
     post = pt.fit(data, pt.Offset() + pt.CP("auto"))
     assert np.isfinite(post.predict(pt.points({"x": [0.0]}))["mean"]).all()
+
+
+@pytest.mark.slow
+def test_what_is_learned_beside_an_offset_does_not_know_the_mean():
+    x, y = np.arange(20.0), np.arange(6.0)
+    random = np.random.default_rng(0)
+    values = np.outer(np.sin(x / 3), np.cos(y)) + 0.1 * random.normal(size=(20, 6))
+    data = xr.DataArray(values, {"x": x, "y": y}, ["x", "y"]).where(random.random((20, 6)) > 0.3)
+    near, far = (pt.fit(data + offset, pt.Offset() + pt.CP("auto")) for offset in (0.0, 1e4))
+    assert repr(near.model) == repr(far.model)
+    np.testing.assert_allclose(far.objective[-1], near.objective[-1], rtol=1e-3)
+    tables = [post.hyperparameters() for post in (near, far)]
+    own, other = (table.loc[table["term"] == 1, "value"].to_numpy() for table in tables)
+    np.testing.assert_allclose(other, own, rtol=0.02)

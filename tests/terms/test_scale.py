@@ -3,8 +3,14 @@
 import numpy as np
 import pytest
 
+from probtensor.likelihoods.gaussian import Gaussian
+from probtensor.model import as_sum, bind
 from probtensor.observations.domain import domain, observations
+from probtensor.terms.base import DataScale
+from probtensor.terms.cp import CP
+from probtensor.terms.offset import Offset
 from probtensor.terms.scale import scale_of
+from tests.terms.problems import AXES
 
 
 def observed(values, weights=None):
@@ -28,3 +34,15 @@ def test_cycles_are_looked_for_where_a_kernel_starts_from_them():
     wave = observed(np.sin(2 * np.pi * np.arange(60.0) / 7.5))
     assert scale_of(wave).periods == {}
     assert scale_of(wave, cycles=True).periods["x"][0] == pytest.approx(7.5, rel=1e-2)
+
+
+def variances_of_a_cp(model):
+    bound = bind(as_sum(model), AXES, Gaussian(), DataScale(10.0, 2.0))
+    kernel = bound.terms[-1].blocks[0].prior.kernel
+    return float(np.sum(np.asarray(kernel.variance.value)))
+
+
+def test_functions_tell_the_mean_where_no_term_starts_at_it():
+    assert variances_of_a_cp(Offset() + CP(2)) == pytest.approx(2.0)
+    assert variances_of_a_cp(Offset("site") + CP(2)) == pytest.approx(2.0)
+    assert variances_of_a_cp(CP(2)) == pytest.approx(102.0)

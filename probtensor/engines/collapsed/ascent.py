@@ -47,19 +47,19 @@ def ascend(start: Learned, floor: float, density: Density, places: int, iteratio
     begun, unravel = ravel_pytree(learned)
     flat = np.asarray(begun)
 
-    def value_and_slope(vector: np.ndarray) -> tuple[float, np.ndarray]:
-        value, gradient = density(unravel(jnp.asarray(vector)), held)
-        return value / places, np.asarray(ravel_pytree(gradient)[0]) / places
-
-    first = value_and_slope(flat)[0]
-    if not flat.size:
-        return start._replace(score=first)
-    level = first if np.isfinite(first) else 0.0
+    level = None
 
     def loss(vector: np.ndarray) -> tuple[float, np.ndarray]:
-        value, slope = value_and_slope(vector)
-        return (level - value, -slope) if np.isfinite(value) else (1e300, np.zeros_like(vector))
+        nonlocal level
+        value, gradient = density(unravel(jnp.asarray(vector)), held)
+        if not np.isfinite(value):
+            return 1e300, np.zeros_like(vector)
+        level = value / places if level is None else level
+        return level - value / places, -np.asarray(ravel_pytree(gradient)[0]) / places
 
+    if not flat.size:
+        loss(flat)
+        return start._replace(score=-np.inf if level is None else level)
     low, high = flat - _REACH, flat + _REACH
     if start.noise_sd.learned:
         low[-1], high[-1] = np.log(floor), max(high[-1], np.log(floor))
@@ -67,4 +67,4 @@ def ascend(start: Learned, floor: float, density: Density, places: int, iteratio
     options = {"maxiter": iterations, "ftol": 1e-6}
     result = minimize(loss, np.clip(flat, low, high), jac=True, method="L-BFGS-B", bounds=bounds, options=options)
     kernel, sd = eqx.combine(unravel(jnp.asarray(result.x)), held)
-    return Learned(kernel, sd, level - float(result.fun))
+    return Learned(kernel, sd, -np.inf if level is None else level - float(result.fun))
