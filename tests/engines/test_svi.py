@@ -65,6 +65,7 @@ def stepped(walk, where, rows, number, **options):
     return steps(walk, Gathered(where, padded), jnp.asarray(where.count), plan, jnp.asarray(number), OPTIMIZER)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["grid", pytest.param("points", marks=pytest.mark.slow)])
 def test_a_batch_of_everything_is_a_sweep(layout):
     """Beliefs, noise and objective of two steps with all observations in random order and two sweeps."""

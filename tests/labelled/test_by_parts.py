@@ -67,6 +67,7 @@ def test_a_large_grid_in_memory_is_read_slab_by_slab(name, weighted, monkeypatch
     xr.testing.assert_allclose(other.sample(2, seed=1), one.sample(2, seed=1), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_what_is_made_of_a_large_grid_afterwards_has_all_its_digits(monkeypatch):
     """Values far from zero, which 32 bits would round to steps of their noise."""
     data = field() + 1e6
@@ -85,6 +86,7 @@ def test_a_sparse_grid_is_read_in_as_few_slabs_as_a_full_one():
     assert source.count == 1 and len(list(source.in_order(600, 4))) == 1
 
 
+@pytest.mark.slow
 def test_with_weights_and_from_where_another_fit_ended():
     data = field()
     weights = xr.full_like(data, 1.0).where(data.lat > 31, 2.0).where(data.time != 3, 0.0)

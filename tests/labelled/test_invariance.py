@@ -16,14 +16,9 @@ MODELS = {
     "auto": lambda: "auto",
 }
 #: Models that are for the slow run, and of the slowest those disguises that differ most.
-LONG = ("surface", "local", "auto")
 MOST = ("western and shuffled", "stacked", "table without gaps")
 CLOSED = {"components": (True, False), "surface": (False,), "local": (True,), "auto": (True,)}
-CASES = [
-    pytest.param(name, closed, marks=pytest.mark.slow if name in LONG or not closed else ())
-    for name in MODELS
-    for closed in CLOSED[name]
-]
+CASES = [(name, closed) for name in MODELS for closed in CLOSED[name]]
 
 
 def answers(data, model, like):
@@ -42,6 +37,7 @@ def answers(data, model, like):
     return [*out, *(filled[name].sel(there).to_numpy() for name in ("tas", "tas_sd"))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "closed"), CASES)
 def test_every_disguise_has_one_answer(name, closed):
     pytest.importorskip("dask")
