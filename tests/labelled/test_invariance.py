@@ -15,7 +15,7 @@ MODELS = {
     ),
     "auto": lambda: "auto",
 }
-#: Models that are for the slow run, and of the slowest those disguises that differ most.
+#: Of the slowest models those disguises that differ most.
 MOST = ("western and shuffled", "stacked", "table without gaps")
 CLOSED = {"components": (True, False), "surface": (False,), "local": (True,), "auto": (True,)}
 CASES = [(name, closed) for name in MODELS for closed in CLOSED[name]]
