@@ -231,13 +231,5 @@ def one_blas_thread() -> Iterator[None]:
     The factorisations here are small and many; BLAS threads then mostly wait for each other (measured on two cores: up
     to four times slower with two threads, and worse beside another busy process).
     """
-    entered = False
-    try:
-        with interrupts.deferred():
-            _BLAS.enter()
-            entered = True
+    with interrupts.around(_BLAS.enter, _BLAS.leave):
         yield
-    finally:
-        with interrupts.deferred():
-            if entered:
-                _BLAS.leave()

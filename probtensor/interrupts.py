@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 
@@ -34,3 +34,18 @@ def deferred() -> Iterator[None]:
             signal.signal(signal.SIGINT, own)
         if came:
             raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def around(enter: Callable[[], object], leave: Callable[[], object]) -> Iterator[None]:
+    """Enters before a block and leaves after it, each at one go: what an interrupt finds entered is left again."""
+    entered = False
+    try:
+        with deferred():
+            enter()
+            entered = True
+        yield
+    finally:
+        with deferred():
+            if entered:
+                leave()

@@ -13,13 +13,6 @@ from probtensor import interrupts
 @contextlib.contextmanager
 def double_precision() -> Iterator[None]:
     """Has JAX compute in 64 bits until the end of the block, and as before after it, also after an interrupt."""
-    scope, entered = jax.enable_x64(True), False
-    try:
-        with interrupts.deferred():
-            scope.__enter__()
-            entered = True
+    scope = jax.enable_x64(True)
+    with interrupts.around(scope.__enter__, lambda: scope.__exit__(None, None, None)):
         yield
-    finally:
-        with interrupts.deferred():
-            if entered:
-                scope.__exit__(None, None, None)

@@ -262,8 +262,7 @@ def read(name: str, labels: np.ndarray, attrs: Mapping[str, Any] | None = None) 
             f"coordinate {name!r}: {missing.size} of {labels.size} labels are missing (first: index {missing[0]}); "
             f"drop them, for example data.dropna({name!r}) or data.sel({name}=data[{name!r}].notnull())"
         )
-    if calendar == "number" and not (possible := np.abs(labels.astype(float)) <= magnitude.LARGEST).all():
-        bad = int(np.flatnonzero(~possible)[0])
+    if calendar == "number" and (bad := magnitude.first_beyond(labels)) is not None:
         raise DataError(
             f"coordinate {name!r}: the label at index {bad} is {labels[bad]}; coordinates must be finite, and below "
             f"{magnitude.LARGEST:g}, so that distances can be squared"

@@ -236,8 +236,7 @@ def _check_missing(name: str, labels: np.ndarray) -> None:
     bad = np.flatnonzero(pd.isna(labels))
     if bad.size:
         raise DataError(f"coordinate {name!r} in `at` is missing at index {bad[0]}")
-    if labels.dtype.kind in "iuf" and not (possible := np.abs(labels.astype(float)) <= magnitude.LARGEST).all():
-        first = int(np.argmax(~possible))
+    if labels.dtype.kind in "iuf" and (first := magnitude.first_beyond(labels)) is not None:
         what = "infinite" if np.isinf(labels[first]) else f"not below {magnitude.LARGEST:g}"
         raise DataError(f"coordinate {name!r} in `at` is {what} at index {first}")
 

@@ -15,6 +15,12 @@ _RANGE = {32: (1e-12, 1e15), 64: (1e-75, 1e75)}
 LARGEST = _RANGE[64][1]
 
 
+def first_beyond(coordinates: np.ndarray) -> int | None:
+    """Where the first is that is infinite, missing, or too large to square in 64 bits; None: there is none."""
+    beyond = ~(np.abs(coordinates.astype(float)) <= LARGEST)
+    return int(np.argmax(beyond)) if beyond.any() else None
+
+
 def check(values: Float[np.ndarray, "..."], describe: Callable[[tuple[int, ...]], str]) -> None:
     """Raises DataError for values, NaN aside, that are infinite or too large to square; describe: where an index is."""
     bits, _, most = _range(values)
