@@ -20,6 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from probtensor import files, interrupts
 from probtensor.errors import FormatError
+from probtensor.precision import full_products
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -109,15 +110,16 @@ def compiled(function: _Function) -> _Function:
 
     Called while another program is traced, it is the function itself: options are those of the outermost program.
     """
+    precise = full_products(function)
 
     @functools.lru_cache(maxsize=2)
     def program(on_accelerator: bool) -> Callable[..., Any]:
-        return eqx.filter_jit(function, compiler_options=_options())  # type: ignore[call-overload]
+        return eqx.filter_jit(precise, compiler_options=_options())  # type: ignore[call-overload]
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
         if is_traced(jnp.zeros(())):
-            return function(*args, **kwargs)
+            return precise(*args, **kwargs)
         with interrupts.deferred():
             return program(on_accelerator())(*args, **kwargs)
 
@@ -170,6 +172,7 @@ def _program(
     static_tree: Hashable,
     on_accelerator: bool,
 ) -> Callable[..., Any]:
+    @full_products
     def run(leaves: list[Any], *others: Any) -> Any:
         fixed = eqx.combine(jax.tree.unflatten(tree, leaves), jax.tree.unflatten(static_tree, static))
         return function(*fixed, *others)

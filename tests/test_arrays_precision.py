@@ -75,3 +75,31 @@ def test_half_precision_is_computed_in_single():
         mean, _ = answered(arrays.start(model, data, jax.random.key(0)), data, True)
     assert mean.dtype == np.float32
     np.testing.assert_allclose(mean, 2 + SIGNAL, atol=0.02)
+
+
+def programs_in(tree):
+    """The operations of a program and of all programs inside it."""
+    for each in tree.jaxpr.eqns if hasattr(tree, "jaxpr") else tree.eqns:
+        yield each
+        for inner in jax.tree.leaves(each.params, is_leaf=lambda leaf: hasattr(leaf, "eqns")):
+            if hasattr(inner, "eqns"):
+                yield from programs_in(inner)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_products_keep_32_bits_on_accelerators(name):
+    """TensorFloat32 and bfloat16, their default, keep 10 bits and fewer."""
+
+    def fit(key, weights, places):
+        some = arrays.observed(data.domain, SIGNAL, weights)
+        state, _ = arrays.sweeps(arrays.start(model, some, key), some, 2)
+        where = arrays.at(data.domain, {"x": places, "y": np.arange(5)})
+        return arrays.fitted(state, data.domain), arrays.predict(state, where), arrays.sample(state, where, key, 2)
+
+    with jax.enable_x64(False):
+        model, data = problem(SIGNAL, np.float32, MODELS[name])
+        program = jax.make_jaxpr(fit)(jax.random.key(0), np.ones_like(SIGNAL), np.asarray([0.31, 0.52]))
+    products = [each for each in programs_in(program) if each.primitive.name == "dot_general"]
+    assert len(products) > 10
+    highest = jax.lax.Precision.HIGHEST
+    assert {str(each.params["precision"]) for each in products} == {str((highest, highest))}
