@@ -154,15 +154,15 @@ def _refuse_draws(state: State, what: str) -> None:
         )
 
 
-@full_products
 def _everywhere(state: State, domain: Domain, terms: tuple[int, ...]) -> Prediction:
     """Everything smoothed once more, with the asked coordinates among the data's."""
     marginals = {}
-    for j in terms:
-        term = state.model.terms[j]
-        blocks = zip(term.blocks, state.beliefs[j], term.block_points(domain), strict=True)
-        marginals[j] = [block.prior.predict(belief, points) for block, belief, points in blocks]
-    return _combine(state, marginals, domain)
+    with full_products():
+        for j in terms:
+            term = state.model.terms[j]
+            blocks = zip(term.blocks, state.beliefs[j], term.block_points(domain), strict=True)
+            marginals[j] = [block.prior.predict(belief, points) for block, belief, points in blocks]
+        return _combine(state, marginals, domain)
 
 
 @compiled

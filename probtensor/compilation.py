@@ -110,17 +110,17 @@ def compiled(function: _Function) -> _Function:
 
     Called while another program is traced, it is the function itself: options are those of the outermost program.
     """
-    precise = full_products(function)
 
     @functools.lru_cache(maxsize=2)
     def program(on_accelerator: bool) -> Callable[..., Any]:
-        return eqx.filter_jit(precise, compiler_options=_options())  # type: ignore[call-overload]
+        return eqx.filter_jit(function, compiler_options=_options())  # type: ignore[call-overload]
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
         if is_traced(jnp.zeros(())):
-            return precise(*args, **kwargs)
-        with interrupts.deferred():
+            with full_products():
+                return function(*args, **kwargs)
+        with interrupts.deferred(), full_products():
             return program(on_accelerator())(*args, **kwargs)
 
     return run  # type: ignore[return-value]
@@ -152,7 +152,7 @@ def compiled_for(function: Callable[..., Any], *fixed: Any) -> Callable[..., Any
     program = _program(function, tree, tuple(static), static_tree, on_accelerator())
 
     def run(*others: Any) -> Any:
-        with interrupts.deferred():
+        with interrupts.deferred(), full_products():
             return program(leaves, *others)
 
     return run
@@ -172,7 +172,6 @@ def _program(
     static_tree: Hashable,
     on_accelerator: bool,
 ) -> Callable[..., Any]:
-    @full_products
     def run(leaves: list[Any], *others: Any) -> Any:
         fixed = eqx.combine(jax.tree.unflatten(tree, leaves), jax.tree.unflatten(static_tree, static))
         return function(*fixed, *others)

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-from collections.abc import Callable, Iterator
-from typing import ParamSpec, TypeVar
+from collections.abc import Iterator
 
 import jax
 
 from probtensor import interrupts
-
-_Args = ParamSpec("_Args")
-_Result = TypeVar("_Result")
 
 
 @contextlib.contextmanager
@@ -23,15 +18,10 @@ def double_precision() -> Iterator[None]:
         yield
 
 
-def full_products(function: Callable[_Args, _Result]) -> Callable[_Args, _Result]:
-    """The function, traced so that products of matrices in 32 bits keep all 32 of them.
+def full_products() -> contextlib.AbstractContextManager[None]:
+    """Has JAX keep all bits of 32 in products of matrices, in the programs that are traced and run in the block.
 
     Accelerators otherwise round the factors to 10 bits or fewer, of which no Cholesky factor is left.
     """
-
-    @functools.wraps(function)
-    def run(*args: _Args.args, **kwargs: _Args.kwargs) -> _Result:
-        with jax.default_matmul_precision("highest"):
-            return function(*args, **kwargs)
-
-    return run
+    scope: contextlib.AbstractContextManager[None] = jax.default_matmul_precision("highest")
+    return scope
