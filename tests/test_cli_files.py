@@ -252,6 +252,7 @@ cli.main()
 """
 
 
+@pytest.mark.slow
 def test_classic_files_need_no_netcdf4(field, tmp_path):
     field.to_netcdf(tmp_path / "in.nc", engine="scipy")
     field.to_netcdf(tmp_path / "four.nc")

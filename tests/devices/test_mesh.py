@@ -137,6 +137,7 @@ def test_a_local_term_is_refused():
         pt.fit(problems.grid(), pt.Offset() + pt.Local(pt.Matern(1 / 2)), mesh=one_device())
 
 
+@pytest.mark.slow
 def test_a_chosen_local_term_is_fitted_on_one_device(monkeypatch):
     """With a warning, since nobody asked for it."""
     model = pt.Offset() + pt.Local(pt.Matern(1 / 2), neighbours=3)

@@ -43,6 +43,7 @@ def scattered(share=0.1, noise=0.1, seed=0):
     return TRUTH + noise * rng.normal(size=len(TRUTH)), rng.random(len(TRUTH)) < share
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["grid", pytest.param("points", marks=pytest.mark.slow)])
 def test_a_tenth_of_the_entries_is_enough(layout):
     found = best(*scattered(), layout)

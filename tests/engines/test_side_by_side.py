@@ -14,7 +14,8 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("name", ["apart", *(pytest.param(own, marks=pytest.mark.slow) for own in ("sum", "core"))])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
 def test_starts_at_once_are_those_in_turn(name, monkeypatch):
     model, options = MODELS[name]
     engine, told = pt.MessagePassing(restarts=3, max_sweeps=40, **options), []

@@ -294,6 +294,7 @@ def test_goes_on_from_a_state():
     assert (np.abs(np.asarray(a[0] - b[0])) / np.sqrt(np.asarray(a[1])))[seen].mean() < 0.5
 
 
+@pytest.mark.slow
 def test_the_best_of_the_restarts_is_kept():
     """Each from a start of its own, the first of them from a given state, if there is one."""
     where = observed("points", *data())

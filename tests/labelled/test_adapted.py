@@ -173,6 +173,7 @@ def test_a_table_gives_the_same_as_the_grid(post):
     assert_near(other.predict(at), post.predict(at), 0.1)
 
 
+@pytest.mark.slow
 def test_new_places_and_new_times(post):
     """What was learned stays; the update's answer is that of one Gaussian process given old and new observations."""
     new = TRUTH[-4:, 1:5:2].assign_coords(time=TIMES[-4:] + pd.Timedelta("4D"), lat=LAT[1:5:2] + 1.7)
@@ -211,6 +212,7 @@ def test_beside_another_local_term():
         fit(DATA[:3], pt.Local(TIME * SPACE.adapted(), neighbours=5) + pt.Local(TIME, neighbours=5))
 
 
+@pytest.mark.slow
 def test_the_future_is_chosen_on_the_past():
     """The last five of 24 times have no data: models are judged on the last quarter of the others."""
     data = DATA.where(DATA["time"] < TIMES[-5])

@@ -40,7 +40,8 @@ def engine(**options):
     return pt.MessagePassing(max_sweeps=SWEEPS, tol=0.0, **options)
 
 
-@pytest.mark.parametrize("name", ["sum", *(pytest.param(own, marks=pytest.mark.slow) for own in ("apart", "core"))])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
 def test_the_same_fit_as_in_memory(name):
     model, options = MODELS[name]
     data = field()
@@ -52,8 +53,8 @@ def test_the_same_fit_as_in_memory(name):
     xr.testing.assert_allclose(other.impute().compute(), one.impute(), rtol=1e-6)
 
 
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("weighted", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.parametrize("name", ["sum", *(pytest.param(own, marks=pytest.mark.slow) for own in ("apart", "core"))])
 def test_a_large_grid_in_memory_is_read_slab_by_slab(name, weighted, monkeypatch):
     model, options = MODELS[name]
     data = field()
@@ -97,6 +98,7 @@ def test_with_weights_and_from_where_another_fit_ended():
     np.testing.assert_allclose(other.objective, one.objective, rtol=1e-7)
 
 
+@pytest.mark.slow
 def test_it_is_what_becomes_of_data_that_memory_has_no_room_for(monkeypatch):
     data = field().chunk(CHUNKS)
     assert "not in memory" not in pt.fit(data, pt.CP(1), engine=engine()).summary()

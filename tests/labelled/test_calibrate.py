@@ -57,6 +57,7 @@ def test_gaps_like_those_of_the_data_are_covered(post):
     )
 
 
+@pytest.mark.slow
 def test_counts_stay_whole():
     rng = np.random.default_rng(3)
     counts = FIELD.copy(data=rng.poisson(np.exp(TRUTH + 1)).astype(float))

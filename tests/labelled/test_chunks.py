@@ -56,6 +56,7 @@ def test_draws_of_a_dask_array_are_those_of_an_array():
     assert other.impute(samples=3)["tas_samples"].chunks is not None
 
 
+@pytest.mark.slow
 def test_after_an_update_with_a_dask_array():
     """Its gaps are filled lazily, too."""
     data, _ = field()

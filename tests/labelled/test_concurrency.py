@@ -88,6 +88,7 @@ moments, models, cold, random = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3] 
 alone = [answered(number) for number in range(models)]
 kept = [whole(number) for number in range(models)]
 before = [post.predict(data(0)) for pair in kept for post in pair]
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what is started in the background ignores it
 signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
 interrupted = ended = 0
 for k in range(moments):
@@ -150,10 +151,14 @@ def test_an_interrupt_waits_for_the_end_of_tracing():
         return x + 1
 
     run = compiled(traced)
-    with pytest.raises(KeyboardInterrupt):
-        run(jnp.zeros(3))
+    own = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run(jnp.zeros(3))
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, own)
     assert seen[0] is not signal.default_int_handler
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     np.testing.assert_array_equal(run(jnp.zeros(3)), np.ones(3))
     assert len(seen) == 1  # the program was finished before the interrupt came
 

@@ -256,6 +256,7 @@ def test_what_has_no_weight_is_neither_shown_nor_scored():
     assert table["n"].iloc[:5].sum() == 75
 
 
+@pytest.mark.slow
 def test_arguments_of_the_fit_for_all_and_for_one():
     data, _ = field()
     models = {"normal": MODEL, "heavy": {"model": MODEL, "likelihood": pt.StudentT(df=4.0)}}
@@ -286,6 +287,7 @@ def tables_of(models, **arguments):
         yield table.drop(columns=["seconds", "compile_seconds"])
 
 
+@pytest.mark.slow
 def test_processes_send_back_what_they_found():
     pd.testing.assert_frame_equal(*tables_of({"bad": pt.CP(1, modes=["depth"])}), check_exact=True)
 

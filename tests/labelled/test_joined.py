@@ -122,6 +122,7 @@ def table():
     return frame[(frame["lat"] != 40.0) | (frame["lon"] > 0.0)]
 
 
+@pytest.mark.slow
 def test_a_table_is_the_grid_with_gaps(table):
     """But for a start with fewer levels: those of places that never occur. They meet at the same optimum."""
     listed = fit(pt.table(table, value="tas", coords=["time", "lat", "lon"]), BASIS)

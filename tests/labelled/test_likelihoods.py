@@ -160,6 +160,7 @@ def test_whatever_stands_at_weight_zero_is_not_seen():
         np.testing.assert_allclose(one.objective, other.objective)
 
 
+@pytest.mark.slow
 def test_noise_of_levels(posts):
     """Over two modes, over a mode that the model does not read, at a level never seen, and held."""
     values = CASES["levels"][1]

@@ -82,6 +82,7 @@ def fitted():
     )
 
 
+@pytest.mark.slow
 def test_hyperparameters():
     table = fitted().hyperparameters()
     local = table[table.term == 1]

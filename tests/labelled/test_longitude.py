@@ -127,6 +127,7 @@ def test_many_functions_go_around_only_if_told():
         assert isinstance(bound, pt.Markov) and bound.period == period
 
 
+@pytest.mark.slow
 def test_a_local_kernel_goes_around():
     """Along a longitude alone, where the edges of the grid are neighbours."""
     lon = np.arange(0.0, 360.0, 7.2)
@@ -156,6 +157,7 @@ def test_one_place_twice_is_refused_in_a_grid(case):
         fit(field(lon))
 
 
+@pytest.mark.slow
 def test_one_place_twice_is_one_level_in_a_table():
     lon = np.tile([0.0, 90.0, 360.0, 180.0, -90.0, 270.0, -180.0], 6)
     frame = pd.DataFrame({"lon": lon, "day": np.repeat(np.arange(6.0), 7)})

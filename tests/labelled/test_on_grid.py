@@ -84,6 +84,7 @@ def test_times_without_data_and_places_off_the_grid_have_answers(few):
     assert float(there["sd"].mean()) > float(post.predict(data.isel(t=[7]))["sd"].isel(x=slice(4, 6), y=4).mean())
 
 
+@pytest.mark.slow
 def test_it_is_saved_and_forgotten_by_an_update(few, tmp_path):
     data, _ = field()
     post = fitted(data.isel(t=slice(0, 14)), draws=8)
@@ -136,6 +137,7 @@ def coast(T=40):
     return noisy, middle + factor * (truth - middle)
 
 
+@pytest.mark.slow
 def test_one_process_of_a_sum_follows_the_data_from_place_to_place(few, tmp_path):
     data, truth = coast()
     plain, post = fitted(data, draws=60), fitted(data, ADAPTED, draws=60)

@@ -123,6 +123,7 @@ def test_residuals_and_scores_lazily(fits):
     assert other.score(unseen) == pytest.approx(one.score(unseen), rel=1e-7)
 
 
+@pytest.mark.slow
 def test_saved_without_its_data(fits, tmp_path_factory):
     one, other = fits
     path = tmp_path_factory.mktemp("store") / "fit.zarr"

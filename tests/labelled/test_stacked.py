@@ -48,6 +48,7 @@ def post():
     return fit(DATA.stack(cell=("lat", "station")))
 
 
+@pytest.mark.slow
 def test_every_answer_comes_back_on_the_stacked_dimension(grid, post):
     stacked = DATA.stack(cell=("lat", "station"))
     for found, expected in (

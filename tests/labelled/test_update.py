@@ -110,6 +110,7 @@ def test_new_names_and_offsets():
 SURFACE = {"time": TIMES[:8], "x": np.arange(3.0), "y": np.arange(4.0)}
 
 
+@pytest.mark.slow
 def test_joined_dimensions_keep_their_old_combinations():
     """New data at some combinations of a joined mode: what is said of their own places is what `predict` says."""
     rng = np.random.default_rng(1)
@@ -123,6 +124,7 @@ def test_joined_dimensions_keep_their_old_combinations():
     np.testing.assert_allclose(post.residuals()["residual"][0], (new - there)[0], atol=1e-8)
 
 
+@pytest.mark.slow
 def test_nearest_neighbours_are_found_again_among_new_levels(whole):
     """With as many neighbours as levels it is the exact process, and parts are the whole."""
     model = pt.CP(1, modes={"time": pt.Nearest(MATERN, neighbours=T)})

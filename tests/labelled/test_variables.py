@@ -161,6 +161,7 @@ def test_a_combination_of_levels_is_named():
     assert "level        1: noise" in days.summary()
 
 
+@pytest.mark.slow
 def test_a_long_table_is_the_same(post):
     rows = GAPS.to_series().dropna().rename("y").reset_index().sample(frac=1.0, random_state=0)
     table = pt.table(rows, "y", ["time", "site", "variable"])
@@ -182,6 +183,7 @@ def test_save_and_load(post, tmp_path):
     xr.testing.assert_identical(found.update(more).impute(), post.update(more).impute())
 
 
+@pytest.mark.slow
 def test_updates_keep_the_scale_and_make_one_for_new_variables(post):
     """Old variables are read on the scale they had; a new one on that of its first values."""
     later = ARRAY["time"][-3:] + np.timedelta64(3, "D")
@@ -348,6 +350,7 @@ def test_a_model_chosen_for_several_variables_fills_well():
         assert found["rmse"] < 2 * noise and found["coverage90"] > 0.7
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:no term reads mode")
 def test_a_local_term_goes_with_one_noise_level():
     local = pt.Offset("variable") + pt.Local(pt.Matern(1 / 2).on("time"))

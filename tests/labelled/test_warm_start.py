@@ -76,6 +76,7 @@ def test_it_starts_from_what_the_other_fit_says_there(post, data):
     np.testing.assert_allclose(found.variance, in_core_order(data, expected["sd"]) ** 2, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("term", [pt.Tucker({"name": 2, "x": 3, "y": 2}), pt.TensorTrain(2)], ids=["tucker", "train"])
 def test_decompositions_start_so_too_when_another_mode_has_the_most_levels(term):
     first = pt.fit(field(), term, engine=pt.MessagePassing(max_sweeps=3))
@@ -105,6 +106,7 @@ def test_auto_takes_its_model_and_power():
     assert float(again.objective[0]) >= float(first.objective[-1]) - 1e-6
 
 
+@pytest.mark.slow
 def test_stochastic_inference_starts_from_it(post):
     """Four steps from a random start are far from the truth."""
     warm, cold = (pt.fit(field(), MODEL, init=init, engine=pt.SVI(steps=4)) for init in (post, None))
@@ -113,6 +115,7 @@ def test_stochastic_inference_starts_from_it(post):
     assert error[0] < 0.3 * error[1]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*have not mixed:probtensor.ProbtensorWarning")
 def test_draws_are_summarised(post):
     drawn = pt.fit(field(), MODEL, init=post, engine=pt.Gibbs(samples=4, warmup=1, chains=1))
@@ -124,6 +127,7 @@ def test_draws_are_summarised(post):
     np.testing.assert_allclose(elsewhere.mean, in_core_order(finer(), post.predict(finer())["mean"]), atol=1.0)
 
 
+@pytest.mark.slow
 def test_a_local_kernel_goes_on_from_what_was_learned():
     data = field().isel(name=0, drop=True)
     model = pt.Offset() + pt.Local(pt.Matern(3 / 2).on("x") * pt.Matern(1 / 2).on("y"), neighbours=5)

@@ -149,6 +149,7 @@ def dense(name):
     return points, targets, values, cross @ solved[:, 0], sd, oracle.log_density(values, 0.0, K)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "neighbours"),
     [pytest.param(n, k, marks=[pytest.mark.slow] if n in SLOW else []) for n, bounds in BOUNDS.items() for k in bounds],

@@ -114,7 +114,7 @@ def test_log_density_of_all_is_dense_and_so_are_its_slopes(name):
     np.testing.assert_allclose(ravel_pytree(gradient)[0], by_differences, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["product", "adapted"])
+@pytest.mark.parametrize("name", [pytest.param("product", marks=pytest.mark.slow), "adapted"])
 def test_slopes_with_few_neighbours(name):
     """The same with the neighbours missing or held back: against differences of the value itself."""
     kernel, sd = learned(name)

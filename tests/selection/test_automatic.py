@@ -13,6 +13,7 @@ from tests.helpers import joined
 from tests.labelled.fields import QUICK, field
 
 
+@pytest.mark.slow
 def test_the_choice_is_reported_and_reproducible():
     data, truth = field()
     one, two = pt.fit(data, engine=QUICK, seed=3), pt.fit(data, engine=QUICK, seed=3)

@@ -65,6 +65,7 @@ def proposed(field, seasonal):
     return grids.propose(encoded.axes(()), observations, residual, noise, gaps, seasonal, notes.append), notes
 
 
+@pytest.mark.slow
 def test_what_was_drawn_is_found():
     t, x = np.arange(40.0), np.arange(12.0)
     rng = np.random.default_rng(0)

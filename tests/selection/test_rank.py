@@ -59,6 +59,7 @@ def test_the_rank_of_a_cp_is_found(rank):
     assert f"CP(rank {rank} over every mode)" in post.summary()
 
 
+@pytest.mark.slow
 def test_nothing_is_found_in_noise():
     post = of_cp(0, 1.0)
     assert post.model.terms[1].rank == 1

@@ -146,8 +146,8 @@ def everything(chain, eta, precision, innovations):
     return smoothed, slopes, draws, run(chain, innovations)
 
 
-@pytest.mark.parametrize("T", [1, 2, 9])
-@pytest.mark.parametrize("name", CHAINS)
+@pytest.mark.parametrize("T", [1, pytest.param(2, marks=pytest.mark.slow), 9])
+@pytest.mark.parametrize("name", ["lasting", pytest.param("matern", marks=pytest.mark.slow)])
 def test_all_levels_at_once_give_what_one_after_the_other_gives(monkeypatch, name, T):
     """With empty levels, repeated ones, and sites that see only some functions."""
     start = Start(np.array([1.0, 3.0]), np.array([1.0, 0.5]), True)

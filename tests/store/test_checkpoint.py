@@ -89,7 +89,9 @@ TWICE = pt.MessagePassing(max_sweeps=12, tol=0.0, restarts=2)
     [
         (grid, MODEL, {"engine": ENGINE}, 4),
         pytest.param(table, MODEL, {"engine": TWICE}, 3, marks=pytest.mark.slow),
-        (counts, pt.Offset() + pt.CP(1), {"engine": TWICE, "likelihood": pt.Poisson()}, 6),
+        pytest.param(
+            counts, pt.Offset() + pt.CP(1), {"engine": TWICE, "likelihood": pt.Poisson()}, 6, marks=pytest.mark.slow
+        ),
         pytest.param(counts, pt.CP(1), {"engine": CEP, "likelihood": pt.Poisson()}, 6, marks=pytest.mark.slow),
         pytest.param(grid, pt.Offset("site") + pt.Tucker(2), {"engine": ENGINE}, 4, marks=pytest.mark.slow),
         pytest.param(
@@ -136,6 +138,7 @@ def test_it_is_written_every_so_often(tmp_path, monkeypatch):
     assert len(written) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:no term reads mode 'site'")
 def test_a_local_term_is_fitted_again_behind_message_passing(tmp_path):
     model = pt.Offset() + pt.Local(pt.Matern(1 / 2).on("time"))

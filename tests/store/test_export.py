@@ -87,6 +87,7 @@ def test_hyperparameters_and_objective(tmp_path):
     assert found["objective"].attrs["units"] == "nats"
 
 
+@pytest.mark.slow
 def test_an_updated_posterior_has_all_levels(tmp_path):
     fitted = pt.fit(grid(), pt.Offset(over="lat") + pt.CP(1), engine=QUICK)
     new = grid().isel(time=[0, 1]).assign_coords(time=pd.to_datetime(["2002-01-01", "2002-02-01"])).drop_vars("mean")

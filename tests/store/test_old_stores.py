@@ -41,6 +41,7 @@ def test_it_answers_as_it_did(store, tmp_path):
     assert "probtensor posterior of" in post.summary()
 
 
+@pytest.mark.slow
 def test_a_grid_is_filled_updated_and_saved_again(tmp_path):
     post = unpacked(FOLDER / "0.1.0-grid.zip", tmp_path / "old.zarr")
     filled = post.impute()

@@ -48,7 +48,11 @@ def told(engine, post, mask):
         return predicted(state, observations, held)
 
 
-@pytest.mark.parametrize(("kernel", "fewest"), [(PASSES, None), (STAYS + PASSES, 50)], ids=["neighbours", "grid"])
+@pytest.mark.parametrize(
+    ("kernel", "fewest"),
+    [pytest.param(PASSES, None, marks=pytest.mark.slow), (STAYS + PASSES, 50)],
+    ids=["neighbours", "grid"],
+)
 def test_it_is_a_fit_to_the_other_observations(kernel, fewest, monkeypatch):
     if fewest is not None:
         monkeypatch.setattr(gridded, "FEWEST", fewest)
