@@ -8,7 +8,6 @@ import math
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from scipy.interpolate import pade
 
 from probtensor.axes import Axis
 from probtensor.errors import ModelError
@@ -102,6 +101,15 @@ class RBF(AbstractStationaryKernel):
         return F, jnp.sqrt(variance)[:, None, None] * unit_root
 
 
+def _pade(degree: int, other: int) -> Float[np.ndarray, "degree+1"]:
+    """Of the Pade approximants of exp(x) and exp(-x) the polynomial of a degree with powers of +x, lowest first.
+
+    other: the degree of the other polynomial. Source: Baker and Graves-Morris 1996, section 1.2.
+    """
+    whole = degree + other
+    return np.asarray([math.comb(degree, k) / math.perm(whole, k) for k in range(degree + 1)])
+
+
 @functools.cache
 def _approximation(order: int) -> tuple[driven.Driven, float]:
     """A system whose spectral density is nearly Gaussian, and its rate at lengthscale 1.
@@ -110,10 +118,9 @@ def _approximation(order: int) -> tuple[driven.Driven, float]:
     root of Q at x is a pole at z = -sqrt(-2 x) and one mirrored, of which the system has the one on the left. The rate
     is the geometric mean of the poles' sizes.
     """
-    series = [(-1) ** k / math.factorial(k) for k in range(2 * order)]
     above = 2 if order > _ALL_POLES else 0
-    P, Q = pade(series[: order + above + 1], order, above)
-    poles, zeros = (-np.sqrt(-2 * polynomial.roots.astype(complex)) for polynomial in (Q, P))
+    P, Q = _pade(above, order) * (-1.0) ** np.arange(above + 1), _pade(order, above)
+    poles, zeros = (-np.sqrt(-2 * np.roots(polynomial[::-1]).astype(complex)) for polynomial in (Q, P))
     rate = float(np.exp(np.mean(np.log(np.abs(poles)))))
     characteristic, numerator = (np.atleast_1d(np.poly(roots / rate)).real for roots in (poles, zeros))
     decay = float(characteristic[1]) / order
