@@ -62,7 +62,6 @@ from probtensor.model import BoundModel, as_sum, bind
 from probtensor.observations import magnitude
 from probtensor.observations.domain import Domain, Observations, domain
 from probtensor.observations.layout import Grid, Points
-from probtensor.precision import full_products
 from probtensor.priors.base import Marginals
 from probtensor.terms.modes import parts_of
 from probtensor.terms.scale import scale_of
@@ -154,15 +153,15 @@ def _refuse_draws(state: State, what: str) -> None:
         )
 
 
+@compiled
 def _everywhere(state: State, domain: Domain, terms: tuple[int, ...]) -> Prediction:
     """Everything smoothed once more, with the asked coordinates among the data's."""
     marginals = {}
-    with full_products():
-        for j in terms:
-            term = state.model.terms[j]
-            blocks = zip(term.blocks, state.beliefs[j], term.block_points(domain), strict=True)
-            marginals[j] = [block.prior.predict(belief, points) for block, belief, points in blocks]
-        return _combine(state, marginals, domain)
+    for j in terms:
+        term = state.model.terms[j]
+        blocks = zip(term.blocks, state.beliefs[j], term.block_points(domain), strict=True)
+        marginals[j] = [block.prior.predict(belief, points) for block, belief, points in blocks]
+    return _combine(state, marginals, domain)
 
 
 @compiled
@@ -307,10 +306,8 @@ def problem(
     if isinstance(likelihood, Gaussian) and likelihood.scale:
         raise ModelError(f"arrays.problem: scale={likelihood.scale!r} is for labelled data; standardise the values")
     declared, values = as_sum(model), np.asarray(values)
-    floating = values.dtype if np.issubdtype(values.dtype, np.floating) else np.dtype(float)
     with np.errstate(over="ignore"):  # what becomes infinite is refused
-        wide = np.promote_types(floating, np.float32) if floating.itemsize < 8 else np.dtype(float)
-        values = values.astype(jax.dtypes.canonicalize_dtype(wide))
+        values = values.astype(jax.dtypes.canonicalize_dtype(magnitude.computed_in(values.dtype)))
     levels = {name: np.asarray(own).astype(values.dtype) for name, own in points.items()}
     _check(levels, values, index)
     modes = (*declared.mode_names(tuple(levels)), *likelihood.mode_names())

@@ -23,5 +23,4 @@ def full_products() -> contextlib.AbstractContextManager[None]:
 
     Accelerators otherwise round the factors to 10 bits or fewer, of which no Cholesky factor is left.
     """
-    scope: contextlib.AbstractContextManager[None] = jax.default_matmul_precision("highest")
-    return scope
+    return jax.default_matmul_precision("highest")

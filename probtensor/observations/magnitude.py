@@ -15,6 +15,11 @@ _RANGE = {32: (1e-12, 1e15), 64: (1e-75, 1e75)}
 LARGEST = _RANGE[64][1]
 
 
+def computed_in(dtype: np.dtype) -> np.dtype:
+    """What numbers of a type are computed in: 32 bits for half and single precision, 64 for all others."""
+    return np.dtype(np.float32 if dtype.kind == "f" and dtype.itemsize <= 4 else np.float64)
+
+
 def first_beyond(coordinates: np.ndarray) -> int | None:
     """Where the first is that is infinite, missing, or too large to square in 64 bits; None: there is none."""
     beyond = ~(np.abs(coordinates.astype(float)) <= LARGEST)
@@ -55,5 +60,5 @@ def check_scale(values: Float[np.ndarray, "N"]) -> None:
 
 def _range(values: np.ndarray) -> tuple[int, float, float]:
     """Bits of the numbers that they are computed in, and the least and the largest size of values."""
-    bits = min(max(int(np.finfo(np.result_type(values.dtype, np.float32)).bits), 32), 64)
+    bits = 8 * computed_in(values.dtype).itemsize
     return bits, *_RANGE[bits]
