@@ -4,6 +4,7 @@ import os
 
 import jax
 import numpy as np
+import pytest
 
 DTYPE = np.dtype(np.float64 if jax.config.read("jax_enable_x64") else np.float32)
 
@@ -21,6 +22,12 @@ def assert_close(actual, expected, factor: float = 1.0) -> None:
     expected = np.asarray(expected, dtype=np.float64)
     scale = max(1.0, float(np.max(np.abs(expected), initial=0.0)))
     np.testing.assert_allclose(np.asarray(actual), expected, rtol=0.0, atol=scale * tolerance(factor))
+
+
+def mostly_slow(cases, *quick):
+    """Cases for `parametrize`, of which the quick tests run those named, or the first; the slow ones run the others."""
+    cases = list(cases)
+    return [case if case in (quick or cases[:1]) else pytest.param(case, marks=pytest.mark.slow) for case in cases]
 
 
 def joined(text: str) -> str:

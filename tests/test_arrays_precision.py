@@ -8,6 +8,7 @@ import pytest
 
 import probtensor as pt
 from probtensor import arrays
+from tests.helpers import mostly_slow
 
 X, Y = np.linspace(0, 1, 12), np.arange(5.0)
 SIGNAL = np.outer(np.sin(3 * X), np.cos(Y))
@@ -51,7 +52,7 @@ def both(model, seed, noise, learn):
 
 
 @pytest.mark.parametrize("learn", [False, True], ids=["held", "learned"])
-@pytest.mark.parametrize("name", ["cp", *(pytest.param(n, marks=pytest.mark.slow) for n in MODELS if n != "cp")])
+@pytest.mark.parametrize("name", mostly_slow(MODELS, "cp"))
 def test_distance(name, learn):
     most, least_noise = STATED[learn]
     for noise in (1.0, 0.1, 0.01):

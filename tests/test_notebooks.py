@@ -7,6 +7,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from tests.helpers import mostly_slow
+
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 #: How many figures each has at least.
@@ -48,7 +50,7 @@ def check(notebook):
 @pytest.mark.parametrize(
     "path",
     # The first takes the way of all others; those compile for a minute or two each.
-    [NOTEBOOKS[0], *(pytest.param(path, marks=pytest.mark.slow) for path in NOTEBOOKS[1:])],
+    mostly_slow(NOTEBOOKS),
     ids=lambda path: path.stem,
 )
 def test_notebook_on_small_data(path, monkeypatch):

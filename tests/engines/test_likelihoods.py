@@ -14,7 +14,7 @@ from probtensor.engines.sweep import Rule, again, start, sweeps
 from probtensor.model import as_sum, bind
 from probtensor.observations.domain import domain, observations
 from probtensor.terms.base import DataScale
-from tests.helpers import DTYPE, assert_close
+from tests.helpers import DTYPE, assert_close, mostly_slow
 from tests.oracles import likelihoods as oracle
 from tests.terms.problems import AXES, CELLS, LAYOUTS, SIZES, data, everything, in_order, points_of, random_beliefs
 
@@ -76,7 +76,7 @@ def most_of(name):
     return None if likelihood.conjugate else 1.0
 
 
-@pytest.mark.parametrize("name", [n if n == "poisson" else pytest.param(n, marks=pytest.mark.slow) for n in CASES])
+@pytest.mark.parametrize("name", mostly_slow(CASES, "poisson"))
 def test_the_objective_never_falls(name):
     """With everything learned; non-conjugate sweeps that lose are taken back, and not all of them are."""
     likelihood = CASES[name][0]
@@ -93,7 +93,7 @@ def test_the_objective_never_falls(name):
 
 @pytest.mark.parametrize(
     "name",
-    ["levels", pytest.param("student t", marks=pytest.mark.slow), pytest.param("poisson", marks=pytest.mark.slow)],
+    mostly_slow(["levels", "student t", "poisson"]),
 )
 def test_a_grid_and_the_list_of_its_entries_agree(name):
     found = []
@@ -106,7 +106,7 @@ def test_a_grid_and_the_list_of_its_entries_agree(name):
         np.testing.assert_allclose(one, other, rtol=1e-5 if DTYPE == np.float64 else 1e-2, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", [pytest.param("levels", marks=pytest.mark.slow), "poisson"])
+@pytest.mark.parametrize("name", mostly_slow(["poisson", "levels"]))
 def test_entries_of_weight_zero_are_not_seen(name):
     """Whatever stands there."""
     likelihood, values, known = CASES[name]
@@ -188,7 +188,7 @@ def exact_posterior(law, values, mean, cov, draws=100_000):
 
 
 @pytest.mark.skipif(DTYPE == np.float32, reason="a fixed point to five digits")
-@pytest.mark.parametrize("name", [n if n == "poisson" else pytest.param(n, marks=pytest.mark.slow) for n in POINTS])
+@pytest.mark.parametrize("name", mostly_slow(POINTS, "poisson"))
 def test_cep_of_one_mode_is_expectation_propagation(name):
     """With a site for each entry; a level's average is close to it; both are close to the exact posterior."""
     likelihood, values, law = POINTS[name]
@@ -210,7 +210,7 @@ def test_cep_of_one_mode_is_expectation_propagation(name):
 
 
 @pytest.mark.skipif(DTYPE == np.float32, reason="a fixed point to five digits")
-@pytest.mark.parametrize("sites", [pytest.param("entry", marks=pytest.mark.slow), "level"])
+@pytest.mark.parametrize("sites", mostly_slow(["level", "entry"]))
 def test_a_weight_of_two_is_the_entry_twice(sites):
     likelihood, values, _ = POINTS["poisson"]
     rule = Rule(True, sites == "entry")
@@ -270,7 +270,7 @@ def test_the_objective_of_components_never_falls(learn):
             assert all((o == 0).all() for o in off[: len(off) - len(joint)])
 
 
-@pytest.mark.parametrize("R", [pytest.param(1, marks=pytest.mark.slow), 3])
+@pytest.mark.parametrize("R", mostly_slow([3, 1]))
 def test_a_belief_by_components_is_that_of_its_sites(R):
     """Its own prior makes the same belief of them; for one function it is the joint one."""
     term = pt.CP(R, LEVELS).bind(AXES, SCALE)

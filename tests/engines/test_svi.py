@@ -21,7 +21,7 @@ from probtensor.priors.base import Sites
 from probtensor.terms.cp import CP
 from probtensor.terms.offset import Offset
 from tests.engines.nuts.problems import handed
-from tests.helpers import DTYPE, assert_close
+from tests.helpers import DTYPE, assert_close, mostly_slow
 from tests.terms.problems import AXES, LAYOUTS, SCALE, data, observed
 
 OPTIMIZER = optax.adam(1e-2)
@@ -66,7 +66,7 @@ def stepped(walk, where, rows, number, **options):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("layout", ["grid", pytest.param("points", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("layout", mostly_slow(["grid", "points"]))
 def test_a_batch_of_everything_is_a_sweep(layout):
     """Beliefs, noise and objective of two steps with all observations in random order and two sweeps."""
     where = observed(layout, *data())
@@ -82,7 +82,7 @@ def test_a_batch_of_everything_is_a_sweep(layout):
     assert np.isnan(np.asarray(trace.elbo[2:])).all()
 
 
-@pytest.mark.parametrize("layout", ["grid", pytest.param("points", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("layout", mostly_slow(["grid", "points"]))
 def test_batches_of_a_pass_add_up_to_the_data(layout):
     """Sites at the same beliefs and weights: those of the batches sum to all; their counts do, too."""
     where = observed(layout, *data())

@@ -7,7 +7,7 @@ import pytest
 from probtensor.compilation import compiled
 from probtensor.priors.dense import Dense
 from probtensor.priors.markov import Markov
-from tests.helpers import DTYPE, assert_close, tolerance
+from tests.helpers import DTYPE, assert_close, mostly_slow, tolerance
 from tests.kernels.cases import KERNELS, bound, every_kernel, expected, prior_of, values_of
 from tests.oracles import gaussian_process as oracle
 from tests.priors.cases import M, R, draws, random_points, random_sites, rounded, run
@@ -64,9 +64,7 @@ def test_noise_brings_the_states_to_their_covariance(name, at, step):
         np.testing.assert_array_equal(F, np.broadcast_to(np.eye(F.shape[1]), F.shape))
 
 
-@pytest.mark.parametrize(
-    "name", [n if n == "integrated walk" else pytest.param(n, marks=pytest.mark.slow) for n in KERNELS]
-)
+@pytest.mark.parametrize("name", mostly_slow(KERNELS, "integrated walk"))
 def test_posterior_is_that_of_the_dense_prior_and_of_the_oracle(name):
     """Irregular and repeated points on both sides of a walk's origin, part of them without data.
 

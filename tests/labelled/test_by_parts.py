@@ -13,6 +13,7 @@ from probtensor.labelled import out_of_core
 from probtensor.observations import sources
 from probtensor.observations.domain import domain
 from probtensor.observations.slabs import OnGrid
+from tests.helpers import mostly_slow
 from tests.labelled.test_out_of_core import CHUNKS, field
 
 pytest.importorskip("dask.array")
@@ -53,8 +54,8 @@ def test_the_same_fit_as_in_memory(name):
     xr.testing.assert_allclose(other.impute().compute(), one.impute(), rtol=1e-6)
 
 
-@pytest.mark.parametrize("weighted", [pytest.param(False, marks=pytest.mark.slow), True])
-@pytest.mark.parametrize("name", ["sum", *(pytest.param(own, marks=pytest.mark.slow) for own in ("apart", "core"))])
+@pytest.mark.parametrize("weighted", mostly_slow([True, False]))
+@pytest.mark.parametrize("name", mostly_slow(["sum", "apart", "core"]))
 def test_a_large_grid_in_memory_is_read_slab_by_slab(name, weighted, monkeypatch):
     model, options = MODELS[name]
     data = field()

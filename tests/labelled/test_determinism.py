@@ -12,6 +12,7 @@ import pytest
 import xarray as xr
 
 import probtensor as pt
+from tests.helpers import mostly_slow
 
 SCRIPT = """
 import sys
@@ -32,7 +33,7 @@ KINDS = {
     "rank": (pt.Offset() + pt.CP("auto"), {}),
 }
 QUICK = ("message passing",)
-ORDERS = [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in KINDS if name not in QUICK)]
+ORDERS = mostly_slow(KINDS, *QUICK)
 
 
 def grid():

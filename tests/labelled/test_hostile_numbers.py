@@ -8,6 +8,7 @@ import pytest
 import xarray as xr
 
 import probtensor as pt
+from tests.helpers import mostly_slow
 
 RANDOM = np.random.default_rng(0)
 X, Y = np.arange(12.0), np.arange(5.0)
@@ -22,9 +23,7 @@ MODELS = {
     "train": pt.TensorTrain(2),
     "local": pt.Offset() + pt.Local(pt.Matern(3 / 2).on("x") * pt.Matern(1 / 2).on("y")),
 }
-every_model = pytest.mark.parametrize(
-    "name", ["cp", *(pytest.param(name, marks=pytest.mark.slow) for name in MODELS if name != "cp")]
-)
+every_model = pytest.mark.parametrize("name", mostly_slow(MODELS, "cp"))
 
 
 def grid(values=VALUES, x=X, y=Y):

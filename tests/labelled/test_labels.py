@@ -9,6 +9,7 @@ import pytest
 
 import probtensor as pt
 from probtensor.labelled import coordinates, labels
+from tests.helpers import mostly_slow
 from tests.labelled.fields import field, fit
 
 ZONED = pd.date_range("2020-01-01", periods=6, freq="10D", tz="Europe/Berlin")
@@ -31,9 +32,7 @@ TIMES = {
 }
 
 
-@pytest.mark.parametrize(
-    "kind", [next(iter(TIMES)), *(pytest.param(k, marks=pytest.mark.slow) for k in list(TIMES)[1:])]
-)
+@pytest.mark.parametrize("kind", mostly_slow(TIMES))
 def test_times_of_any_kind_are_a_time_axis(kind):
     given, plain = TIMES[kind]
     data, truth = field()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from probtensor.linalg import cosines
-from tests.helpers import DTYPE, assert_close
+from tests.helpers import DTYPE, assert_close, mostly_slow
 
 T, P = 23, 3
 
@@ -26,8 +26,8 @@ def problem(d, sines):
 
 
 @pytest.mark.parametrize("sines", [False, True])
-@pytest.mark.parametrize("chunk", [2**20, 500, pytest.param(1, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("d", [1, 2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("chunk", mostly_slow([2**20, 500, 1], 2**20, 500))
+@pytest.mark.parametrize("d", mostly_slow([1, 2, 3], 1, 2))
 def test_sums_and_forms_are_those_of_the_products(monkeypatch, d, chunk, sines):
     monkeypatch.setattr(cosines, "CHUNK_NUMBERS", chunk)
     angles, orders, S, rng = problem(d, sines)

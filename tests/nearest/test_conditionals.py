@@ -12,6 +12,7 @@ from probtensor.hyperparameters import Parameter, learned_mask
 from probtensor.kernels.matern import Matern
 from probtensor.nearest.conditionals import Entries, condition, covariances, gather, log_density
 from probtensor.nearest.repeats import pool
+from tests.helpers import mostly_slow
 from tests.nearest.fields import WITH_ADAPTED, bind, dense, entries, noisy
 from tests.oracles import gaussian_process as oracle
 
@@ -114,7 +115,7 @@ def test_log_density_of_all_is_dense_and_so_are_its_slopes(name):
     np.testing.assert_allclose(ravel_pytree(gradient)[0], by_differences, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", [pytest.param("product", marks=pytest.mark.slow), "adapted"])
+@pytest.mark.parametrize("name", mostly_slow(["product", "adapted"], "adapted"))
 def test_slopes_with_few_neighbours(name):
     """The same with the neighbours missing or held back: against differences of the value itself."""
     kernel, sd = learned(name)

@@ -7,6 +7,7 @@ from probtensor.engines.collapsed.contrasts import contrasts
 from probtensor.nearest.conditionals import Entries
 from probtensor.nearest.kriging import krige
 from probtensor.nearest.repeats import pool
+from tests.helpers import mostly_slow
 from tests.nearest.fields import KERNELS, bind, dense, entries, noisy
 from tests.oracles import gaussian_process as oracle
 
@@ -53,7 +54,7 @@ def test_places_come_in_turn():
 
 
 @pytest.mark.parametrize("name", REPEATS)
-@pytest.mark.parametrize("kernel", [k if k == "product" else pytest.param(k, marks=pytest.mark.slow) for k in KERNELS])
+@pytest.mark.parametrize("kernel", mostly_slow(KERNELS, "product"))
 def test_the_density_is_that_of_all_observations(kernel, name):
     bound, data = bind(KERNELS[kernel]), repeated(name)
     residual = np.random.default_rng(3).normal(size=len(data.points))

@@ -11,7 +11,7 @@ from probtensor.kernels.base import Start
 from probtensor.kernels.matern import Matern
 from probtensor.priors.base import Sites
 from probtensor.priors.categorical import Categorical
-from tests.helpers import DTYPE, assert_close, tolerance
+from tests.helpers import DTYPE, assert_close, mostly_slow, tolerance
 from tests.oracles import gaussian_process as oracle
 from tests.priors.cases import (
     CASES,
@@ -62,9 +62,7 @@ def marked(names):
 
 
 every_prior = marked(CASES)
-one_of_each_kind = pytest.mark.parametrize(
-    "name", [n if n in OF_A_KIND else pytest.param(n, marks=pytest.mark.slow) for n in CASES]
-)
+one_of_each_kind = pytest.mark.parametrize("name", mostly_slow(CASES, *OF_A_KIND))
 #: Walks and lines wander off, cycles and circles never end, and levels that share a part have no far outside.
 forgetting = [
     n
@@ -143,7 +141,7 @@ def test_gradient_of_the_oracle():
     np.testing.assert_allclose(exact, slow, rtol=1e-7, atol=1e-7)
 
 
-@pytest.mark.parametrize("kernel", [k if k == "matern32" else pytest.param(k, marks=pytest.mark.slow) for k in KERNELS])
+@pytest.mark.parametrize("kernel", mostly_slow(KERNELS, "matern32"))
 def test_two_roads_have_one_gradient(kernel):
     for kind in SITES:
         points, sites = random_points(60, 4), random_sites(60, kind, 4)
@@ -151,7 +149,7 @@ def test_two_roads_have_one_gradient(kernel):
         assert_close(np.concatenate(markov.gradient), np.concatenate(dense.gradient))
 
 
-@pytest.mark.parametrize("kernel", [pytest.param("matern12", marks=pytest.mark.slow), "matern32"])
+@pytest.mark.parametrize("kernel", mostly_slow(["matern32", "matern12"]))
 def test_two_roads_agree_on_many_levels(kernel):
     points, sites = rounded(random_points(500, 5) * 10), random_sites(500, "part", 5)
     markov, dense = (run(CASES[f"{road}-{kernel}"].bind(5), points, sites) for road in ("markov", "dense"))

@@ -17,7 +17,7 @@ from probtensor.kernels.matern import Matern
 from probtensor.priors.base import Sites
 from probtensor.priors.basis import Basis
 from probtensor.priors.features.polynomials import legendre_in_chebyshev
-from tests.helpers import DTYPE, assert_close
+from tests.helpers import DTYPE, assert_close, mostly_slow
 from tests.oracles import bases, hilbert
 
 RNG = np.random.default_rng(0)
@@ -88,7 +88,7 @@ def errors(kind, size, functions, levels, new, **domain):
 
 
 @precise
-@pytest.mark.parametrize("kind", ["chebyshev", pytest.param("legendre", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", mostly_slow(["chebyshev", "legendre"]))
 def test_polynomials_converge_at_the_published_rates(kind):
     """Trefethen 2013, theorems 7.2 and 8.2: 1 / n for |x|, rho^-n for Runge's function, rho = (1 + sqrt(26)) / 5.
 

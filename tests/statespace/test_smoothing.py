@@ -14,7 +14,7 @@ from probtensor.statespace import smoothing
 from probtensor.statespace.chain import apply_blocks, discretise, emit, lift
 from probtensor.statespace.sequential import backward
 from probtensor.statespace.smoothing import draw, posterior_chain, run, smooth
-from tests.helpers import DTYPE, assert_close
+from tests.helpers import DTYPE, assert_close, mostly_slow
 from tests.oracles import gaussian_process as oracle
 from tests.priors.cases import R, random_sites
 
@@ -39,7 +39,7 @@ def sites(kind="full", T=10):
 SLOPED = {"matern": Matern(5 / 2), "cycles": Periodic(2.5, order=1) * Matern(1 / 2) + Periodic(4.0, order=1)}
 
 
-@pytest.mark.parametrize("name", ["matern", pytest.param("cycles", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", mostly_slow(["matern", "cycles"]))
 def test_slopes_are_those_of_the_recursion(name):
     """The backward pass differentiated by JAX, with respect to everything that it reads; one step has length zero."""
     start = Start(np.array([1.0, 3.0]), np.array([1.0, 0.5]), True)
@@ -146,8 +146,8 @@ def everything(chain, eta, precision, innovations):
     return smoothed, slopes, draws, run(chain, innovations)
 
 
-@pytest.mark.parametrize("T", [1, pytest.param(2, marks=pytest.mark.slow), 9])
-@pytest.mark.parametrize("name", ["lasting", pytest.param("matern", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("T", mostly_slow([1, 2, 9], 1, 9))
+@pytest.mark.parametrize("name", mostly_slow(["lasting", "matern"]))
 def test_all_levels_at_once_give_what_one_after_the_other_gives(monkeypatch, name, T):
     """With empty levels, repeated ones, and sites that see only some functions."""
     start = Start(np.array([1.0, 3.0]), np.array([1.0, 0.5]), True)

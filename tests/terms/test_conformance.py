@@ -21,7 +21,7 @@ from probtensor.engines.sweep import start, sweeps
 from probtensor.likelihoods.gaussian import Gaussian
 from probtensor.model import BoundModel
 from probtensor.observations.domain import domain
-from tests.helpers import DTYPE, assert_close
+from tests.helpers import DTYPE, assert_close, mostly_slow
 from tests.terms.cases import (
     CASES,
     CELLS,
@@ -41,9 +41,7 @@ from tests.terms.problems import random_beliefs
 
 every_term = pytest.mark.parametrize("name", CASES)
 #: Both lists have one program; modes in another order have their own, and are for the slow run.
-every_layout = pytest.mark.parametrize(
-    "layout", [pytest.param(x, marks=pytest.mark.slow if x == "other modes" else ()) for x in LAYOUTS]
-)
+every_layout = pytest.mark.parametrize("layout", mostly_slow(LAYOUTS, *(x for x in LAYOUTS if x != "other modes")))
 
 
 def some(fast, of=CASES):

@@ -10,7 +10,7 @@ from probtensor.terms.cp import CP
 from probtensor.terms.switched import Switched
 from probtensor.terms.tensor_train import TensorTrain
 from probtensor.terms.tucker import Tucker
-from tests.helpers import DTYPE, assert_close
+from tests.helpers import DTYPE, assert_close, mostly_slow
 from tests.terms.problems import AXES, SCALE, data, everything, observed, random_beliefs
 
 #: A small term, a larger one, and how many functions each letter counts in both.
@@ -35,8 +35,8 @@ def pair(kind):
     return small, beliefs, functions, *resizing.switched(large, functions, capacity), capacity
 
 
-@pytest.mark.parametrize("layout", ["grid", pytest.param("points", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("kind", [k if k == "cp" else pytest.param(k, marks=pytest.mark.slow) for k in PAIRS])
+@pytest.mark.parametrize("layout", mostly_slow(["grid", "points"]))
+@pytest.mark.parametrize("kind", mostly_slow(PAIRS, "cp"))
 def test_what_is_off_is_not_there(kind, layout):
     small, beliefs, _, large, padded, _ = pair(kind)
     # Whatever stands where a function is off is never read.

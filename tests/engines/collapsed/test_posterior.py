@@ -7,6 +7,7 @@ import pytest
 import xarray as xr
 
 import probtensor as pt
+from tests.helpers import mostly_slow
 from tests.oracles import gaussian_process as oracle
 
 N, NOISE_SD = 120, 0.2
@@ -71,9 +72,7 @@ def at():
     return pt.points({"x": u, "y": v})
 
 
-@pytest.mark.parametrize(
-    "name", [next(iter(MODELS)), *(pytest.param(n, marks=pytest.mark.slow) for n in list(MODELS)[1:])]
-)
+@pytest.mark.parametrize("name", mostly_slow(MODELS))
 def test_predictions_are_those_of_a_dense_process(name):
     parts, covariance = dense(name)
     found = fitted(name).predict(at())
@@ -107,9 +106,7 @@ def test_a_local_term_alone_is_no_surer_than_its_prior():
     assert found.max() > found.min() > 0
 
 
-@pytest.mark.parametrize(
-    "name", [next(iter(MODELS)), *(pytest.param(n, marks=pytest.mark.slow) for n in list(MODELS)[1:])]
-)
+@pytest.mark.parametrize("name", mostly_slow(MODELS))
 def test_samples_have_the_dense_covariance(name):
     parts, covariance = dense(name)
     n = 1920  # every one of the 64 draws as often

@@ -11,6 +11,7 @@ import probtensor as pt
 from probtensor.engines.collapsed.signal import movable
 from probtensor.engines.sweep import start
 from tests.engines.collapsed.problems import problem
+from tests.helpers import mostly_slow
 from tests.labelled.fields import field
 from tests.oracles import gaussian_process as oracle
 from tests.priors.cases import CASES, R, on_curve, raw_of
@@ -37,7 +38,7 @@ def distribution(prior, points, rank=R):
 FAST = ("markov-matern32", "dense-matern32", "nearest-joined", "categorical-learned", "basis", "cyclic", "constant")
 
 
-@pytest.mark.parametrize("name", [n if n in FAST else pytest.param(n, marks=pytest.mark.slow) for n in CASES])
+@pytest.mark.parametrize("name", mostly_slow(CASES, *FAST))
 def test_colour_has_the_priors_distribution(name):
     case = CASES[name]
     points = on_curve(POINTS) if case.joined else POINTS
