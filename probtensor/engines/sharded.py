@@ -17,6 +17,7 @@ from probtensor.engines.sweep import State
 from probtensor.errors import ModelError
 from probtensor.model import BoundModel
 from probtensor.observations.domain import Observations
+from probtensor.observations.sharded_layout import whole
 from probtensor.observations.sharding import Split, is_shared, same_everywhere
 from probtensor.typing import Key
 
@@ -71,6 +72,8 @@ def run(
             "mesh=: its processes do not fit the same thing: their data, models, engines or seeds differ. Each calls "
             "pt.fit with the same arguments, all of the data among them, and then works on its own part"
         )
+    # What a sweep gives is on the mesh: what the first one is given is, too, so that both are one program.
+    model, key = eqx.filter_shard((model, key), whole(split.mesh))
     fit = engine.run(model, split.observations(observations), key, progress, init, gaps)
     arrays, rest = eqx.partition(fit.state, eqx.is_array)
     arrays = jax.tree.map(split.on_host, arrays)

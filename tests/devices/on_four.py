@@ -4,6 +4,7 @@ Devices are made once in the life of a process, so it is one of its own.
 """
 
 import json
+import logging
 import math
 import re
 import sys
@@ -72,11 +73,29 @@ def _resident(observations: Observations):
     return max(shard.data.size for shard in values.addressable_shards) / values.size
 
 
+def programs(case):
+    """How many programs of sweeps a fit on four devices compiles."""
+    said = []
+    listener = logging.Handler()
+    listener.emit = lambda record: said.append(record.getMessage())
+    logging.getLogger("jax").addHandler(listener)
+    with jax.log_compiles():
+        problems.fitted(case, problems.mesh(4))
+    logging.getLogger("jax").removeHandler(listener)
+    return sum(text.startswith("Compiling jit(sweeps)") for text in said)
+
+
 def quick():
-    """What takes seconds."""
+    """What takes seconds; one device only after its programs of four are counted."""
+    (case,) = problems.QUICK
+    return {"programs": programs(case), "differences": differences([case], (4,))}
+
+
+def slow():
+    """What takes minutes."""
     both = {"grid": problems.grid(), "table": problems.on_table()}
     return {
-        "differences": differences(problems.QUICK, (4,)),
+        "differences": differences(problems.CASES, (1, 2, 4)),
         "laws": {name: laws.differences(data) for name, data in both.items()},
         "sent": {name: sent(data) for name, data in both.items()},
     }
@@ -84,5 +103,4 @@ def quick():
 
 if __name__ == "__main__":
     assert len(jax.devices()) == 4
-    slow = sys.argv[1] == "slow"
-    print(json.dumps({"differences": differences(problems.CASES, (1, 2, 4))} if slow else quick()))
+    print(json.dumps(slow() if sys.argv[1] == "slow" else quick()))
