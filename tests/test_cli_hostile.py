@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -94,7 +95,33 @@ def test_what_memory_has_no_room_for_is_said_before_it_is_read(tmp_path):
     for command in (["info", path], ["impute", path, "--var", "v", "-o", tmp_path / "out.nc"]):
         done = RUN.invoke(cli.app, list(map(str, command)))
         assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
-        assert "'v' is of 131,072.0 GiB, and there are " in done.stderr
+        assert re.search(r"'v' is of 131,072.0 GiB, more than [\d.]+ GiB, the memory that there is$", done.stderr)
+
+
+@pytest.mark.parametrize("kind", ["nc", "zarr"])
+def test_a_variable_larger_than_memory_is_looked_at_part_by_part(kind, tmp_path, monkeypatch):
+    path, values = tmp_path / f"large.{kind}", np.arange(600.0).reshape(30, 20)
+    values[3:7, 2] = np.nan
+    data = xr.Dataset({"v": (["x", "y"], values)})
+    data.to_netcdf(path) if kind == "nc" else data.to_zarr(path, zarr_format=2, consolidated=False)
+    monkeypatch.setattr(probing, "host_memory", lambda: 1000)
+    monkeypatch.setattr(probe, "PART", 800)
+    looked = RUN.invoke(cli.app, ["info", str(path)])
+    assert looked.exit_code == 0, looked.output
+    assert "  variable     v: x x y, float64, 4 of 600 missing (1%)" in looked.output.splitlines()
+    asked = RUN.invoke(cli.app, ["impute", str(path), "--var", "v", "-o", str(tmp_path / "out.nc")])
+    assert (asked.exit_code, asked.stderr.count("\n")) == (2, 1)
+    assert "'v' is of 0.0 GiB, more than 0.0 GiB, the memory that there is" in asked.stderr
+
+
+def test_what_is_far_larger_than_its_file_is_not_looked_at(tmp_path, monkeypatch):
+    with netCDF4.Dataset(tmp_path / "large.nc", "w") as dataset:
+        dataset.createDimension("x", 2**40)
+        dataset.createVariable("v", "f8", ("x",), chunksizes=(2**20,))
+    monkeypatch.setattr(probing, "host_memory", lambda: 1000)
+    looked = RUN.invoke(cli.app, ["info", str(tmp_path / "large.nc")])
+    assert (looked.exit_code, looked.stderr.count("\n")) == (2, 1)
+    assert "GiB, 1,000 times the size of what it is read from" in looked.stderr
 
 
 def test_no_pickle_of_a_zarr_store_is_run(tmp_path, monkeypatch):

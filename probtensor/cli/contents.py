@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from probtensor.cli import inputs
+from probtensor.cli import inputs, probe
 from probtensor.store import posterior
 
 if TYPE_CHECKING:
@@ -28,10 +28,10 @@ def of(path: Path) -> str:
     with inputs.opened(path) as dataset:
         lines = [f"{path}: a {'zarr store' if folder else 'NetCDF file'}, no saved fit"]
         lines += [_coordinate(dataset, str(dim)) for dim in dataset.sizes]
-        lines += [_variable(array) for array in dataset.data_vars.values()]
+        missing = {str(name): _missing(array) for name, array in dataset.data_vars.items() if _is_field(array)}
+        lines += [_variable(array, missing.get(str(name))) for name, array in dataset.data_vars.items()]
         lines += [] if dataset.data_vars else [f"  group        {name}" for name in inputs.groups_of(path)]
-        gaps = [str(name) for name, array in dataset.data_vars.items() if _is_field(array) and _missing(array)]
-    if gaps:
+    if gaps := [name for name, number in missing.items() if number]:
         lines.append(
             f"fill one with: {shlex.join(['probtensor', 'impute', str(path), '--var', gaps[0], '-o'])} filled.nc"
         )
@@ -44,7 +44,10 @@ def _is_field(array: xr.DataArray) -> bool:
 
 
 def _missing(array: xr.DataArray) -> int:
-    return int(np.isnan(array.to_numpy()).sum())
+    """How many, read part by part: a variable may be larger than memory."""
+    chunk = array.encoding.get("chunksizes") or array.encoding.get("chunks") or (1,) * array.ndim
+    pieces = probe.parts(array.shape, tuple(chunk), array.dtype.itemsize)
+    return sum(int(np.isnan(array[piece].to_numpy()).sum()) for piece in pieces)
 
 
 def _coordinate(dataset: xr.Dataset, dim: str) -> str:
@@ -59,10 +62,9 @@ def _label(label: object) -> str:
     return f"{label:g}" if isinstance(label, float | np.floating) else str(label).removesuffix("T00:00:00.000000000")
 
 
-def _variable(array: xr.DataArray) -> str:
+def _variable(array: xr.DataArray, missing: int | None) -> str:
     said = [f"{array.name}: {' x '.join(map(str, array.dims)) or 'a single value'}", str(array.dtype)]
     said += [str(array.attrs["units"])] if "units" in array.attrs else []
-    if _is_field(array):
-        missing = _missing(array)
+    if missing is not None:
         said.append(f"{missing:,} of {array.size:,} missing ({missing / max(array.size, 1):.0%})")
     return f"  variable     {', '.join(said)}"

@@ -15,10 +15,12 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 #: Bytes of a part that is read at once, about, and those that a process takes beside the data.
 PART, _OWN = 2**26, 2**30
+#: How many times the size of its file a variable may have that is larger than memory, and is read part by part.
+_PACKED = 1000
 #: Attributes that name other variables of a file (CF), alone or behind words such as ``area:``.
 REFERENCES = (
     *("bounds", "climatology", "grid_mapping", "cell_measures", "formula_terms", "ancillary_variables"),
@@ -64,7 +66,27 @@ def _is_netcdf(path: str) -> bool:
         return file.read(8).startswith((b"CDF", b"\x89HDF"))
 
 
-def _read_netcdf(path: str, room: int, name: str | None) -> None:
+class _Most(NamedTuple):
+    """Bytes of the largest variable that is read, and what they are."""
+
+    taken: int
+    what: str
+
+    @classmethod
+    def of(cls, path: str, room: int, name: str | None) -> _Most:
+        """A variable that is asked for has to fit into memory; what is only looked at need not."""
+        files = (
+            [path]
+            if os.path.isfile(path)
+            else [os.path.join(at, own) for at, _, names in os.walk(path) for own in names]
+        )
+        packed = _PACKED * sum(map(os.path.getsize, files))
+        if name is not None or packed <= room:
+            return cls(room, "the memory that there is")
+        return cls(packed, f"{_PACKED:,} times the size of what it is read from")
+
+
+def _read_netcdf(path: str, most: _Most, name: str | None) -> None:
     import netCDF4
 
     with netCDF4.Dataset(path) as dataset:
@@ -80,14 +102,14 @@ def _read_netcdf(path: str, room: int, name: str | None) -> None:
                 variable = group.variables[own]
                 told = variable.chunking()
                 chunk = tuple(map(int, told)) if isinstance(told, list) else None
-                _read(variable, own, chunk, getattr(variable.dtype, "itemsize", 8), room)
+                _read(variable, own, chunk, getattr(variable.dtype, "itemsize", 8), most)
 
 
 def _attributes(group: Any) -> dict[str, Any]:
     return {key: group.getncattr(key) for key in group.ncattrs()}
 
 
-def _read_otherwise(path: str, room: int, name: str | None) -> None:
+def _read_otherwise(path: str, most: _Most, name: str | None) -> None:
     """Where netCDF4 is not installed, zarr stores, and other files that xarray knows."""
     import xarray as xr
 
@@ -101,7 +123,7 @@ def _read_otherwise(path: str, room: int, name: str | None) -> None:
         for own in _wanted(dataset.sizes, attributes, name):
             variable = dataset.variables[own]
             chunk = variable.encoding.get("chunksizes") or variable.encoding.get("chunks")
-            _read(_Values(variable), own, chunk, variable.dtype.itemsize, room)
+            _read(_Values(variable), own, chunk, variable.dtype.itemsize, most)
 
 
 class _Values:
@@ -122,11 +144,12 @@ def _wanted(dimensions: Any, attributes: dict[str, dict[str, Any]], name: str | 
     return [own for own in attributes if own == name or own in dimensions or own in told]
 
 
-def _read(values: Any, name: str, chunk: tuple[int, ...] | None, itemsize: int, room: int) -> None:
+def _read(values: Any, name: str, chunk: tuple[int, ...] | None, itemsize: int, most: _Most) -> None:
     shape = tuple(map(int, values.shape))
     taken = math.prod(shape) * max(itemsize, 1)
-    if taken > room:
-        raise ValueError(f"{name!r} is of {taken / 2**30:,.1f} GiB, and there are {room / 2**30:,.1f} GiB of memory")
+    if taken > most.taken:
+        sizes = [f"{own / 2**30:,.1f} GiB" for own in (taken, most.taken)]
+        raise ValueError(f"{name!r} is of {sizes[0]}, more than {sizes[1]}, {most.what}")
     whole = chunk is None or len(chunk) != len(shape) or min(chunk, default=1) < 1
     for part in parts(shape, (1,) * len(shape) if whole or chunk is None else chunk, itemsize):
         _ = values[part]
@@ -149,7 +172,7 @@ def main(path: str, room: str, name: str | None = None) -> int:
     _limit(path, int(room))
     try:
         netcdf = _is_netcdf(path) and importlib.util.find_spec("netCDF4") is not None
-        (_read_netcdf if netcdf else _read_otherwise)(path, int(room), name)
+        (_read_netcdf if netcdf else _read_otherwise)(path, _Most.of(path, int(room), name), name)
     except MemoryError:
         print("\n" + json.dumps("it asks for more memory than there is"))
         return 1
