@@ -66,6 +66,7 @@ def test_a_fit_inside_a_program_is_that_by_itself_and_traced_once(made):
     assert len(traces) == 1
 
 
+@pytest.mark.slow
 def test_many_fits_side_by_side_are_those_one_by_one(made):
     fit = made[4]
     given, weights = cases()

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from probtensor import datasets
+from tests.helpers import mostly_slow
 
 #: The command in a process of its own, some of it replaced; `wait` says that it is there and stays.
 PROGRAM = """
@@ -82,10 +83,7 @@ def interrupted(process, after=0.0):
     return process.returncode, out, said
 
 
-SLOW = ("reading", "writing a folder")
-
-
-@pytest.mark.parametrize("moment", [pytest.param(m, marks=[pytest.mark.slow] * (m in SLOW)) for m in MOMENTS])
+@pytest.mark.parametrize("moment", mostly_slow(MOMENTS, "writing over another"))
 def test_an_interrupt_leaves_everything_as_it_was(moment, folder):
     replaced, output = MOMENTS[moment]
     before = contents(folder)
@@ -108,8 +106,8 @@ def test_an_interrupt_of_a_real_fit(after, folder):
 @pytest.mark.parametrize(
     ("output", "limit"),
     [
-        ("old.nc", 4000),
         ("out.zarr", 400),
+        pytest.param("old.nc", 4000, marks=pytest.mark.slow),
         pytest.param("out.nc", 4000, marks=pytest.mark.slow),
         pytest.param("out.nc", 20, marks=pytest.mark.slow),
         pytest.param("out.zarr", 2, marks=pytest.mark.slow),

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 import probtensor as pt
 from probtensor import cli
 from probtensor.labelled import fit as fitting
+from tests.helpers import mostly_slow
 
 iris_sample_data = pytest.importorskip("iris_sample_data")
 netCDF4 = pytest.importorskip("netCDF4")
@@ -91,6 +92,7 @@ def small(tmp_path_factory):
     return path, read(path)
 
 
+@pytest.mark.slow
 def test_a1b_through_the_command(small, monkeypatch):
     """Warnings are errors in all tests, so there is none."""
     path, given = small
@@ -128,7 +130,7 @@ def quick(monkeypatch):
     )
 
 
-@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("version", mostly_slow([3, 2]))
 def test_zarr_in_and_out(small, quick, tmp_path, version):
     source = tmp_path / "in.zarr"
     with warnings.catch_warnings():
@@ -165,6 +167,7 @@ def field():
 PACKED = {"dtype": "int16", "scale_factor": 0.001, "add_offset": 280.0, "_FillValue": -32768, "zlib": True}
 
 
+@pytest.mark.slow
 def test_packed_values_along_an_unlimited_time(field, quick, tmp_path):
     encoding = {"tas": PACKED | {"chunksizes": (2, 5)}}
     field.to_netcdf(tmp_path / "in.nc", encoding=encoding, unlimited_dims=["time"])

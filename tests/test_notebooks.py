@@ -7,8 +7,6 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from tests.helpers import mostly_slow
-
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 #: How many figures each has at least.
@@ -47,12 +45,8 @@ def check(notebook):
     assert sum("image/png" in output.get("data", {}) for output in outputs(notebook)) >= FIGURES[notebook.metadata.name]
 
 
-@pytest.mark.parametrize(
-    "path",
-    # The first takes the way of all others; those compile for a minute or two each.
-    mostly_slow(NOTEBOOKS),
-    ids=lambda path: path.stem,
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_on_small_data(path, monkeypatch):
     monkeypatch.setenv("PROBTENSOR_NOTEBOOK_QUICK", "1")
     check(run(path))

@@ -10,14 +10,14 @@ import probtensor as pt
 from probtensor.engines.base import Fit
 from probtensor.engines.sweep import State
 from tests.engines.cases import CASES, RANK, UNSEEN, VARIANCE, X, data, exact, fitted, moments, run
-from tests.helpers import DTYPE
+from tests.helpers import DTYPE, mostly_slow
 
 #: What one program says as well as another, and what takes seconds to compile, is for the slow run.
-SLOW = ("cep, by component", "cep", "local", "vmp, damped", "vmp, of two starts")
+QUICK = ("vmp", "vmp, by component", "cep, by entry", "gibbs")
 
 
 def engines(of=CASES):
-    return pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in of])
+    return pytest.mark.parametrize("name", mostly_slow(of, *QUICK))
 
 
 every_engine = engines()

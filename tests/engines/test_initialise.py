@@ -52,6 +52,7 @@ def test_a_tenth_of_the_entries_is_enough(layout):
         assert_close(np.mean(found.functions[name] ** 2), 1.0, 100)
 
 
+@pytest.mark.slow
 def test_both_layouts_agree():
     values, seen = scattered()
     a, b = best(values, seen, "points"), best(values, seen, "grid")

@@ -91,6 +91,7 @@ def test_the_objective_never_falls(name):
             assert np.isfinite(np.asarray(parameter.value)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     mostly_slow(["levels", "student t", "poisson"]),
@@ -187,6 +188,7 @@ def exact_posterior(law, values, mean, cov, draws=100_000):
     return centre, np.sqrt(w @ (f - centre) ** 2)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(DTYPE == np.float32, reason="a fixed point to five digits")
 @pytest.mark.parametrize("name", mostly_slow(POINTS, "poisson"))
 def test_cep_of_one_mode_is_expectation_propagation(name):
@@ -223,6 +225,7 @@ def test_a_weight_of_two_is_the_entry_twice(sites):
     assert_close(one.beliefs[0][0].cov, other.beliefs[0][0].cov, factor=100)
 
 
+@pytest.mark.slow
 def test_under_normal_noise_both_rules_have_the_same_fixed_points():
     """Where variational message passing stands still, damped expectation propagation does not move."""
     shape = tuple(SIZES.values())

@@ -19,7 +19,7 @@ from probtensor.priors.markov import Markov
 from probtensor.terms.base import DataScale
 from probtensor.terms.cp import CP
 from probtensor.terms.offset import Offset
-from tests.helpers import DTYPE, assert_close, tolerance
+from tests.helpers import DTYPE, assert_close, mostly_slow, tolerance
 from tests.oracles import cp as cp_oracle
 from tests.oracles import gaussian_process as oracle
 from tests.terms.problems import AXES, CELLS, LAYOUTS, SIZES, cells_of, data, in_order, observed, points_of
@@ -85,7 +85,7 @@ def test_objective_never_falls(model, learn, sd, shift):
 
 @pytest.mark.parametrize(
     ("layout", "model"),
-    [*((layout, MODEL) for layout in LAYOUTS), pytest.param("grid", SHARED, marks=pytest.mark.slow)],
+    [("grid", MODEL), *(pytest.param(*own, marks=pytest.mark.slow) for own in (("points", MODEL), ("grid", SHARED)))],
 )
 def test_objective_is_the_bound_from_scratch(layout, model):
     """Each block's q is its dense prior times its sites; divergences by dense Gaussians, likelihood by a loop."""
@@ -133,7 +133,7 @@ def dense_prior(block, R):
     )
 
 
-@pytest.mark.parametrize("nu", [0.5, 2.5])
+@pytest.mark.parametrize("nu", mostly_slow([0.5, 2.5]))
 def test_one_active_mode_is_gaussian_process_regression(nu):
     """In closed form, in one sweep: the posterior, and the objective is the log evidence."""
     rng = np.random.default_rng(0)
@@ -175,6 +175,7 @@ def test_a_weight_is_a_number_of_repetitions():
     assert_same_beliefs(one, other, factor=1.0 if DTYPE == np.float64 else 10.0)
 
 
+@pytest.mark.slow
 def test_weight_zero_is_absence():
     values, weights = data()
     values[weights == 0] = np.nan
@@ -212,6 +213,7 @@ def test_a_constant_added_to_the_data_is_added_to_the_offset(shift):
     np.testing.assert_allclose(info_shifted.elbo, info.elbo, rtol=0, atol=lost + tolerance())
 
 
+@pytest.mark.slow
 def test_scaling_the_data_scales_the_fit():
     """Ten times the data, ten times the noise: the carrier ten times as large, the bound lower by N log 10."""
     values, weights = data()
@@ -225,6 +227,7 @@ def test_scaling_the_data_scales_the_fit():
     assert_close(info_scaled.elbo + count * np.log(10), info.elbo)
 
 
+@pytest.mark.slow
 def test_a_mode_of_size_one_changes_nothing():
     values, weights = data()
     one, info = fit(observed("grid", values, weights), CP(RANK))

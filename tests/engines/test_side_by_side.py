@@ -29,6 +29,7 @@ def test_starts_at_once_are_those_in_turn(name, monkeypatch):
     assert [done for done, _, _ in told] == sorted({done for done, _, _ in told}) and told[-1][1] == 40
 
 
+@pytest.mark.slow
 def test_what_can_take_a_sweep_back_is_swept_in_turn(monkeypatch):
     monkeypatch.setattr(side_by_side, "sweeps", None)
     engine = pt.MessagePassing(restarts=2, max_sweeps=5, damping=0.1)

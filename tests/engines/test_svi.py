@@ -335,6 +335,7 @@ def test_weights_count_as_copies():
     assert_close(found[1].eta, 2 * found[0].eta)
 
 
+@pytest.mark.slow
 def test_one_program_serves_every_block(monkeypatch):
     where = observed("points", *data())
     run(where, batch_size=6, steps=3)
@@ -346,6 +347,7 @@ def test_one_program_serves_every_block(monkeypatch):
     assert len(run(where, batch_size=6, steps=45).objective) == 3
 
 
+@pytest.mark.slow
 def test_stops_and_keeps_the_last_good_state(monkeypatch):
     """An optimiser that throws hyper-parameters away after a while."""
     where = observed("points", *data())

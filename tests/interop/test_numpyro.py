@@ -71,6 +71,7 @@ def test_latent_has_the_priors_covariance():
     np.testing.assert_allclose(root @ root.T, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_latent_follows_the_callers_precision():
     found = run(lambda: latent("f", pt.Matern(3 / 2), X, rank=2))
     assert (found.shape, found.dtype) == ((6, 2), DTYPE)

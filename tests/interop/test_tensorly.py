@@ -5,6 +5,7 @@ import pytest
 import xarray as xr
 
 import probtensor as pt
+from tests.helpers import mostly_slow
 
 
 def data():
@@ -14,7 +15,9 @@ def data():
 
 
 @pytest.mark.parametrize(
-    "term", [pt.CP(2, modes=["name", "x"]), pt.Tucker({"x": 2, "name": 3}, modes=["x", "name"])], ids=["cp", "tucker"]
+    "term",
+    mostly_slow([pt.CP(2, modes=["name", "x"]), pt.Tucker({"x": 2, "name": 3}, modes=["x", "name"])]),
+    ids=["cp", "tucker"],
 )
 def test_on_the_datas_grid(term):
     field = data()
@@ -25,6 +28,7 @@ def test_on_the_datas_grid(term):
     assert [len(f) for f in found.factors] == list(field.shape)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("term", "words"),
     [

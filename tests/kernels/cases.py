@@ -45,6 +45,7 @@ KERNELS = {
 #: What costs most to compile and says what the others say is for the slow run.
 _LONG = (
     "periodic",
+    "periodic * matern",
     "(matern + periodic) * matern",
     "two cycles",
     "mixture",

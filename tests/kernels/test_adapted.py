@@ -174,12 +174,14 @@ def test_new_cells_are_kriged_by_the_unadapted_kernel():
     np.testing.assert_allclose(dense(own, places(CELLS), places(CELLS)), K, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_in_two_steps_cells_are_as_in_one():
     one, asked = extended(adapted(), places(NEW)), places(np.concatenate([CELLS, NEW]))
     two = extended(extended(adapted(), places(NEW[2:])), places(NEW[:2]))
     np.testing.assert_allclose(dense(two, asked, asked), dense(one, asked, asked), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_with_its_own_covariance_a_kernel_stays_as_it_is_everywhere():
     part = adapted_part(bind(TIME * SPACE.adapted()))
     kernel = adapted((CELLS, dense(part, places(CELLS), places(CELLS))))
@@ -189,6 +191,7 @@ def test_with_its_own_covariance_a_kernel_stays_as_it_is_everywhere():
     )
 
 
+@pytest.mark.slow
 def test_many_cells_in_a_small_space_stay_positive_definite():
     """A smooth kernel, whose matrix has no inverse in 64 bits."""
     smooth = Matern(5 / 2, lengthscale=fixed(60.0)).on("x", "y", metric="euclidean")

@@ -20,7 +20,7 @@ from probtensor.kernels.base import Start
 from probtensor.kernels.matern import Matern
 from probtensor.priors.base import Sites
 from probtensor.priors.markov import Markov
-from tests.helpers import DTYPE, assert_close, tolerance
+from tests.helpers import DTYPE, assert_close, mostly_slow, tolerance
 from tests.oracles import gaussian_process as oracle
 
 SMOOTHNESSES = (0.5, 1.5, 2.5, 3.5)
@@ -85,7 +85,7 @@ def test_covariance_is_that_of_another_library(nu):
         assert_close(bound(nu).covariance(distance)[r], other)
 
 
-@every_smoothness_of_tinygp
+@pytest.mark.parametrize("nu", mostly_slow(SMOOTHNESSES[:3]))
 def test_evidence_is_that_of_another_library(nu):
     """log p(y) of GP regression: tinygp's quasi-separable solver against our log-normaliser of sites."""
     quasisep = tinygp.kernels.quasisep
@@ -168,7 +168,7 @@ def gradients(kernel, step):
     return by_covariance, by_distance, jax.grad(transitions)(learned), jax.grad(log_det)(jnp.log(step))
 
 
-@every_smoothness
+@pytest.mark.parametrize("nu", mostly_slow(SMOOTHNESSES, 1.5))
 def test_gradients_at_distance_zero(nu):
     """The covariance there is the variance: d/d log lengthscale = 0 and d/d log variance = variance."""
     covariance, distance, transitions, _ = gradients(bound(nu), jnp.zeros((), DTYPE))
@@ -179,7 +179,7 @@ def test_gradients_at_distance_zero(nu):
         assert_close(leaf, np.zeros(3))
 
 
-@every_smoothness
+@pytest.mark.parametrize("nu", mostly_slow(SMOOTHNESSES, 1.5))
 @pytest.mark.parametrize("s", [1e-3, 0.5, 1.0, 2.99, 3.01, 5.0])
 def test_gradient_of_the_process_noise(nu, s):
     """Of log det Q by the log step: dQ/ds = G Q + Q G' + q q', so it is s (2 trace G + q' Q^-1 q)."""

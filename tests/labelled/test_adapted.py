@@ -132,6 +132,7 @@ def test_samples_are_about_the_prediction(post):
     assert bool((filled.notnull() == anywhere).all())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["post", "few"])
 def test_stored_bit_for_bit(name, request, tmp_path):
     post = request.getfixturevalue(name)
@@ -157,6 +158,7 @@ def test_what_is_said_of_it(post, few):
     assert np.isfinite(table.value).all()
 
 
+@pytest.mark.slow
 def test_exported(post, tmp_path):
     post.export(tmp_path / "fit.nc")
     with xr.open_dataset(tmp_path / "fit.nc") as found:
@@ -165,6 +167,7 @@ def test_exported(post, tmp_path):
         assert bool(np.isfinite(found[names[0]]).all())
 
 
+@pytest.mark.slow
 def test_a_table_gives_the_same_as_the_grid(post):
     frame = DATA.to_dataframe().reset_index().dropna()
     shuffled = frame.sample(frac=1.0, random_state=0)
@@ -189,6 +192,7 @@ def test_new_places_and_new_times(post):
     assert bool(more.update(DATA[-1:] + 0.0, lag="3D").predict(OFF)["mean"].notnull().all())
 
 
+@pytest.mark.slow
 def test_few_fields_have_a_size_alone(few):
     part = part_of(few)
     assert part.table is None

@@ -21,6 +21,7 @@ def expected(post, **at):
     return post.predict(frame)["mean"].to_numpy()
 
 
+@pytest.mark.slow
 def test_a_track(post):
     track = xr.Dataset(coords=TRACK | {"obs": [7, 8, 9], "depth": ("obs", [1, 2, 3]), "station": "a"})
     for at in (track, {n: track[n] for n in ("time", "lat", "station")}, xr.DataArray(np.zeros(3), track.coords)):

@@ -20,6 +20,7 @@ def yearly(seed=0):
     return (truth + 0.05 * generator.normal(size=truth.shape)).where(seen), truth
 
 
+@pytest.mark.slow
 def test_a_cycle_is_filled_across_the_new_year():
     data, truth = yearly()
     post = pt.fit(data, pt.CP(1, modes={"doy": pt.Cyclic(365.25), "year": pt.Categorical()}), engine=QUICK)

@@ -72,6 +72,7 @@ def test_a_single_place(post):
     xr.testing.assert_allclose(post.predict(at, batch_size=10).compute(), post.predict(at), rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_the_same_bytes_whenever_it_is_computed(post):
     lazy = post.predict(AT, batch_size=10)
     first = lazy.compute(scheduler="threads")
@@ -96,6 +97,7 @@ def test_threads_have_64_bits_of_their_own(post):
     xr.testing.assert_identical(lazy32, found[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [AT, rows()], ids=["grid", "rows"])
 def test_one_program_serves_all_batches(post, monkeypatch, at):
     """But for the numbers of levels that the data do not have, which are rounded up."""

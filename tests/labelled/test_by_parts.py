@@ -54,6 +54,7 @@ def test_the_same_fit_as_in_memory(name):
     xr.testing.assert_allclose(other.impute().compute(), one.impute(), rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weighted", mostly_slow([True, False]))
 @pytest.mark.parametrize("name", mostly_slow(["sum", "apart", "core"]))
 def test_a_large_grid_in_memory_is_read_slab_by_slab(name, weighted, monkeypatch):

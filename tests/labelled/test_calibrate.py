@@ -43,6 +43,7 @@ def test_intervals_are_the_conformal_ones(post):
     np.testing.assert_allclose(made.predict(FIELD, quantiles=[0.5])["quantiles"][0], found["mean"], rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_gaps_like_those_of_the_data_are_covered(post):
     """Intervals that believe in independent noise cover too little in gaps; calibrated ones what they say."""
     made = post.calibrate()
@@ -68,6 +69,7 @@ def test_counts_stay_whole():
     np.testing.assert_array_equal(quantiles, np.round(quantiles))
 
 
+@pytest.mark.slow
 def test_a_normal_posterior_that_is_right_stays_as_it_is():
     rng = np.random.default_rng(4)
     white = xr.DataArray(rng.normal(size=(30, 30)), dims=["a", "b"]).where(rng.random((30, 30)) < 0.6)

@@ -49,6 +49,7 @@ def test_gaps_of_sites_never_seen_are_told_of_a_dask_array_too():
         fit(data.where((data.lat != 42.5) | (data.station != "a")).chunk(time=3)).impute()
 
 
+@pytest.mark.slow
 def test_draws_of_a_dask_array_are_those_of_an_array():
     data, _ = field()
     one, other = fit(data), fit(data.chunk(time=2))

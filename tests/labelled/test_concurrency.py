@@ -45,6 +45,7 @@ def check_same(found, expected):
         xr.testing.assert_identical(own, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "numbers", [(0, 3, 6, 9), pytest.param((0, 1, 2, 3, 4, 5), marks=pytest.mark.slow)], ids=["one model", "three"]
 )

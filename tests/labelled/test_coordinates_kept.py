@@ -8,6 +8,7 @@ import pytest
 import xarray as xr
 
 import probtensor as pt
+from tests.helpers import mostly_slow
 from tests.labelled.fields import MODEL, field, fit
 
 DATA, _ = field()
@@ -48,6 +49,9 @@ KINDS = {
     "none": ("lat", lambda: None, "numeric"),
 }
 
+#: Text, classes, times of four kinds, numbers and nothing.
+QUICK = ("object text", "categories", "durations", "times with a zone", "periods", "360 days", "32 bits", "none")
+
 
 def given(case):
     dim, make, _ = KINDS[case]
@@ -66,7 +70,7 @@ def given(case):
     return data
 
 
-@pytest.mark.parametrize("case", KINDS)
+@pytest.mark.parametrize("case", mostly_slow(KINDS, *QUICK))
 def test_coordinates_are_kept(case, tmp_path):
     dim, _, kind = KINDS[case]
     data = given(case)
@@ -86,6 +90,7 @@ def test_coordinates_are_kept(case, tmp_path):
     assert post.score(data, allow_training=True)["n"] == int(data.notnull().sum())
 
 
+@pytest.mark.slow
 def test_cftime_axes_are_times_to_the_warning_of_sites_never_observed():
     """The longest dimension is not the one along which sites are observed."""
     data = DATA.isel(time=slice(3)).assign_coords(time=cftimes("noleap")[:3])

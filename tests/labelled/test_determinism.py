@@ -89,6 +89,7 @@ def rows():
     return pd.concat([frame, frame.iloc[:10].assign(v=lambda f: f["v"] + 0.05)], ignore_index=True)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::probtensor.errors.ProbtensorWarning")
 @pytest.mark.parametrize("name", ORDERS)
 def test_rows_in_another_order(name):

@@ -132,6 +132,7 @@ def test_objective_never_falls_and_summary_says_what_happened():
         assert word in text
 
 
+@pytest.mark.slow
 def test_units_of_lengthscales_on_a_time_axis():
     data, _ = field()
     days = fit(data, pt.Offset() + pt.CP(1, modes={"time": pt.Matern(3 / 2, lengthscale=pt.fixed("3W")), ...: None}))
@@ -176,6 +177,7 @@ def test_weight_zero_is_not_observed_and_its_value_is_replaced():
     assert int(out["tas_filled"].sum()) == 1
 
 
+@pytest.mark.slow
 def test_answers_keep_the_dimensions_that_no_term_reads():
     data, truth = field()
     post = fit(data, pt.Offset(over="station") + pt.Offset(over=("lat", "time")))
@@ -231,6 +233,7 @@ def test_every_kind_of_coordinate(kind):
     np.testing.assert_array_equal(filled.to_numpy()[seen], data.to_numpy()[seen])
 
 
+@pytest.mark.slow
 def test_a_column_with_a_dot_in_its_name():
     data, _ = field()
     frame = data.to_dataframe().reset_index().rename(columns={"lat": "PM2.5"})
@@ -247,6 +250,7 @@ def test_nothing_global_is_changed():
     assert jax.config.jax_enable_x64 == before
 
 
+@pytest.mark.slow
 def test_climatology_of_a_calendar_attribute():
     time = pd.date_range("2018-01-01", periods=36, freq="MS")
     season = np.where(time.month == 7, 5.0, 0.0)
@@ -276,6 +280,7 @@ def test_coordinates_are_not_rounded_on_the_way_to_a_prediction():
     np.testing.assert_allclose(draws, np.tile(np.repeat(10.0 * np.arange(6), 5), (2, 1)), atol=0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model",
     [

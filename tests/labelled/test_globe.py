@@ -26,6 +26,7 @@ def field(seed=0):
     return (truth + 0.1 * generator.normal(size=truth.shape)).where(seen), truth
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "prior",
     [

@@ -153,6 +153,7 @@ def test_a_joined_mode_of_names_is_one_mode_of_their_pairs():
     np.testing.assert_allclose(f["lat_lon_mean"].stack(cell=["lat", "lon"]), g["cell_mean"], rtol=1e-5, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_names_joined_with_numbers_are_pairs_of_their_own():
     data, _ = field()
     named = data.assign_coords(lon=list("hgfedcba")).rename(lon="site")
@@ -189,6 +190,7 @@ def test_other_decompositions(term):
     assert post.plot.factors().axes
 
 
+@pytest.mark.slow
 def test_a_dimension_of_one_level():
     data, _ = field()
     post = fit(data.isel(lon=[0]), {("lat", "lon"): None, "time": None}, rank=1)

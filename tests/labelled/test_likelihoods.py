@@ -8,6 +8,7 @@ import pytest
 import xarray as xr
 
 import probtensor as pt
+from tests.helpers import mostly_slow
 
 TIMES, PLACES = 8, 5
 RNG = np.random.default_rng(4)
@@ -58,7 +59,7 @@ def posts():
     return post
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", mostly_slow(CASES, "gaussian", "poisson", "student t"))
 def test_answers_are_finite_on_the_scale_of_the_data_and_agree(posts, name):
     post, (likelihood, values) = posts(name), CASES[name]
     filled = post.impute(quantiles=[0.1, 0.9], samples=50)
@@ -204,6 +205,7 @@ def test_terms_add_up_on_the_latent_scale(posts):
         _ = post.noise_sd
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "values"), [({"rule": "cep"}, "poisson"), ({"coupling": "component", "damping": 0.2}, "binomial")]
 )

@@ -12,6 +12,7 @@ from probtensor.labelled import coordinates, filling
 from probtensor.labelled.encode import encode
 from probtensor.terms import modes
 from probtensor.terms.base import DataScale
+from tests.helpers import mostly_slow
 from tests.labelled.fields import MODEL, fit
 
 EAST = {"units": "degrees_east", "standard_name": "longitude"}
@@ -43,7 +44,7 @@ WAYS = {
 }
 
 
-@pytest.fixture(scope="module", params=WAYS)
+@pytest.fixture(scope="module", params=mostly_slow(WAYS))
 def both(request):
     """A fit with longitudes from 0 to 360, and one of the same data from -180 to 180; whether these go around."""
     lon, closed = WAYS[request.param]

@@ -64,6 +64,7 @@ def test_a_sum_of_weather_and_a_cycle_forecasts_better_than_either():
     assert rmse[0] < 0.97 * rmse[1:].min() and crps[0] < 0.97 * crps[1:].min()
 
 
+@pytest.mark.slow
 def test_forecasts_of_walks_and_lines():
     """A walk stays where it is, an integrated one goes on as it went, a line returns to none of these; sds grow."""
     t = np.arange(60.0)

@@ -200,6 +200,7 @@ def test_where_there_is_no_time():
     assert grids.time_of(axes_of(data.assign_coords(y=pd.date_range("2000", periods=5)))) == "y"
 
 
+@pytest.mark.slow
 def test_what_the_other_terms_know_stays_what_message_passing_left(few):
     data, _ = field()
     post = fitted(data, MODEL + pt.CP(1, modes=["x"]), draws=4)

@@ -71,6 +71,7 @@ def test_a_table_with_more_cells_than_an_integer_can_number():
         post.score(pt.points(places, places["a"]))
 
 
+@pytest.mark.slow
 def test_energy_is_that_of_joint_draws_in_each_gap():
     data, truth = field(gaps=0.4)
     post = fit(data)

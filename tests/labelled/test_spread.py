@@ -34,6 +34,7 @@ def variances(post, **at):
     return np.asarray(post.predict({"t": np.arange(TIMES + 3.0), "x": PLACES} | at)["sd"].transpose("t", "x")) ** 2
 
 
+@pytest.mark.slow
 def test_the_functions_sd_is_multiplied_and_the_noise_is_not(post, wide):
     before, after = variances(post) - NOISE**2, variances(wide) - NOISE**2
     np.testing.assert_allclose(after, before * FACTORS**2, rtol=1e-6)

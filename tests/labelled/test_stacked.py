@@ -91,6 +91,7 @@ def scattered(seed=0):
     return data.where(rng.random(shape.shape) > 0.2), shape
 
 
+@pytest.mark.slow
 def test_scattered_stations_do_not_become_a_grid():
     data, truth = scattered()
     post = fit(data, pt.Offset() + pt.CP(1, {"time": None, ("lat", "lon"): None}))
@@ -112,6 +113,7 @@ def test_an_index_that_was_set():
     np.testing.assert_allclose(one, other, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_stacked_posterior_is_stored_and_updated(post, tmp_path):
     post.save(tmp_path / "fit.zarr")
     loaded = pt.load(tmp_path / "fit.zarr")

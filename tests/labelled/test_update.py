@@ -6,6 +6,7 @@ import pytest
 import xarray as xr
 
 import probtensor as pt
+from tests.helpers import mostly_slow
 
 T = 30
 TIMES = pd.date_range("2020-01-01", periods=T)
@@ -41,7 +42,7 @@ PARTS = {
 }
 
 
-@pytest.mark.parametrize("name", PARTS)
+@pytest.mark.parametrize("name", mostly_slow(PARTS))
 def test_parts_are_the_whole(whole, name):
     first, *others = (DATA.isel(time=part) for part in PARTS[name])
     post = fit(first)
@@ -95,6 +96,7 @@ def of(df):
     return pt.table(df, value="v", coords=["time", "name"])
 
 
+@pytest.mark.slow
 def test_new_names_and_offsets():
     """A name that sorts before the known ones gets a level of its own; the others keep theirs."""
     post = fit(of(TABLE), OFFSETS)
@@ -132,6 +134,7 @@ def test_nearest_neighbours_are_found_again_among_new_levels(whole):
     assert_same(post, whole)
 
 
+@pytest.mark.slow
 def test_counts_come_with_their_own_exposure():
     rng = np.random.default_rng(2)
     exposure = DATA.copy(data=rng.uniform(50, 100, T))
@@ -189,6 +192,7 @@ def test_a_hundred_batches_are_as_good_as_one_fit():
     assert noisy[0] < 1.02 * noisy[1]
 
 
+@pytest.mark.slow
 def test_an_entry_with_another_value_is_a_second_measurement():
     """Both count: the same as two rows of a table at these coordinates, or as their mean with twice the weight."""
     other = (DATA + xr.where(DATA["time"] < TIMES[10], 0.8, -0.4)).rename("v")

@@ -66,6 +66,7 @@ def assert_close(one, other, at, share, terms=None):
     assert (np.abs(found["mean"] - expected["mean"]) / expected["signal_sd"]).max() < share
 
 
+@pytest.mark.slow
 def test_parts_with_other_terms_are_the_whole(whole, first):
     post = first.update(DATA[20:30]).update(DATA[30:][::-1])
     assert_close(post, whole, ANYWHERE, 0.15)

@@ -208,6 +208,7 @@ def test_updates_keep_the_scale_and_make_one_for_new_variables(post):
         post.update(more, likelihood=pt.Gaussian(noise="variable"))
 
 
+@pytest.mark.slow
 def test_levels_with_nothing_one_value_or_always_the_same():
     data = GAPS.copy()
     four = ["none", "one", "same", "zero"]
@@ -231,6 +232,7 @@ def test_levels_with_nothing_one_value_or_always_the_same():
     assert new["mean"].item() == pytest.approx(np.mean(centres), abs=3 * usual)
 
 
+@pytest.mark.slow
 def test_weights_and_errors(post):
     """Both are of the values as they were given: a weight of two is an observation twice, errors have their unit."""
     weights = xr.where(np.random.default_rng(3).random(GAPS.shape) < 0.5, 2.0, 1.0) * xr.ones_like(GAPS)
@@ -252,6 +254,7 @@ def test_weights_and_errors(post):
     xr.testing.assert_allclose(found.residuals()["standardised"], hand.residuals()["standardised"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("transform", "forward", "back"), [("log", np.log, np.exp), ("sqrt", np.sqrt, np.square)])
 def test_a_transform_comes_first(transform, forward, back):
     """Quantiles are those of the standardised logarithm or root, brought back; draws keep to them."""
@@ -306,6 +309,7 @@ def test_terms_add_up_on_the_standardised_scale(post):
     xr.testing.assert_allclose(both[0] + both[1], post.predict(at, scale="latent")["mean"])
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:no term reads mode")
 def test_variables_are_standardised_where_a_model_is_chosen():
     """And nowhere else; nine values choose no more than an offset, in no time."""
@@ -369,7 +373,7 @@ def test_a_local_term_goes_with_one_noise_level():
 @pytest.mark.parametrize(
     ("engine", "tolerance"),
     [
-        (pt.SVI(batch_size=200, steps=150), 0.3),
+        pytest.param(pt.SVI(batch_size=200, steps=150), 0.3, marks=pytest.mark.slow),
         pytest.param(pt.NUTS(samples=60, warmup=60, chains=1), 0.3, marks=pytest.mark.slow),
         pytest.param(pt.Gibbs(samples=60, warmup=60, chains=1), 0.3, marks=pytest.mark.slow),
     ],
@@ -384,6 +388,7 @@ def test_other_engines_agree(post, engine, tolerance):
     assert 0.6 < float(ratio.min()) and float(ratio.max()) < 1.7
 
 
+@pytest.mark.slow
 def test_calibration_is_in_each_unit(post):
     found = post.calibrate()
     wider = (found.impute()["value_sd"] / post.impute()["value_sd"]).where(HIDDEN)

@@ -98,6 +98,7 @@ def test_it_goes_on_where_the_other_fit_ended(post):
     assert float(post.objective[-1]) - 1e-6 <= float(again.objective[0]) < float(post.objective[-1]) + 1.0
 
 
+@pytest.mark.slow
 def test_auto_takes_its_model_and_power():
     data = field().isel(name=0)
     first = pt.fit(data, pt.Offset() + pt.CP(1), engine=pt.MessagePassing(power=0.5, max_sweeps=20))
@@ -171,6 +172,7 @@ def test_a_decomposition_of_tensorly_is_a_start(term, single):
     np.testing.assert_allclose(found.mean, expected, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_a_fit_comes_back_from_tensorly(post):
     model = pt.CP(2)
     first = pt.fit(field(), model, engine=pt.MessagePassing(max_sweeps=5))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from probtensor.likelihoods.base import Moments
-from tests.helpers import DTYPE, assert_close
+from tests.helpers import DTYPE, assert_close, mostly_slow
 from tests.likelihoods.cases import BELIEFS, CASES, N, made, moments
 from tests.oracles import likelihoods as oracle
 
@@ -131,7 +131,7 @@ def _everything(case, where, belief):
 
 
 @EVERY
-@BELIEF
+@pytest.mark.parametrize("belief", mostly_slow(BELIEFS))
 def test_learning_never_loses(name, belief):
     case = CASES[name]
     for weights in (np.ones(N), np.array([1.0, 0.0, 3.0, 0.5, 1.0, 1.0]), np.zeros(N)):

@@ -151,6 +151,7 @@ def test_degrees_of_freedom_and_scale_are_recovered(df):
     assert float(held.df.value[0]) == pytest.approx(7.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dispersion", [0.05, 2.0])
 def test_dispersion_is_recovered(dispersion):
     rng = np.random.default_rng(2)

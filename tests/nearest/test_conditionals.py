@@ -17,7 +17,7 @@ from tests.nearest.fields import WITH_ADAPTED, bind, dense, entries, noisy
 from tests.oracles import gaussian_process as oracle
 
 NOISE = 0.3
-everything = pytest.mark.parametrize("name", WITH_ADAPTED)
+everything = pytest.mark.parametrize("name", mostly_slow(WITH_ADAPTED, "space", "sum"))
 
 
 def all_before(number):
@@ -115,6 +115,7 @@ def test_log_density_of_all_is_dense_and_so_are_its_slopes(name):
     np.testing.assert_allclose(ravel_pytree(gradient)[0], by_differences, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", mostly_slow(["product", "adapted"], "adapted"))
 def test_slopes_with_few_neighbours(name):
     """The same with the neighbours missing or held back: against differences of the value itself."""
@@ -132,6 +133,7 @@ def test_slopes_with_few_neighbours(name):
     np.testing.assert_allclose(ravel_pytree(gradient)[0], by_differences, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_prior_counts_by_the_share_of_entries():
     kernel, sd = learned("space")
     moving, held = eqx.partition((kernel, sd), learned_mask((kernel, sd)))

@@ -9,10 +9,11 @@ from probtensor.nearest import kriging
 from probtensor.nearest.conditionals import Entries
 from probtensor.nearest.kriging import draw, krige
 from probtensor.nearest.sharing import groups
+from tests.helpers import mostly_slow
 from tests.nearest.fields import KERNELS, WITH_ADAPTED, bind, dense, entries, noisy
 
 NOISE = 0.3
-everything = pytest.mark.parametrize("name", WITH_ADAPTED)
+everything = pytest.mark.parametrize("name", mostly_slow(WITH_ADAPTED, "space", "sum"))
 
 
 def variances(kernel, points):
@@ -94,7 +95,7 @@ def test_repeated_places_without_noise_stay_finite(name):
 
 
 @everything
-@pytest.mark.parametrize("places", [3, 300])
+@pytest.mark.parametrize("places", mostly_slow([3, 300]))
 def test_draws_have_the_dense_covariance(name, places):
     """In one block and in two: a draw is linear in its white noise, so that unit vectors give the factor."""
     kernel, data, targets = bind(WITH_ADAPTED[name]), entries(30), entries(places, seed=1).points
@@ -106,6 +107,7 @@ def test_draws_have_the_dense_covariance(name, places):
     np.testing.assert_allclose(factor.T @ factor, covariance, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_places_that_a_table_has_and_others():
     """Learned covariances where there are some, and what the kernel makes of them elsewhere."""
     rng, grid = np.random.default_rng(5), np.array([(x, y) for x in (0.0, 2.0, 5.0) for y in (1.0, 4.0)])

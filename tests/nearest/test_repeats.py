@@ -53,7 +53,7 @@ def test_places_come_in_turn():
     np.testing.assert_allclose(found.means(np.arange(5.0)[None]), [[3.0, 1.0, 2.5]])
 
 
-@pytest.mark.parametrize("name", REPEATS)
+@pytest.mark.parametrize("name", mostly_slow(REPEATS, "some"))
 @pytest.mark.parametrize("kernel", mostly_slow(KERNELS, "product"))
 def test_the_density_is_that_of_all_observations(kernel, name):
     bound, data = bind(KERNELS[kernel]), repeated(name)
@@ -65,6 +65,7 @@ def test_the_density_is_that_of_all_observations(kernel, name):
     np.testing.assert_allclose(A.T @ np.diag(1 / found.variance) @ A @ K, np.eye(len(K)), rtol=0, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_repeats_do_not_take_the_place_of_neighbours():
     """Sixty places, each observed thirty times: two neighbours of an entry mean sixty for a place, which are all."""
     points = np.random.default_rng(0).permutation(np.repeat(entries(60).points, 30, axis=0))

@@ -42,6 +42,7 @@ def test_sites_that_are_named():
     assert title.startswith("lat 52°N") and "4°E" not in title  # there is land, without any observation
 
 
+@pytest.mark.slow
 def test_series_of_another_calendar():
     figure = calendar().plot.fit(at={"station": ["Bonn", "Aarhus"]})
     figure.canvas.draw()
@@ -70,6 +71,7 @@ def test_maps_are_what_impute_gives():
     figure.canvas.draw()
 
 
+@pytest.mark.slow
 def test_maps_without_a_time():
     data = TRUTH.isel(time=3, drop=True)
     post = pt.fit(data.where(~HIDDEN[1]), pt.Offset() + pt.CP(1), engine=pt.MessagePassing(max_sweeps=5))
@@ -89,6 +91,7 @@ def test_a_table_is_observed_against_predicted():
     assert left.get_xlabel() == "observed y"
 
 
+@pytest.mark.slow
 def test_counts_have_bands_of_whole_numbers():
     figure = counts()[0].plot.fit(at={"site": [0, 2]})
     _, low, high = band(figure.axes[0].collections[0])

@@ -177,7 +177,11 @@ def is_long(name: str) -> bool:
         "dense-matern72",
         "markov-matern72",
         "basis-two",
+        "dense-sum",
+        "dense-rbf",
         "circle-matern12",
+        "circle-sum",
+        "nearest-matern32",
     )
     own = name not in ("markov-rbf", "markov-integrated-walk")
     return name in told_by_others or (name.endswith(tuple(FURTHER)) and own)

@@ -31,9 +31,7 @@ from tests.priors.cases import (
 #: One prior of each kind.
 OF_A_KIND = (
     "markov-matern32",
-    "circle-matern32",
     "dense-matern32",
-    "nearest-joined",
     "categorical-learned",
     "basis",
     "cyclic",
@@ -141,7 +139,8 @@ def test_gradient_of_the_oracle():
     np.testing.assert_allclose(exact, slow, rtol=1e-7, atol=1e-7)
 
 
-@pytest.mark.parametrize("kernel", mostly_slow(KERNELS, "matern32"))
+@pytest.mark.slow
+@pytest.mark.parametrize("kernel", KERNELS)
 def test_two_roads_have_one_gradient(kernel):
     for kind in SITES:
         points, sites = random_points(60, 4), random_sites(60, kind, 4)
@@ -149,7 +148,8 @@ def test_two_roads_have_one_gradient(kernel):
         assert_close(np.concatenate(markov.gradient), np.concatenate(dense.gradient))
 
 
-@pytest.mark.parametrize("kernel", mostly_slow(["matern32", "matern12"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("kernel", ["matern12", "matern32"])
 def test_two_roads_agree_on_many_levels(kernel):
     points, sites = rounded(random_points(500, 5) * 10), random_sites(500, "part", 5)
     markov, dense = (run(CASES[f"{road}-{kernel}"].bind(5), points, sites) for road in ("markov", "dense"))

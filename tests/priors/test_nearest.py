@@ -114,6 +114,7 @@ def test_slow_covariance_has_the_slow_precision():
     np.testing.assert_allclose(V @ Q, np.eye(T), atol=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("road", [0, 1])
 def test_posterior_is_that_of_the_slow_prior(roads, road):
     """Exactly, or what is estimated from probes to five of their standard errors."""
@@ -200,6 +201,7 @@ def test_chunks_are_small_shares_of_the_levels_before_them(levels):
     assert levels <= 1024 or np.all(sizes[:-1] == np.clip(edges[:-2] // 8, 1, min(128, levels // 32)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("joint", [True, False])
 def test_chunks_and_single_factors(monkeypatch, joint):
     """Chunks with padding, and a factor for each component, change how it is solved and not what."""

@@ -139,6 +139,7 @@ def test_a_summary_names_what_the_contract_asks_for():
         assert part in text
 
 
+@pytest.mark.slow
 def test_after_calibration_and_updates_the_summary_says_so():
     post = calendar()
     data = post._fitted.encoded.template

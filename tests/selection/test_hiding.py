@@ -47,6 +47,7 @@ def test_many_observations_have_one(problem, monkeypatch):
     assert len(told(problem)) == 1
 
 
+@pytest.mark.slow
 def test_few_gaps_ask_for_more(problem, monkeypatch):
     monkeypatch.setattr(hiding, "_FEWEST", 5)
     _, observations, first, _ = problem

@@ -66,6 +66,7 @@ def test_nothing_is_found_in_noise():
     assert "component 1 " in post.choice.reasons[1]
 
 
+@pytest.mark.slow
 def test_the_evidence_is_reported():
     """For every rank its objective and score; why growth stopped; and the same in the summary."""
     choice, summary = of_cp(3).choice, of_cp(3).summary()

@@ -14,7 +14,7 @@ from probtensor.priors.base import AbstractModePrior, Sites
 from probtensor.priors.markov import Markov
 from probtensor.statespace import smoothing
 from probtensor.statespace.chain import discretise
-from tests.helpers import DTYPE, assert_close
+from tests.helpers import DTYPE, assert_close, mostly_slow
 from tests.priors.cases import random_sites
 
 pytestmark = pytest.mark.skipif(DTYPE != jnp.float64, reason="in 32 bits the posterior's chain alone is used")
@@ -55,7 +55,7 @@ def test_it_is_the_chains(name, kind):
     assert np.linalg.eigvalsh(ours.cov).min() > 0
 
 
-@pytest.mark.parametrize("scale", [1e2, 1e4, 1e6, 1e8])
+@pytest.mark.parametrize("scale", mostly_slow([1e2, 1e4, 1e6, 1e8], 1e2, 1e8))
 def test_a_site_that_sees_one_combination_of_functions_of_different_sizes(scale):
     """The same but for a unit of one function, whose values are so many times as large."""
     start = Start(np.array([1.0, 3.0]), np.array([1.0, scale**2]), True)
@@ -70,7 +70,7 @@ def test_a_site_that_sees_one_combination_of_functions_of_different_sizes(scale)
     assert_close(ours.cov / np.outer(unit, unit), other.cov / np.outer(unit, unit), 10.0)
 
 
-@pytest.mark.parametrize("step", [1e-3, 1e-2, 0.1])
+@pytest.mark.parametrize("step", mostly_slow([1e-3, 1e-2, 0.1]))
 @pytest.mark.parametrize("precision", [1e8, 1e10])
 def test_empty_levels_before_sharp_ones_have_a_variance(step, precision):
     """Where the difference has no digits it is above zero and small; all other levels are as they should be."""
@@ -88,7 +88,7 @@ def test_empty_levels_before_sharp_ones_have_a_variance(step, precision):
     assert_close(ours.mean, other.mean)
 
 
-@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("name", mostly_slow(KERNELS))
 def test_functions_apart_are_those_of_one_after_the_other(name):
     """With slopes of the evidence by the kernel's numbers."""
     prior, (eta, precision) = Markov(bound(name)), sites("part")

@@ -146,7 +146,7 @@ def everything(chain, eta, precision, innovations):
     return smoothed, slopes, draws, run(chain, innovations)
 
 
-@pytest.mark.parametrize("T", mostly_slow([1, 2, 9], 1, 9))
+@pytest.mark.parametrize("T", mostly_slow([9, 1, 2]))
 @pytest.mark.parametrize("name", mostly_slow(["lasting", "matern"]))
 def test_all_levels_at_once_give_what_one_after_the_other_gives(monkeypatch, name, T):
     """With empty levels, repeated ones, and sites that see only some functions."""
@@ -164,6 +164,7 @@ def test_all_levels_at_once_give_what_one_after_the_other_gives(monkeypatch, nam
         assert_close(one, other)
 
 
+@pytest.mark.slow
 def test_all_levels_at_once_with_hardly_any_noise(monkeypatch):
     """As above for the other way: a long, sharp chain loses no variance."""
     monkeypatch.setattr(smoothing, "on_accelerator", lambda: True)

@@ -233,6 +233,7 @@ def test_another_start_or_version_is_refused(stopped, monkeypatch):
         pt.fit(grid(), MODEL, engine=ENGINE, checkpoint=path)
 
 
+@pytest.mark.slow
 def test_a_fit_from_another_in_pieces(tmp_path):
     given = {"data": grid(), "model": MODEL, "engine": ENGINE, "init": uninterrupted()}
     whole = pt.fit(**given)

@@ -125,6 +125,7 @@ def test_a_table_with_any_kind_of_coordinate(kind, tmp_path):
     np.testing.assert_array_equal(np.sort(found["observed"]), np.sort(table.values))
 
 
+@pytest.mark.slow
 def test_joined_modes_of_a_table_and_a_local_term(tmp_path):
     coords = {
         "a": RANDOM.integers(0, 3, 20),
@@ -150,6 +151,7 @@ def test_a_local_term_adds_up(tmp_path):
     np.testing.assert_allclose(found["term1_local_sd"], local["sd"])
 
 
+@pytest.mark.slow
 def test_what_cannot_be_predicted_is_missing(tmp_path):
     counts = xr.DataArray(RANDOM.poisson(4.0, (6, 4)).astype(float), {"t": np.arange(6.0)}, ["t", "s"])
     hours = xr.ones_like(counts)
@@ -158,6 +160,7 @@ def test_what_cannot_be_predicted_is_missing(tmp_path):
     assert np.argwhere(exported(fitted, tmp_path)["mean"].isnull().to_numpy()).tolist() == [[0, 0]]
 
 
+@pytest.mark.slow
 def test_a_multi_index(tmp_path):
     stacked = grid().drop_vars("mean").stack(place=["time", "lat"])
     found = exported(pt.fit(stacked, pt.Offset() + pt.CP(1), engine=QUICK), tmp_path)

@@ -65,7 +65,7 @@ def test_a_grid(tmp_path):
 @pytest.mark.parametrize(
     ("model", "arguments"),
     [
-        (pt.Offset() + pt.Local(pt.Matern(1 / 2).on("time")), {}),
+        pytest.param(pt.Offset() + pt.Local(pt.Matern(1 / 2).on("time")), {}, marks=pytest.mark.slow),
         (pt.CP(1, modes={"time": pt.Basis("hilbert", 3), ...: None}), {"engine": pt.MessagePassing(max_sweeps=3)}),
         pytest.param(pt.CP("auto"), {}, marks=pytest.mark.slow),
         pytest.param("auto", {}, marks=pytest.mark.slow),

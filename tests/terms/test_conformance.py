@@ -41,15 +41,16 @@ from tests.terms.problems import random_beliefs
 
 every_term = pytest.mark.parametrize("name", CASES)
 #: Both lists have one program; modes in another order have their own, and are for the slow run.
-every_layout = pytest.mark.parametrize("layout", mostly_slow(LAYOUTS, *(x for x in LAYOUTS if x != "other modes")))
+every_layout = pytest.mark.parametrize("layout", mostly_slow(LAYOUTS, "grid", "points", "other list"))
 
 
 def some(fast, of=CASES):
     """One of a kind: the others say what these say, and compiling costs."""
-    return pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in fast else pytest.mark.slow) for n in of])
+    return pytest.mark.parametrize("name", mostly_slow(of, *fast))
 
 
-fitted_terms = some(("table", "cp, switched", "tucker, derived"), [n for n in CASES if n != "local"])
+FITTED = [n for n in CASES if n != "local"]
+fitted_terms = some(("table", "cp, switched", "tucker, derived"), FITTED)
 #: Draws of one call: one shape, one program.
 TOGETHER = 512
 
@@ -281,7 +282,7 @@ def fitted(name, learn, seed=0):
     return state, np.asarray(info.elbo)
 
 
-@fitted_terms
+@some(("table",), FITTED)
 @pytest.mark.parametrize("learn", [False, True], ids=["held", "learned"])
 def test_no_sweep_lowers_the_bound(name, learn):
     """From three starts, up to rounding errors of its largest value."""

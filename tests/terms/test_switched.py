@@ -64,6 +64,7 @@ def test_reading_gives_back_what_was_written(kind):
             assert_close(one.ravel(), other.ravel())
 
 
+@pytest.mark.slow
 def test_a_function_that_is_off_believes_its_prior():
     bound = CP(2).bind(AXES, SCALE)
     off = Switched(bound, tuple(jnp.zeros(2, DTYPE) for _ in bound.blocks))

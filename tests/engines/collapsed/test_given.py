@@ -48,6 +48,7 @@ def told(engine, post, mask):
         return predicted(state, observations, held)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kernel", "fewest"),
     [pytest.param(PASSES, None, marks=pytest.mark.slow), (STAYS + PASSES, 50)],

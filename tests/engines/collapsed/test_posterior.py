@@ -122,6 +122,7 @@ def test_samples_have_the_dense_covariance(name):
     assert np.sqrt(np.mean(((found.mean(axis=0) - sum(parts)) / sd) ** 2)) < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:no term reads")
 def test_what_the_kernel_does_not_read_makes_no_function_of_its_own():
     """A field of time alone at forty stations: one function in each draw, also in a gap."""

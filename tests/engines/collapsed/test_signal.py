@@ -35,7 +35,7 @@ def distribution(prior, points, rank=R):
 
 
 #: One prior of each kind.
-FAST = ("markov-matern32", "dense-matern32", "nearest-joined", "categorical-learned", "basis", "cyclic", "constant")
+FAST = ("markov-matern32", "dense-matern32", "categorical-learned", "cyclic", "constant")
 
 
 @pytest.mark.parametrize("name", mostly_slow(CASES, *FAST))
@@ -51,6 +51,7 @@ def test_colour_has_the_priors_distribution(name):
     np.testing.assert_allclose(covariance, expected, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_colour_of_a_changing_cycle():
     kernel = pt.Periodic(2.5, lengthscale=1.3, order=9) * pt.Matern(3 / 2, lengthscale=4.0)
     case = CASES["markov-matern32"]

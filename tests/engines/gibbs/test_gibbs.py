@@ -146,6 +146,7 @@ def test_counts_of_all_sizes():
     assert np.abs(found["mean"].transpose("x", "level").values - f)[many].max() < 1.0
 
 
+@pytest.mark.slow
 def test_draws_of_one_block_under_known_errors_are_independent():
     """Normal noise of any kind is drawn under exactly, in one step."""
     line = xr.DataArray(np.sin(3 * X), {"x": X}, ["x"])

@@ -52,6 +52,7 @@ def test_gaussian_process_regression():
     np.testing.assert_allclose(found["sd"] ** 2, found["signal_sd"] ** 2 + NOISE**2, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_the_same_answers_everywhere():
     post = fitted()
     mean, sd = closed_form(X)
@@ -150,6 +151,7 @@ def _parameters(model):
             yield jax.tree_util.keystr(path).lstrip("."), node
 
 
+@pytest.mark.slow
 def test_levels_of_noise_have_the_likelihoods_own_prior():
     whole = joint_of(panel(), pt.CP(1), likelihood=pt.Gaussian(noise="b"))
     with jax.enable_x64(True):
