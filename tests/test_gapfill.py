@@ -74,6 +74,7 @@ def test_what_was_cut_short_or_has_other_variants_is_measured_again(records):
     assert records.read(*cell, "EOF fill", 0) is None
 
 
+@pytest.mark.slow
 def test_a_script_is_asked_and_scored(records):
     found = records.measure("sst_ndjfm_anom", "tail", "climatology", 0, 60)
     assert found == records.read("sst_ndjfm_anom", "tail", "climatology", 0)

@@ -24,6 +24,7 @@ seeds = st.integers(0, 2**31)
 SCALE = DataScale(1.0, 2.0)
 
 
+@pytest.mark.slow
 @few
 @given(seed=seeds, order=st.permutations(range(3)), shuffle=st.permutations(range(len(CELLS))))
 def test_order_of_modes_and_observations_is_irrelevant(seed, order, shuffle):

@@ -64,6 +64,7 @@ def test_what_a_fit_needs():
     assert LATER & set(found["modules"]) == set()
 
 
+@pytest.mark.slow
 def test_the_imputer():
     found = imported(f"{THEIRS}, sklearn.impute, sklearn.utils", "import probtensor; probtensor.Imputer()")
     assert found["changed"] == [] and found["handlers"] == []

@@ -59,6 +59,7 @@ def test_both_layouts_agree():
     np.testing.assert_allclose(product(a), product(b), atol=1e-2 if jnp.zeros(1).dtype == jnp.float32 else 1e-6)
 
 
+@pytest.mark.slow
 def test_gross_outliers_do_not_capture_it():
     """Five entries a hundred times as large as the data have a thousand times their energy."""
     values, seen = scattered()

@@ -322,6 +322,7 @@ def test_counts():
     assert np.corrcoef(rates[0][seen], rates[1][seen])[0, 1] > 0.9
 
 
+@pytest.mark.slow
 def test_weights_count_as_copies():
     """The sites of weight 2 are twice those of weight 1, at the same beliefs and a held noise."""
     values, weights = data()

@@ -52,6 +52,7 @@ def at_observations(array, draws):
     return array.sel(where).drop_vars([*where], errors="ignore")
 
 
+@pytest.mark.slow
 def test_functions_add_up_to_the_signal(sampled, drawn):
     for idata, chains, number in ((sampled.to_arviz(), 2, 30), (drawn, 1, 1000)):
         draws = idata.posterior
@@ -87,6 +88,7 @@ def test_functions_of_every_decomposition_add_up():
     np.testing.assert_allclose(total.transpose(*draws.signal.dims), draws.signal, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_r_hat_is_our_own(sampled):
     idata = sampled.to_arviz()
     worst = max(
@@ -99,6 +101,7 @@ def test_r_hat_is_our_own(sampled):
     np.testing.assert_allclose(float(noise.mean()), sampled.noise_sd, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_arviz_works_on_it(sampled):
     idata = sampled.to_arviz()
     with warnings.catch_warnings():
@@ -113,6 +116,7 @@ def test_arviz_works_on_it(sampled):
         plt.close("all")
 
 
+@pytest.mark.slow
 def test_log_likelihoods_of_single_observations(sampled, passed, drawn):
     idata = sampled.to_arviz()
     scale = idata.posterior.noise_sd.to_numpy()[..., None]
@@ -137,6 +141,7 @@ def test_counts_with_exposures():
     assert list(idata.observed_data.site.values) == list("abcefgh")
 
 
+@pytest.mark.slow
 def test_labels_are_those_of_the_data(sampled):
     idata = sampled.to_arviz()
     for group in ("observed_data", "posterior_predictive", "log_likelihood"):
@@ -149,6 +154,7 @@ def test_labels_are_those_of_the_data(sampled):
     assert idata.posterior.attrs["draws"] == "chains of a sampler"
 
 
+@pytest.mark.slow
 def test_a_loaded_one_gives_the_same(sampled, tmp_path):
     sampled.save(tmp_path / "fit.zarr")
     one, other = sampled.to_arviz(), pt.load(tmp_path / "fit.zarr").to_arviz()

@@ -145,6 +145,7 @@ def test_stored_bit_for_bit(name, request, tmp_path):
     assert (part_of(again).table is None) == (name == "few")
 
 
+@pytest.mark.slow
 def test_what_is_said_of_it(post, few):
     assert "Matern(3/2).on(lat, lon).adapted(degree=1)" in joined(post.summary())
     assert "adapted over lat x lon: covariances between 35 places, shrunk" in joined(post.summary())

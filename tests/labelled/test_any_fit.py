@@ -51,9 +51,9 @@ class Case(NamedTuple):
 FEW = (
     Case(("x", "site"), OFFSET + pt.CP(2)),
     Case(("x", "site"), OFFSET + pt.CP(1), table=True),
-    Case(("lat", "lon", "time"), pt.Offset("lat") + pt.Tucker(2)),
 )
 MORE = (
+    Case(("lat", "lon", "time"), pt.Offset("lat") + pt.Tucker(2)),
     Case(("x", "site"), pt.TensorTrain(2)),
     Case(("x", "site"), OFFSET + pt.CP(1), pt.Poisson()),
     Case(("lat", "lon", "time"), OFFSET + pt.CP(2, modes={"time": ROUGH, ...: SMOOTH})),

@@ -73,6 +73,7 @@ OUTSIDE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", OUTSIDE)
 def test_questions_outside_a_domain_are_refused(smooth, case):
     at, words = OUTSIDE[case]

@@ -55,6 +55,7 @@ def test_rows(post):
         assert lazy["mean"].attrs == whole["mean"].attrs
 
 
+@pytest.mark.slow
 def test_a_chunked_grid_is_answered_in_its_chunks(post):
     values = dask_array.zeros((3, 7, 4), chunks=(2, 3, 4))
     at = xr.DataArray(values, AT, list(AT)).to_dataset(name="other").assign_coords(extra=1.0)
@@ -157,6 +158,7 @@ def test_bad_questions_are_refused_at_once(post, at, options, error, text):
         post.predict(at, **options)
 
 
+@pytest.mark.slow
 def test_outside_a_domain_is_refused_at_once():
     data, _ = field()
     prior = pt.Basis("chebyshev", 4, pt.Matern(3 / 2))

@@ -204,6 +204,7 @@ def pole(lat):
     return xr.DataArray(values, {"lat": ("lat", lat, {"units": "degrees_north"}), "time": TIMES}, ["lat", "time"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", POLES)
 def test_no_latitude_beyond_the_poles(case):
     with pytest.raises(pt.DataError, match="'lat' is a latitude.*1 of its labels lie beyond the poles .first: index"):

@@ -155,6 +155,7 @@ def test_one_process_of_a_sum_follows_the_data_from_place_to_place(few, tmp_path
     assert np.isfinite(post.update(data.isel(t=slice(38, 40)).assign_coords(t=[40.0, 41.0])).predict(off)["mean"]).all()
 
 
+@pytest.mark.slow
 def test_places_that_were_never_observed_are_told_by_those_around_them(few):
     data, truth = coast()
     data = data.copy()

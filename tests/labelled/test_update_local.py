@@ -83,6 +83,7 @@ def test_parts_with_other_terms_are_the_whole(whole, first):
     assert "32 observations that the local term keeps" in " ".join(post.summary().split())
 
 
+@pytest.mark.slow
 def test_a_lag_drops_old_observations_but_not_what_they_said(whole, first):
     """The local term keeps those of eight days; the effect is as if it had kept all of them."""
     post = first

@@ -79,6 +79,7 @@ def test_maps_without_a_time():
     assert titles(figure)[:3] == ["observed", "filled", "sd of the fill"]
 
 
+@pytest.mark.slow
 def test_a_table_is_observed_against_predicted():
     post, rows = table(), frame()
     left, right = post.plot.fit().axes

@@ -24,6 +24,7 @@ def test_objective_shows_every_sweep():
         plotting.objective(trace.expand_dims("restart"))
 
 
+@pytest.mark.slow
 def test_pyplot_is_never_imported(tmp_path):
     code = (
         "import sys, numpy as np, xarray as xr\n"

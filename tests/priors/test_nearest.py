@@ -136,6 +136,7 @@ def test_posterior_is_that_of_the_slow_prior(roads, road):
     assert_close(new.cov[:2], belief.cov[:2], factor=10)
 
 
+@pytest.mark.slow
 def test_the_roads_agree_elsewhere(roads):
     """Means at new points exactly; spreads and draws to their errors."""
     (_, _, new, draws), (_, _, other, drawn), _ = roads
@@ -151,12 +152,14 @@ def test_the_roads_agree_elsewhere(roads):
     assert np.abs(one - two).max() < 5 * np.sqrt(2 / 2000)
 
 
+@pytest.mark.slow
 def test_the_roads_have_one_gradient(roads):
     """Within a tenth of the largest slope: the sum over levels of what 32 probes leave open."""
     (_, exact, *_), (_, estimated, *_), _ = roads
     assert np.abs(estimated - exact).max() < 0.1 * np.abs(exact).max()
 
 
+@pytest.mark.slow
 def test_all_neighbours_are_the_exact_process(roads):
     """Where they are few: on the other road."""
     full, dense = bound(number=T), bound(prior=Dense)
@@ -258,6 +261,7 @@ def test_factors_that_fail_are_compensated():
     assert np.abs(left).max() < (1e-3 if DTYPE == np.float64 else 1.0)
 
 
+@pytest.mark.slow
 def test_without_data_many_levels_have_the_prior(roads):
     """Log-normaliser, divergence and gradient are zero, whatever the probes."""
     belief, gradient, _, draws = roads[2]

@@ -125,6 +125,7 @@ def test_the_report_has_the_evidence_for_every_candidate():
         assert line.endswith(", chosen") == (c is choice.best)
 
 
+@pytest.mark.slow
 def test_a_table_with_repeated_rows_is_not_judged_by_twins():
     """Pure noise, every row twice: with twins in training a model would seem to predict it."""
     generator = np.random.default_rng(0)

@@ -41,6 +41,7 @@ def told(problem):
         return list(hidden(state, first, ENGINE, axes, observations, 0))
 
 
+@pytest.mark.slow
 def test_many_observations_have_one(problem, monkeypatch):
     monkeypatch.setattr(hiding, "_FEWEST", 5)
     monkeypatch.setattr(hiding, "_MANY", problem[1].count - 1)

@@ -87,11 +87,13 @@ def test_the_evidence_is_reported():
     assert of_cp(3).run_seconds >= choice.run_seconds > 0
 
 
+@pytest.mark.slow
 def test_the_final_fit_goes_on_from_what_was_grown():
     trace = of_cp(3).objective.values
     assert trace[-1] - trace[0] < 0.05 * (trace[-1] - of_cp(3).choice.steps[0].objective)
 
 
+@pytest.mark.slow
 def test_the_held_out_score_is_that_of_the_state_that_goes_on():
     """Nothing but the training part has been seen by what is judged: the score is far above that of a fit to it."""
     step = of_cp(3).choice.steps[3]

@@ -75,6 +75,7 @@ def test_blocks_hold_near_and_far_entries_each_once():
         assert np.ptp(x) > 12
 
 
+@pytest.mark.slow
 def test_learning_finds_what_stays_and_what_passes():
     model, kernel, residuals, grid = made()
     blocks = block_learning.chosen(kernel, grid, residuals)

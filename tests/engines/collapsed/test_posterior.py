@@ -190,6 +190,7 @@ def test_row_order():
     np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_ten_rows_and_repeated_rows_at_one_place():
     rng = np.random.default_rng(3)
     x = np.array([0.0, 1.0, 1.0, 1.0, 2.0, 5.0, 5.0, 7.0, 8.0, 9.0])
