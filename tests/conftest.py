@@ -11,7 +11,7 @@ jax.config.update("jax_enable_x64", os.environ.get("PROBTENSOR_TEST_X64", "1") !
 
 
 #: Regions of memory after a test file, from which programs are dropped; a file adds 10,000 at most.
-MOST_MAPPED = 30_000
+MOST_MAPPED = 40_000
 
 
 def mapped():

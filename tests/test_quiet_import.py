@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 CODE = """
 import json, locale, logging, os, random, signal, sys, warnings
 import jax, numpy as np, xarray as xr

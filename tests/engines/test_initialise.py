@@ -10,7 +10,7 @@ from probtensor.engines.initialise import components
 from probtensor.observations.domain import domain, observations
 from probtensor.terms.base import DataScale
 from probtensor.terms.cp import CP
-from tests.helpers import DTYPE, assert_close, mostly_slow
+from tests.helpers import DTYPE, assert_close
 
 LEVELS = {"x": 20, "y": 15, "z": 10}
 POINTS = {n: np.sort(np.random.default_rng(k).uniform(0, 1, T)) for k, (n, T) in enumerate(LEVELS.items())}
@@ -44,7 +44,7 @@ def scattered(share=0.1, noise=0.1, seed=0):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("layout", mostly_slow(["grid", "points"]))
+@pytest.mark.parametrize("layout", ["grid", "points"])
 def test_a_tenth_of_the_entries_is_enough(layout):
     found = best(*scattered(), layout)
     assert np.corrcoef(product(found), TRUTH)[0, 1] > 0.98

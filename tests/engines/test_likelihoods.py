@@ -94,7 +94,7 @@ def test_the_objective_never_falls(name):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    mostly_slow(["levels", "student t", "poisson"]),
+    ["levels", "student t", "poisson"],
 )
 def test_a_grid_and_the_list_of_its_entries_agree(name):
     found = []
@@ -190,7 +190,7 @@ def exact_posterior(law, values, mean, cov, draws=100_000):
 
 @pytest.mark.slow
 @pytest.mark.skipif(DTYPE == np.float32, reason="a fixed point to five digits")
-@pytest.mark.parametrize("name", mostly_slow(POINTS, "poisson"))
+@pytest.mark.parametrize("name", POINTS)
 def test_cep_of_one_mode_is_expectation_propagation(name):
     """With a site for each entry; a level's average is close to it; both are close to the exact posterior."""
     likelihood, values, law = POINTS[name]
@@ -211,8 +211,9 @@ def test_cep_of_one_mode_is_expectation_propagation(name):
     np.testing.assert_allclose(np.sqrt(found["entry"][1]), sd, rtol=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(DTYPE == np.float32, reason="a fixed point to five digits")
-@pytest.mark.parametrize("sites", mostly_slow(["level", "entry"]))
+@pytest.mark.parametrize("sites", ["level", "entry"])
 def test_a_weight_of_two_is_the_entry_twice(sites):
     likelihood, values, _ = POINTS["poisson"]
     rule = Rule(True, sites == "entry")
@@ -259,6 +260,7 @@ def test_cep_of_several_modes_stays_close_to_vmp(name):
 # ------------------------------------------------------------------------------------------- components on their own
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "learn", [pytest.param(HELD, id="held", marks=pytest.mark.slow), pytest.param(LEARNED, id="learned")]
 )

@@ -153,6 +153,7 @@ def test_one_active_mode_is_gaussian_process_regression(nu):
     assert_close(info.elbo, np.full(N, oracle.log_density(y, np.zeros(20), noisy)))
 
 
+@pytest.mark.slow
 def test_grid_and_points_are_one_fit():
     """Their sums run in another order: some rounding errors after six sweeps, hyper-parameters included."""
     values, weights = data()
@@ -278,6 +279,7 @@ def test_a_prior_for_the_noise_is_refused():
         Gaussian(dist.LogNormal(0.0, 1.0)).bind({}, 1.0)
 
 
+@pytest.mark.slow
 def test_held_numbers_are_held():
     """fixed() survives learning; the noise too."""
     model = CP(RANK, {"time": Matern(0.5, lengthscale=fixed(2.0)), "site": None})

@@ -1,6 +1,7 @@
 """A power of the likelihood is, for one function, noise of the power-th part of the precision."""
 
 import numpy as np
+import pytest
 import xarray as xr
 
 import probtensor as pt
@@ -16,6 +17,7 @@ def regression(power, sd):
     return post.predict({"x": [0.2, 1.3, 4.0]})
 
 
+@pytest.mark.slow
 def test_power_scales_the_noise_precision():
     a, b = regression(0.25, 0.1), regression(1.0, 0.2)
     np.testing.assert_allclose(a["mean"], b["mean"], rtol=1e-10)

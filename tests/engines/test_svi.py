@@ -66,7 +66,7 @@ def stepped(walk, where, rows, number, **options):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("layout", mostly_slow(["grid", "points"]))
+@pytest.mark.parametrize("layout", ["grid", "points"])
 def test_a_batch_of_everything_is_a_sweep(layout):
     """Beliefs, noise and objective of two steps with all observations in random order and two sweeps."""
     where = observed(layout, *data())

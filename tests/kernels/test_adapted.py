@@ -164,6 +164,7 @@ def by_hand(known, covariance, new):
     return np.block([[covariance, covariance @ W.T], [W @ covariance, W @ covariance @ W.T + B - W @ A.T]])
 
 
+@pytest.mark.slow
 def test_new_cells_are_kriged_by_the_unadapted_kernel():
     found = extended(adapted(), places(NEW, 7.0))
     own, new = adapted_part(found), NEW[[0, 2, 3]]

@@ -13,7 +13,6 @@ from probtensor.labelled import out_of_core
 from probtensor.observations import sources
 from probtensor.observations.domain import domain
 from probtensor.observations.slabs import OnGrid
-from tests.helpers import mostly_slow
 from tests.labelled.test_out_of_core import CHUNKS, field
 
 pytest.importorskip("dask.array")
@@ -55,8 +54,8 @@ def test_the_same_fit_as_in_memory(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("weighted", mostly_slow([True, False]))
-@pytest.mark.parametrize("name", mostly_slow(["sum", "apart", "core"]))
+@pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize("name", ["sum", "apart", "core"])
 def test_a_large_grid_in_memory_is_read_slab_by_slab(name, weighted, monkeypatch):
     model, options = MODELS[name]
     data = field()

@@ -70,6 +70,7 @@ def test_where_leaves_the_rest_missing():
     assert not out["tas"].sel(station=["a", "b"]).where(alive.sel(station=["a", "b"]), 0.0).isnull().any()
 
 
+@pytest.mark.slow
 def test_data_of_whole_numbers_are_filled_with_fractions():
     whole = xr.DataArray(np.arange(12).reshape(3, 4), dims=["a", "b"])
     assert fit(whole).impute()["value"].dtype == float
@@ -157,6 +158,7 @@ def test_factors_multiply_to_the_term():
     np.testing.assert_allclose(again.transpose(*term.dims).reindex_like(term), term, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_a_mode_of_size_one_is_constant_and_kept():
     data, _ = field()
     deep = data.expand_dims(depth=[5.0]).transpose("time", "depth", "lat", "station")

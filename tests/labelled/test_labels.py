@@ -51,6 +51,7 @@ def test_times_of_any_kind_are_a_time_axis(kind):
     assert post.score(truth.assign_coords(time=given).where(data.isnull().to_numpy()))["n"] == data.isnull().sum()
 
 
+@pytest.mark.slow
 def test_a_table_with_zoned_times_is_read_like_a_grid():
     data, _ = field()
     frame = data.assign_coords(time=ZONED.tz_convert("UTC").tz_localize(None)).to_dataframe().reset_index()

@@ -86,6 +86,7 @@ def test_labels_stay_as_written_and_in_order(both):
     assert ("0 to 330" in text) is closed
 
 
+@pytest.mark.slow
 def test_there_is_no_seam_by_default_and_one_on_a_line():
     data = field(GLOBE)
     at = {"time": TIMES[3:4], "lon": np.array([359.99, 0.01, 179.99, 180.01])}

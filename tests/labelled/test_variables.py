@@ -173,6 +173,7 @@ def test_a_long_table_is_the_same(post):
     assert own.residuals()["residual"].shape == (len(rows),)
 
 
+@pytest.mark.slow
 def test_save_and_load(post, tmp_path):
     post.save(tmp_path / "fit.zarr")
     found = pt.load(tmp_path / "fit.zarr")

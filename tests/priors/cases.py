@@ -179,11 +179,12 @@ def is_long(name: str) -> bool:
         "basis-two",
         "dense-sum",
         "dense-rbf",
+        "markov-rbf",
         "circle-matern12",
         "circle-sum",
         "nearest-matern32",
     )
-    own = name not in ("markov-rbf", "markov-integrated-walk")
+    own = name != "markov-integrated-walk"
     return name in told_by_others or (name.endswith(tuple(FURTHER)) and own)
 
 

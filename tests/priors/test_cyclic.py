@@ -162,6 +162,7 @@ def test_bad_circles(case):
         make().bind(axis, Start(np.ones(3), np.ones(3), True))
 
 
+@pytest.mark.slow
 def test_the_chain_that_closes_is_the_same_circle():
     """Two roads to one covariance: states with a bridge back to the first level, and as many harmonics as it takes."""
     kernel = Matern(5 / 2, lengthscale=fixed(40.0), variance=fixed(2.0))

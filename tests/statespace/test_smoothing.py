@@ -146,8 +146,9 @@ def everything(chain, eta, precision, innovations):
     return smoothed, slopes, draws, run(chain, innovations)
 
 
-@pytest.mark.parametrize("T", mostly_slow([9, 1, 2]))
-@pytest.mark.parametrize("name", mostly_slow(["lasting", "matern"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("T", [9, 1, 2])
+@pytest.mark.parametrize("name", ["lasting", "matern"])
 def test_all_levels_at_once_give_what_one_after_the_other_gives(monkeypatch, name, T):
     """With empty levels, repeated ones, and sites that see only some functions."""
     start = Start(np.array([1.0, 3.0]), np.array([1.0, 0.5]), True)

@@ -92,6 +92,7 @@ def em_by_hand(prior, entries, residuals, steps, weight):
     return K
 
 
+@pytest.mark.slow
 def test_adapt_is_expectation_and_maximisation():
     """From several draws of the residuals, and going on from the table that there is."""
     entries, values = fields(20)

@@ -43,6 +43,7 @@ def made(seed=0, noise=0.1):
     return found.model, kernel, residuals, grid
 
 
+@pytest.mark.slow
 def test_the_density_of_a_block_is_the_dense_gaussians():
     model, kernel, residuals, grid = made()
     block = block_learning.chosen(kernel, grid, residuals)[0]

@@ -72,7 +72,8 @@ def at():
     return pt.points({"x": u, "y": v})
 
 
-@pytest.mark.parametrize("name", mostly_slow(MODELS))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
 def test_predictions_are_those_of_a_dense_process(name):
     parts, covariance = dense(name)
     found = fitted(name).predict(at())
