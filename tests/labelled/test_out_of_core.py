@@ -211,6 +211,7 @@ def test_no_folder_for_temporary_files(monkeypatch):
         pt.fit(field().chunk(), MODEL, engine=ENGINE)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_data(monkeypatch):
     """Spilling 16 MB in chunks of 256 kB takes less than 6 MB, of which a chunk takes some 2."""
     monkeypatch.setattr(sources, "PART", 2**16)
