@@ -45,8 +45,7 @@ def _is_field(array: xr.DataArray) -> bool:
 
 def _missing(array: xr.DataArray) -> int:
     """How many, read part by part: a variable may be larger than memory."""
-    chunk = array.encoding.get("chunksizes") or array.encoding.get("chunks") or (1,) * array.ndim
-    pieces = probe.parts(array.shape, tuple(chunk), array.dtype.itemsize)
+    pieces = probe.parts(array.shape, probe.chunk_of(array.encoding), array.dtype.itemsize)
     return sum(int(np.isnan(array[piece].to_numpy()).sum()) for piece in pieces)
 
 

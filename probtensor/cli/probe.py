@@ -44,8 +44,15 @@ def without_pickles() -> Iterator[None]:
         registry |= {} if codec is None else {"pickle": codec}
 
 
-def parts(shape: tuple[int, ...], chunk: tuple[int, ...], itemsize: int) -> Iterator[tuple[slice, ...]]:
-    """Blocks of an array of about `PART` bytes, of whole chunks as they lie in the file."""
+def chunk_of(encoding: dict[str, Any]) -> tuple[int, ...] | None:
+    """The shape of the chunks of a variable of xarray, in a NetCDF file or a zarr store; None: it has none."""
+    return encoding.get("chunksizes") or encoding.get("chunks")
+
+
+def parts(shape: tuple[int, ...], chunk: tuple[int, ...] | None, itemsize: int) -> Iterator[tuple[slice, ...]]:
+    """Blocks of an array of about `PART` bytes, of whole chunks as they lie in the file, if it has any that fit it."""
+    if chunk is None or len(chunk) != len(shape) or min(chunk, default=1) < 1:
+        chunk = (1,) * len(shape)
     block = list(shape)
     while math.prod(block) * itemsize > PART and any(b > c for b, c in zip(block, chunk, strict=True)):
         first = next(d for d in range(len(block)) if block[d] > chunk[d])
@@ -75,15 +82,12 @@ class _Most(NamedTuple):
     @classmethod
     def of(cls, path: str, room: int, name: str | None) -> _Most:
         """A variable that is asked for has to fit into memory; what is only looked at need not."""
-        files = (
-            [path]
-            if os.path.isfile(path)
-            else [os.path.join(at, own) for at, _, names in os.walk(path) for own in names]
-        )
+        memory = cls(room, "the memory that there is")
+        if name is not None:
+            return memory
+        files = [os.path.join(at, own) for at, _, names in os.walk(path) for own in names] or [path]
         packed = _PACKED * sum(map(os.path.getsize, files))
-        if name is not None or packed <= room:
-            return cls(room, "the memory that there is")
-        return cls(packed, f"{_PACKED:,} times the size of what it is read from")
+        return max(memory, cls(packed, f"{_PACKED:,} times the size of what it is read from"))
 
 
 def _read_netcdf(path: str, most: _Most, name: str | None) -> None:
@@ -122,8 +126,7 @@ def _read_otherwise(path: str, most: _Most, name: str | None) -> None:
         attributes = {str(own): variable.attrs for own, variable in dataset.variables.items()}
         for own in _wanted(dataset.sizes, attributes, name):
             variable = dataset.variables[own]
-            chunk = variable.encoding.get("chunksizes") or variable.encoding.get("chunks")
-            _read(_Values(variable), own, chunk, variable.dtype.itemsize, most)
+            _read(_Values(variable), own, chunk_of(variable.encoding), variable.dtype.itemsize, most)
 
 
 class _Values:
@@ -150,8 +153,7 @@ def _read(values: Any, name: str, chunk: tuple[int, ...] | None, itemsize: int, 
     if taken > most.taken:
         sizes = [f"{own / 2**30:,.1f} GiB" for own in (taken, most.taken)]
         raise ValueError(f"{name!r} is of {sizes[0]}, more than {sizes[1]}, {most.what}")
-    whole = chunk is None or len(chunk) != len(shape) or min(chunk, default=1) < 1
-    for part in parts(shape, (1,) * len(shape) if whole or chunk is None else chunk, itemsize):
+    for part in parts(shape, chunk, itemsize):
         _ = values[part]
         sys.stdout.write(".")
         sys.stdout.flush()

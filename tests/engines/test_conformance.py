@@ -12,7 +12,7 @@ from probtensor.engines.sweep import State
 from tests.engines.cases import CASES, RANK, UNSEEN, VARIANCE, X, data, exact, fitted, moments, run
 from tests.helpers import DTYPE, mostly_slow
 
-#: What one program says as well as another, and what takes seconds to compile, is for the slow run.
+#: The others say what these say, or take seconds to compile.
 QUICK = ("vmp", "vmp, by component", "cep, by entry", "gibbs")
 
 

@@ -92,10 +92,7 @@ def test_the_objective_never_falls(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name",
-    ["levels", "student t", "poisson"],
-)
+@pytest.mark.parametrize("name", ["levels", "student t", "poisson"])
 def test_a_grid_and_the_list_of_its_entries_agree(name):
     found = []
     for layout in LAYOUTS:
@@ -261,9 +258,7 @@ def test_cep_of_several_modes_stays_close_to_vmp(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "learn", [pytest.param(HELD, id="held", marks=pytest.mark.slow), pytest.param(LEARNED, id="learned")]
-)
+@pytest.mark.parametrize("learn", [pytest.param(HELD, id="held"), pytest.param(LEARNED, id="learned")])
 def test_the_objective_of_components_never_falls(learn):
     where = observed("grid", "levels")
     for model in (pt.CP(3, LEVELS), pt.Tucker(2, LEVELS)):

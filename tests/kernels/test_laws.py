@@ -89,8 +89,7 @@ def test_posterior_is_that_of_the_dense_prior_and_of_the_oracle(name):
 
 
 @pytest.mark.parametrize(
-    "name",
-    mostly_slow(["integrated walk", "periodic", "periodic * matern", "(matern + periodic) * matern"]),
+    "name", mostly_slow(["integrated walk", "periodic", "periodic * matern", "(matern + periodic) * matern"])
 )
 def test_draws_have_the_joint_moments(name):
     """4000 draws, means and covariances within 5 standard errors: one false alarm in 25,000 keys for each kernel."""

@@ -29,8 +29,9 @@ AXIS = Axis("x", "numeric", np.linspace(0.0, 10.0, 11), unit="m")
 STEPS = (1e-6, 1e-3, 0.1, 0.5, 1.0, 2.0, 2.999, 3.001, 5.0, 40.0)
 
 every_smoothness = pytest.mark.parametrize("nu", SMOOTHNESSES)
+mostly_three_halves = pytest.mark.parametrize("nu", mostly_slow(SMOOTHNESSES, 1.5))
 #: tinygp has no Matern-7/2.
-every_smoothness_of_tinygp = pytest.mark.parametrize("nu", SMOOTHNESSES[:3])
+OF_TINYGP = SMOOTHNESSES[:3]
 transition = compiled(lambda kernel, step: kernel.transition(jnp.zeros_like(step), step))
 
 
@@ -75,7 +76,7 @@ def test_covariance_is_the_textbook_formula(nu):
     assert_close(bound(nu).covariance(jnp.asarray(d, DTYPE)), exact)
 
 
-@every_smoothness_of_tinygp
+@pytest.mark.parametrize("nu", OF_TINYGP)
 def test_covariance_is_that_of_another_library(nu):
     kernel = {0.5: tinygp.kernels.Exp, 1.5: tinygp.kernels.Matern32, 2.5: tinygp.kernels.Matern52}[nu]
     x = jnp.asarray(np.linspace(-3.0, 4.0, 8), DTYPE)
@@ -85,7 +86,7 @@ def test_covariance_is_that_of_another_library(nu):
         assert_close(bound(nu).covariance(distance)[r], other)
 
 
-@pytest.mark.parametrize("nu", mostly_slow(SMOOTHNESSES[:3]))
+@pytest.mark.parametrize("nu", mostly_slow(OF_TINYGP))
 def test_evidence_is_that_of_another_library(nu):
     """log p(y) of GP regression: tinygp's quasi-separable solver against our log-normaliser of sites."""
     quasisep = tinygp.kernels.quasisep
@@ -168,7 +169,7 @@ def gradients(kernel, step):
     return by_covariance, by_distance, jax.grad(transitions)(learned), jax.grad(log_det)(jnp.log(step))
 
 
-@pytest.mark.parametrize("nu", mostly_slow(SMOOTHNESSES, 1.5))
+@mostly_three_halves
 def test_gradients_at_distance_zero(nu):
     """The covariance there is the variance: d/d log lengthscale = 0 and d/d log variance = variance."""
     covariance, distance, transitions, _ = gradients(bound(nu), jnp.zeros((), DTYPE))
@@ -179,7 +180,7 @@ def test_gradients_at_distance_zero(nu):
         assert_close(leaf, np.zeros(3))
 
 
-@pytest.mark.parametrize("nu", mostly_slow(SMOOTHNESSES, 1.5))
+@mostly_three_halves
 @pytest.mark.parametrize("s", [1e-3, 0.5, 1.0, 2.99, 3.01, 5.0])
 def test_gradient_of_the_process_noise(nu, s):
     """Of log det Q by the log step: dQ/ds = G Q + Q G' + q q', so it is s (2 trace G + q' Q^-1 q)."""

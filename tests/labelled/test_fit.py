@@ -287,7 +287,7 @@ def test_coordinates_are_not_rounded_on_the_way_to_a_prediction():
     "model",
     [
         pt.Offset() + pt.CP(1),
-        pytest.param(pt.Offset() + pt.Local(pt.Matern(1 / 2), neighbours=2), marks=pytest.mark.slow),
+        pt.Offset() + pt.Local(pt.Matern(1 / 2), neighbours=2),
     ],
 )
 def test_nothing_asked_is_nothing_answered(model):

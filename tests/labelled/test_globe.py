@@ -31,7 +31,7 @@ def field(seed=0):
     "prior",
     [
         pytest.param(pt.Sphere(), id="sphere"),
-        pytest.param(pt.Nearest(pt.Matern(3 / 2), neighbours=12), id="nearest", marks=pytest.mark.slow),
+        pytest.param(pt.Nearest(pt.Matern(3 / 2), neighbours=12), id="nearest"),
     ],
 )
 def test_a_field_around_the_globe(prior):

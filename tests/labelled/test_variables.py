@@ -371,12 +371,13 @@ def test_a_local_term_goes_with_one_noise_level():
     assert_like(first["sd"], second["sd"] * size, 1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("engine", "tolerance"),
     [
-        pytest.param(pt.SVI(batch_size=200, steps=150), 0.3, marks=pytest.mark.slow),
-        pytest.param(pt.NUTS(samples=60, warmup=60, chains=1), 0.3, marks=pytest.mark.slow),
-        pytest.param(pt.Gibbs(samples=60, warmup=60, chains=1), 0.3, marks=pytest.mark.slow),
+        (pt.SVI(batch_size=200, steps=150), 0.3),
+        (pt.NUTS(samples=60, warmup=60, chains=1), 0.3),
+        (pt.Gibbs(samples=60, warmup=60, chains=1), 0.3),
     ],
     ids=["svi", "nuts", "gibbs"],
 )

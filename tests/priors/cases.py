@@ -178,14 +178,11 @@ def is_long(name: str) -> bool:
         "markov-matern72",
         "basis-two",
         "dense-sum",
-        "dense-rbf",
-        "markov-rbf",
         "circle-matern12",
         "circle-sum",
         "nearest-matern32",
     )
-    own = name != "markov-integrated-walk"
-    return name in told_by_others or (name.endswith(tuple(FURTHER)) and own)
+    return name in told_by_others or (name.endswith(tuple(FURTHER)) and name != "markov-integrated-walk")
 
 
 def raw_of(prior: AbstractModePrior) -> list[np.ndarray]:

@@ -28,7 +28,7 @@ from tests.priors.cases import (
     run,
 )
 
-#: One prior of each kind.
+#: One prior of each kind that is quick to compile.
 OF_A_KIND = (
     "markov-matern32",
     "dense-matern32",

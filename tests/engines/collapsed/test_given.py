@@ -51,7 +51,7 @@ def told(engine, post, mask):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kernel", "fewest"),
-    [pytest.param(PASSES, None, marks=pytest.mark.slow), (STAYS + PASSES, 50)],
+    [(PASSES, None), (STAYS + PASSES, 50)],
     ids=["neighbours", "grid"],
 )
 def test_it_is_a_fit_to_the_other_observations(kernel, fewest, monkeypatch):

@@ -34,7 +34,7 @@ def distribution(prior, points, rank=R):
     return mean, root @ root.T
 
 
-#: One prior of each kind.
+#: One prior of each kind that is quick to compile.
 FAST = ("markov-matern32", "dense-matern32", "categorical-learned", "cyclic", "constant")
 
 
