@@ -233,11 +233,12 @@ def _moved(F: Float[Array, "S S R"], cov: Float[Array, "n n"]) -> Float[Array, "
     S, R = F.shape[1:]
     if S > _FEW:
         return _times(F, _times(F, cov).T)
-    parts = cov.reshape(S, R, S, R)
+    pairs = list(itertools.product(range(S), repeat=2))
+    parts, right = cov.reshape(S, R, S, R), {pair: F[pair][None, :] for pair in pairs}
+    middle, left = {(j, m): parts[j, :, m] for j, m in pairs}, {pair: right[pair].T for pair in pairs}
 
     def part(i: int, k: int) -> Float[Array, "R R"]:
-        pairs = itertools.product(range(S), repeat=2)
-        return _sum([F[i, j][:, None] * parts[j, :, m] * F[k, m] for j, m in pairs])
+        return _sum([left[i, j] * middle[j, m] * right[k, m] for j, m in pairs])
 
     return jnp.concatenate([jnp.concatenate([part(i, k) for k in range(S)], axis=1) for i in range(S)])
 
