@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --constraint
 # Two processes, a test file to one of them, so that it shares its compiled programs.
 PYTEST := OMP_NUM_THREADS=1 JAX_COMPILATION_CACHE_DIR=.cache/jax JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.3 $(BIN)/python -m pytest -q
 # Fast tests compile far more than they compute, so their programs are hardly optimised; slow tests run the users' programs.
-HASTY := XLA_FLAGS="--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+HASTY := XLA_FLAGS="--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 GAPFILL := OMP_NUM_THREADS=1 PYTHONPATH=benchmarks $(BIN)/python -m gapfill
 SPEED := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 PYTHONPATH=benchmarks $(BIN)/python -m speed
 CORE_TESTS := tests/kernels tests/statespace tests/priors

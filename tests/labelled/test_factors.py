@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import probtensor as pt
+from tests.helpers import mostly_slow
 from tests.labelled.fields import field, fit
 
 MODEL = pt.Offset() + pt.Tucker({"time": 2, ...: 1})
@@ -14,7 +15,7 @@ def post():
     return fit(field()[0], MODEL, seed=1)
 
 
-@pytest.mark.parametrize("gauge", ["canonical", "raw"])
+@pytest.mark.parametrize("gauge", mostly_slow(["canonical", "raw"]))
 def test_factors_and_core_multiply_to_the_term(post, gauge):
     data, truth = field()
     f, product = post.factors(1, gauge=gauge), post.core(1, gauge=gauge)["mean"]

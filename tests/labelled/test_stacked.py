@@ -6,6 +6,7 @@ import pytest
 import xarray as xr
 
 import probtensor as pt
+from tests.helpers import mostly_slow
 from tests.labelled.fields import MODEL, field, fit
 
 DATA, TRUTH = field()
@@ -25,7 +26,7 @@ STACKED = {
 }
 
 
-@pytest.mark.parametrize("case", STACKED)
+@pytest.mark.parametrize("case", mostly_slow(STACKED, "shuffled"))
 def test_a_stacked_grid_has_the_grids_answer(grid, case):
     stacked = STACKED[case](DATA.assign_coords(area=(("lat", "station"), np.ones((5, 3)))))
     stacked.encoding = {"dtype": "float32"}

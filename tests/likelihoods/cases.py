@@ -5,12 +5,13 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import probtensor as pt
 from probtensor.axes import Axis
 from probtensor.likelihoods.base import Moments
 from probtensor.observations.domain import domain, observations
-from tests.helpers import DTYPE
+from tests.helpers import DTYPE, mostly_slow
 from tests.oracles import likelihoods as oracle
 
 N = 6
@@ -113,6 +114,15 @@ CASES = {
 }
 
 #: Beliefs about the signal: uncertain, sharp, wide; one mean for each entry.
+#: What the quick tests leave out: others say the same of exposures, transforms, and what is held.
+TOLD_BY_OTHERS = ("gaussian, held", "sqrt", "negative binomial, exposure")
+
+
+def every(names):
+    """Parametrizes by names of likelihoods."""
+    return pytest.mark.parametrize("name", mostly_slow(names, *(own for own in names if own not in TOLD_BY_OTHERS)))
+
+
 BELIEFS = {
     "usual": (np.array([0.2, -0.5, 1.0, 2.0, 3.0, 0.5]), 0.3),
     "sharp": (np.array([0.1, 0.0, 0.5, 1.5, 2.0, -1.0]), 1e-4),

@@ -7,11 +7,11 @@ import pytest
 
 from probtensor.likelihoods.base import Moments
 from tests.helpers import DTYPE, assert_close, mostly_slow
-from tests.likelihoods.cases import BELIEFS, CASES, N, made, moments
+from tests.likelihoods.cases import BELIEFS, CASES, N, every, made, moments
 from tests.oracles import likelihoods as oracle
 
 WIDE = DTYPE == np.float64
-EVERY = pytest.mark.parametrize("name", CASES)
+EVERY = every(CASES)
 BELIEF = pytest.mark.parametrize("belief", BELIEFS)
 EXACT = [name for name, case in CASES.items() if not case.bound_only]
 
@@ -28,7 +28,7 @@ def test_expected_log_likelihood_is_the_integral(name, belief):
 
 
 @BELIEF
-@pytest.mark.parametrize("name", EXACT)
+@every(EXACT)
 def test_pseudo_observations_are_the_derivatives_of_the_expectation(name, belief):
     """precision = -2 d/dv, precision (target - m) = d/dm."""
     case, (mean, variance) = CASES[name], BELIEFS[belief]
@@ -43,7 +43,7 @@ def test_pseudo_observations_are_the_derivatives_of_the_expectation(name, belief
 
 
 @BELIEF
-@pytest.mark.parametrize("name", EXACT)
+@every(EXACT)
 def test_matched_pseudo_observations_give_cavity_times_likelihood_its_moments(name, belief):
     case, (mean, variance) = CASES[name], BELIEFS[belief]
     found = case.bind().matched(case.observations(), moments(mean, variance))

@@ -8,10 +8,10 @@ import probtensor as pt
 from probtensor.evaluation import scores
 from probtensor.evaluation.scores import score
 from probtensor.likelihoods.predictive import Normal
-from tests.likelihoods.cases import AXES, CASES, N
+from tests.likelihoods.cases import AXES, CASES, N, every
 from tests.oracles import likelihoods as oracle
 
-EVERY = pytest.mark.parametrize("name", CASES)
+EVERY = every(CASES)
 MEAN = np.array([0.2, -0.5, 1.0, 2.0, 3.0, 0.5])
 VARIANCE = np.array([0.3, 1e-6, 0.5, 1.0, 0.01, 0.0])
 LEVELS = (0.001, 0.05, 0.5, 0.9, 0.999)

@@ -10,7 +10,7 @@ import pytest
 from probtensor.observations import layout as module
 from probtensor.observations.domain import domain, observations
 from probtensor.observations.layout import Factor, Grid, Points
-from tests.helpers import DTYPE, assert_close
+from tests.helpers import DTYPE, assert_close, mostly_slow
 
 SIZES, COLUMNS = (3, 4, 2, 5), 3
 CELLS = np.array(list(itertools.product(*map(range, SIZES))))
@@ -197,7 +197,7 @@ def test_networks_are_those_of_the_loops(layout, index, name):
         assert_close(found, sums)
 
 
-@pytest.mark.parametrize("chunk", [1, 40, 1000])
+@pytest.mark.parametrize("chunk", mostly_slow([1, 40, 1000], 40))
 @pytest.mark.parametrize("name", ["tucker", "chain"])
 def test_chunks_of_networks_are_the_whole(monkeypatch, name, chunk):
     values, _ = numbers(7)

@@ -15,7 +15,7 @@ from probtensor.observations.grid_files import GridFiles
 from probtensor.observations.layout import Factor, Grid
 from probtensor.observations.slabs import OnGrid
 from probtensor.observations.sources import ROWS, VALUES, WEIGHTS
-from tests.helpers import assert_close
+from tests.helpers import assert_close, mostly_slow
 
 SHAPE = (7, 5, 6)
 RNG = np.random.default_rng(0)
@@ -64,7 +64,7 @@ CONTRACTIONS = {
 }
 
 
-@pytest.mark.parametrize("cut", CUTS)
+@pytest.mark.parametrize("cut", mostly_slow(CUTS, "one level", "longest"))
 @pytest.mark.parametrize("what", CONTRACTIONS)
 def test_slabs_add_up_to_the_whole(what, cut):
     values, weights = grid()

@@ -177,6 +177,7 @@ def is_long(name: str) -> bool:
         "dense-matern72",
         "markov-matern72",
         "basis-two",
+        "basis-chebyshev",
         "dense-sum",
         "circle-matern12",
         "circle-sum",

@@ -38,7 +38,7 @@ OF_A_KIND = (
     "constant",
 )
 #: A few levels are asked of every prior, one and many of some; the others of the slow run only cost compilation.
-OF_ANY_SIZE = ("markov-matern32", "dense-matern32", "categorical-learned")
+OF_ANY_SIZE = ("markov-matern32",)
 #: Steps of the oracle's differences. Periods are told many cycles away and take small ones; where sharp data and the
 #: covariance of lines leave few digits, larger ones lose less of them.
 STEPS = {"cosine": 1e-4, "periodic": 1e-4, "linear": 2e-2}

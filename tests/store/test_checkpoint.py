@@ -17,7 +17,7 @@ from probtensor.store import archive
 from probtensor.store import checkpoint as store
 from probtensor.store.posterior import save
 from probtensor.store.tree import described
-from tests.helpers import interrupted_once
+from tests.helpers import interrupted_once, mostly_slow
 
 RANDOM = np.random.default_rng(0)
 VALUES = RANDOM.normal(size=(8, 4)) + 3 * np.sin(np.arange(8))[:, None]
@@ -213,7 +213,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("what", OTHERS)
-@pytest.mark.parametrize("kind", ["stopped", "finished"])
+@pytest.mark.parametrize("kind", mostly_slow(["stopped", "finished"]))
 def test_another_fit_is_refused(what, kind, request, tmp_path):
     changed, error = OTHERS[what]
     path = request.getfixturevalue(kind)

@@ -9,6 +9,7 @@ import pytest
 import xarray as xr
 
 import probtensor as pt
+from tests.helpers import mostly_slow
 
 RANDOM = np.random.default_rng(0)
 QUICK = pt.MessagePassing(max_sweeps=5)
@@ -108,7 +109,7 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", mostly_slow(KINDS, "durations", "truth values and text"))
 def test_a_table_with_any_kind_of_coordinate(kind, tmp_path):
     labels = KINDS[kind]
     rows = RANDOM.integers(0, 3, size=20)

@@ -39,7 +39,19 @@ from tests.terms.cases import (
 )
 from tests.terms.problems import random_beliefs
 
-every_term = pytest.mark.parametrize("name", CASES)
+#: The quick tests leave out those of one mode, and what derived and joined modes say of a second decomposition.
+OF_MANY_MODES = (
+    "constant",
+    "table",
+    "cp",
+    "cp, switched",
+    "tucker",
+    "tucker, joined",
+    "train",
+    "train, derived",
+    "local",
+)
+every_term = pytest.mark.parametrize("name", mostly_slow(CASES, *OF_MANY_MODES))
 #: Both lists have one program; modes in another order have their own, and are for the slow run.
 every_layout = pytest.mark.parametrize("layout", mostly_slow(LAYOUTS, "grid", "points", "other list"))
 

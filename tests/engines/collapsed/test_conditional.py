@@ -10,6 +10,7 @@ from probtensor.engines.collapsed.conditional import Perturbation, draw, groups
 from probtensor.engines.collapsed.contrasts import contrasts
 from probtensor.engines.collapsed.systems import System
 from tests.engines.collapsed.problems import problem
+from tests.helpers import mostly_slow
 
 NOISE, ITERATIONS = 0.05, 400
 LOCAL = pt.Local(pt.Matern(1 / 2, lengthscale=pt.fixed(0.7), variance=pt.fixed(0.3)).on("x", "y", metric="euclidean"))
@@ -44,7 +45,7 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", mostly_slow(MODELS, "offset and main effects", "levels"))
 def test_a_mirrored_pair_has_the_exact_mean(name):
     case, noise = make(MODELS[name])
     rng = np.random.default_rng(1)

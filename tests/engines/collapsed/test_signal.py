@@ -79,7 +79,7 @@ def some(name, as_points):
     return problem(data, sum(terms[1:], start=terms[0]) + LOCAL[name])
 
 
-@pytest.mark.parametrize("as_points", [False, True])
+@pytest.mark.parametrize("as_points", mostly_slow([False, True]))
 @pytest.mark.parametrize("name", MODELS)
 def test_gradients(name, as_points):
     case = some(name, as_points)
@@ -92,7 +92,7 @@ def test_gradients(name, as_points):
         np.testing.assert_allclose(pulled[k], slope, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", mostly_slow(MODELS))
 def test_gradients_by_hyperparameters(name):
     case = some(name, False)
     rng = np.random.default_rng(1)

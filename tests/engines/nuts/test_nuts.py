@@ -44,6 +44,7 @@ def closed_form(at):
     return gain @ y, np.sqrt(1.0 - np.sum(gain * k(at, x), axis=1))
 
 
+@pytest.mark.slow
 def test_gaussian_process_regression():
     found = fitted().predict({"x": AT})
     mean, sd = closed_form(AT)
