@@ -134,6 +134,7 @@ def test_slopes_of_predictions_are_differences(made):
         np.testing.assert_allclose(slope(x), difference, rtol=50 * step)
 
 
+@pytest.mark.slow
 def test_draws_for_many_keys_are_those_for_each(made):
     _, data, state, *_ = made
     keys = jax.random.split(jax.random.key(0), 3)

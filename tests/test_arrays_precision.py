@@ -70,6 +70,7 @@ def test_values_that_32_bits_cannot_square(unit, words):
         problem(unit * (2 + SIGNAL), np.float32, MODELS["cp"])
 
 
+@pytest.mark.slow
 def test_half_precision_is_computed_in_single():
     with jax.enable_x64(False):
         model, data = problem(2 + SIGNAL, np.float16, MODELS["cp"])

@@ -216,6 +216,7 @@ def test_bad_input_is_one_paragraph_and_exit_status_2(folder, monkeypatch, case)
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.slow
 def test_the_installed_command_without_a_terminal(folder):
     command = [sys.executable, "-c", "from probtensor.cli import main; main()"]
     options = {"cwd": folder, "capture_output": True, "text": True}

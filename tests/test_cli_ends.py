@@ -103,15 +103,9 @@ def test_an_interrupt_of_a_real_fit(after, folder):
     assert sorted(path.name for path in folder.iterdir()) == ["in.nc", "old.nc"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("output", "limit"),
-    [
-        ("out.zarr", 400),
-        pytest.param("old.nc", 4000, marks=pytest.mark.slow),
-        pytest.param("out.nc", 4000, marks=pytest.mark.slow),
-        pytest.param("out.nc", 20, marks=pytest.mark.slow),
-        pytest.param("out.zarr", 2, marks=pytest.mark.slow),
-    ],
+    ("output", "limit"), [("out.zarr", 400), ("old.nc", 4000), ("out.nc", 4000), ("out.nc", 20), ("out.zarr", 2)]
 )
 def test_a_disk_that_is_full(output, limit, folder):
     """No file may grow beyond that many bytes, so that the write fails at once or half-way."""

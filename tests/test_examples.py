@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers import mostly_slow
+
 ROOT = Path(__file__).parents[1]
 MODULES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
@@ -14,7 +16,11 @@ MODULES = sorted(
 )
 
 
-@pytest.mark.parametrize("name", MODULES)
+#: Fits of their own; the others say nearly all of what examples show.
+LONG = ("probtensor.interop.numpyro", "probtensor.interop.sklearn", "probtensor.labelled.cross_validation")
+
+
+@pytest.mark.parametrize("name", mostly_slow(MODULES, *(name for name in MODULES if name not in LONG)))
 def test_examples(name):
     result = doctest.testmod(importlib.import_module(name))
     assert result.attempted > 0

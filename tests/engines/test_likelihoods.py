@@ -123,6 +123,7 @@ def test_entries_of_weight_zero_are_not_seen(name):
     np.testing.assert_array_equal(*elbos)
 
 
+@pytest.mark.slow
 def test_levels_of_noise_are_told_apart():
     """One half of the levels twenty times as noisy as the other."""
     rng = np.random.default_rng(0)

@@ -128,6 +128,7 @@ def test_log_likelihoods_of_single_observations(sampled, passed, drawn):
     np.testing.assert_allclose(drawn.log_likelihood.sst, expected, rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_counts_with_exposures():
     counts = xr.DataArray(np.arange(8.0) % 3, {"site": list("abcdefgh")}, ["site"], name="n")
     counts[3] = np.nan

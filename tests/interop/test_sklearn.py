@@ -278,7 +278,9 @@ LONG = {
     "check_fit_score_takes_y",
     "check_n_features_in",
     "check_n_features_in_after_fitting",
+    "check_pipeline_consistency",
     "check_positive_only_tag_during_fit",
+    "check_readonly_memmap_input",
 }
 
 
@@ -298,6 +300,7 @@ def test_scikit_learns_own_check(estimator, check):
     check(estimator)
 
 
+@pytest.mark.slow
 def test_without_scikit_learn():
     code = (
         "import sys; sys.modules['sklearn'] = None\n"

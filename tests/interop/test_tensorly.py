@@ -43,6 +43,7 @@ def test_what_tensorly_has_no_form_for(term, words):
         post.to_tensorly()
 
 
+@pytest.mark.slow
 def test_a_table_has_its_levels_in_ascending_order():
     table = pt.points({"x": [3.0, 1.0, 2.0, 1.0], "s": ["b", "a", "a", "b"]}, [1.0, 2.0, 3.0, 4.0])
     post = pt.fit(table, pt.CP(1), engine=pt.MessagePassing(max_sweeps=3))

@@ -88,6 +88,7 @@ def test_gaps_are_filled_with_a_spread_that_differs_from_place_to_place(post):
     assert sd[..., 4:].mean() > 2 * sd[..., :2].mean()
 
 
+@pytest.mark.slow
 def test_off_the_grid_and_at_a_new_time(post):
     found = post.predict(OFF)
     assert found.sizes == {"time": 2, "lat": 2, "lon": 2}
@@ -123,6 +124,7 @@ def test_in_pieces_new_places_have_the_same_answers(post, monkeypatch):
     xr.testing.assert_allclose(post.predict(OFF), whole, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_samples_are_about_the_prediction(post):
     found, values = post.predict(OFF), post.sample(400, OFF, seed=1)
     np.testing.assert_allclose(values.mean("sample"), found["mean"], atol=0.25 * float(found["sd"].max()))

@@ -126,6 +126,7 @@ def interrupted(moments, models, programs="warm"):
     return int(done.stdout.split()[0])
 
 
+@pytest.mark.slow
 def test_an_interrupt_leaves_usable_posteriors():
     assert interrupted(6, models=1) > 2
 

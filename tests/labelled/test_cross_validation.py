@@ -182,6 +182,7 @@ def test_a_function_cannot_change_what_others_are_shown():
         assert np.nanmin(values(second.shown[-1])) > 200.0
 
 
+@pytest.mark.slow
 def test_warnings_of_fits_are_said_once():
     data, _ = field()
     with pytest.warns(pt.ProbtensorWarning, match="no term reads mode 'lat'") as caught:

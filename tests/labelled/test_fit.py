@@ -268,6 +268,7 @@ def test_climatology_of_a_calendar_attribute():
     assert MODEL.terms
 
 
+@pytest.mark.slow
 def test_coordinates_are_not_rounded_on_the_way_to_a_prediction():
     """Numbers that single precision does not have: a level of the training data stays that level."""
     rng = np.random.default_rng(0)

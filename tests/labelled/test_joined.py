@@ -61,6 +61,7 @@ def test_gaps_are_filled(post):
     np.testing.assert_array_equal(filled["tas"].where(~hidden), data)
 
 
+@pytest.mark.slow
 def test_predictions_anywhere(post):
     data, truth = field()
     found = post.predict({"lon": [-10.0, 3.3, 25.0], "time": truth["time"][2:4], "lat": [41.0, 60.0]})

@@ -9,7 +9,6 @@ import pytest
 
 import probtensor as pt
 from probtensor.labelled import coordinates, labels
-from tests.helpers import mostly_slow
 from tests.labelled.fields import field, fit
 
 ZONED = pd.date_range("2020-01-01", periods=6, freq="10D", tz="Europe/Berlin")
@@ -32,7 +31,8 @@ TIMES = {
 }
 
 
-@pytest.mark.parametrize("kind", mostly_slow(TIMES))
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", TIMES)
 def test_times_of_any_kind_are_a_time_axis(kind):
     given, plain = TIMES[kind]
     data, truth = field()

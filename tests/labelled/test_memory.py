@@ -10,6 +10,7 @@ import xarray as xr
 import probtensor as pt
 from probtensor.engines.message_passing import MessagePassing
 from probtensor.labelled import memory
+from tests.helpers import mostly_slow
 
 GIB = 2**30
 
@@ -96,7 +97,7 @@ def test_data_in_memory_are_refused_before_they_are_copied(room, unfitted):
         pt.fit(field(), pt.Offset())
 
 
-@pytest.mark.parametrize("there", [None, 64 * GIB])
+@pytest.mark.parametrize("there", mostly_slow([64 * GIB, None]))
 def test_nothing_is_refused_where_it_fits_or_nobody_knows(room, there):
     room(there)
     pt.fit(field(20), pt.CP(rank=1), engine=pt.MessagePassing(max_sweeps=1))

@@ -208,6 +208,7 @@ def test_what_the_other_terms_know_stays_what_message_passing_left(few):
     assert (post.factors()["x_sd"] > 0).all()
 
 
+@pytest.mark.slow
 def test_joint_draws_are_about_the_same_mean(few):
     data, _ = field(T=12)
     post = fitted(data, draws=64)

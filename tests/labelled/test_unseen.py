@@ -71,9 +71,8 @@ def test_a_station_never_seen_is_told_what_the_others_share(term, rank, more):
     assert "station" in post.summary()
 
 
-@pytest.mark.parametrize(
-    "more", [pytest.param((), id="alone"), pytest.param((LOCAL,), id="with local", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [(), (LOCAL,)], ids=["alone", "with local"])
 def test_a_station_never_seen_is_told_nothing_by_independent_ones(more):
     """The error is that of no prediction at all."""
     signal, noise = truth()

@@ -52,6 +52,7 @@ def test_parts_are_the_whole(whole, name):
     assert post.factors(0).sizes["time"] == T
 
 
+@pytest.mark.slow
 def test_an_update_starts_from_what_is_known_whatever_the_restarts():
     """Of values around zero, whose old ones make the objective smaller than that of another start would be."""
     engine, small = pt.MessagePassing(max_sweeps=10, restarts=3), 0.1 * DATA

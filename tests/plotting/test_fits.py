@@ -161,6 +161,7 @@ def test_only_named_entries_are_computed(monkeypatch):
     assert sizes == [(12,)]
 
 
+@pytest.mark.slow
 def test_a_line_of_numbers():
     line = xr.DataArray(np.sin(np.arange(12.0)), {"$x$": np.arange(12.0)}, ["$x$"], name="v")
     post = pt.fit(line.where(np.arange(12) % 5 != 0), pt.CP(1), engine=pt.MessagePassing(max_sweeps=5))

@@ -239,6 +239,7 @@ def test_chunks_and_single_factors(monkeypatch, joint):
     assert abs(belief.log_normaliser - exact.log_normaliser) < 1.0
 
 
+@pytest.mark.slow
 def test_factors_that_fail_are_compensated():
     """Sharp data on a smooth process: the plain factor has pivots below the prior's, and the mean is still exact."""
     rng = np.random.default_rng(8)

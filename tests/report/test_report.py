@@ -163,6 +163,7 @@ def test_numbers_of_components_are_told_by_their_range():
     assert words.functions(own) == ("term 1, x", "local", "lengthscale 2 to 12,346 km, variance 4 K^2 (held)")
 
 
+@pytest.mark.slow
 def test_noise_of_levels_is_said():
     random = np.random.default_rng(0)
     data = xr.DataArray(random.normal(size=(8, 30)) * np.arange(1, 31), dims=["x", "site"], name="v")

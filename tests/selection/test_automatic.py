@@ -58,6 +58,7 @@ def test_tiny_data_have_an_answer(shape):
     assert (found["sd"] > 0).all()
 
 
+@pytest.mark.slow
 def test_an_explicit_power_is_not_searched():
     data, _ = field()
     engine = pt.MessagePassing(max_sweeps=20, power=0.4)

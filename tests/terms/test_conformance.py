@@ -39,7 +39,7 @@ from tests.terms.cases import (
 )
 from tests.terms.problems import random_beliefs
 
-#: The quick tests leave out those of one mode, and what derived and joined modes say of a second decomposition.
+#: The quick tests leave out those of one mode, and what a second decomposition says of derived and joined ones.
 OF_MANY_MODES = (
     "constant",
     "table",

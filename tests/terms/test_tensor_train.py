@@ -116,6 +116,7 @@ def test_a_mode_of_size_one_changes_nothing():
     assert state.model.terms[0].constant == ("member",)
 
 
+@pytest.mark.slow
 def test_a_train_finds_missing_cells():
     """Two bonds of two: the truth has them, 30% of the cells are missing."""
     rng = np.random.default_rng(5)
