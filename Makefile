@@ -2,8 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq --constraint constraints.txt
-# Two processes, a test file to one of them, so that it shares its compiled programs.
 PYTEST := OMP_NUM_THREADS=1 JAX_COMPILATION_CACHE_DIR=.cache/jax JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.3 $(BIN)/python -m pytest -q
+# Two processes, a test file to one of them, so that it shares its compiled programs; files in their own order, in which the long
+# ones are not the last.
+SHARED := -n 2 --dist loadfile --no-loadscope-reorder
 # Fast tests compile far more than they compute, so their programs are hardly optimised; slow tests run the users' programs.
 HASTY := XLA_FLAGS="--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 GAPFILL := OMP_NUM_THREADS=1 PYTHONPATH=benchmarks $(BIN)/python -m gapfill
@@ -19,8 +21,8 @@ demo: .venv/demo.stamp
 
 # The laws of the core hold in 32 bits, too; its other tests run a second time among the slow ones.
 test: lint
-	$(HASTY) $(PYTEST) -n 2 --dist loadfile
-	$(HASTY) PROBTENSOR_TEST_X64=0 $(PYTEST) -n 2 --dist loadfile $(LAWS)
+	$(HASTY) $(PYTEST) $(SHARED)
+	$(HASTY) PROBTENSOR_TEST_X64=0 $(PYTEST) $(SHARED) $(LAWS)
 
 test-slow: .venv/dev.stamp .venv/docs.stamp
 	$(PYTEST) -m slow
@@ -28,7 +30,7 @@ test-slow: .venv/dev.stamp .venv/docs.stamp
 
 # Lines and branches of probtensor/ that the quick tests reach; what other processes run does not count.
 coverage: .venv/dev.stamp
-	$(HASTY) $(PYTEST) -n 2 --dist loadfile --cov --cov-report=term:skip-covered $(FLAGS)
+	$(HASTY) $(PYTEST) $(SHARED) --cov --cov-report=term:skip-covered $(FLAGS)
 
 # The pages in build/docs, from index.html. A warning is an error: a name without a target, a page without a place.
 docs: .venv/docs.stamp

@@ -200,7 +200,7 @@ def test_what_a_variable_refers_to_comes_along_and_nothing_else(field, quick, tm
     assert now.endswith("(probtensor 0.1.0)")
 
 
-@pytest.mark.parametrize("coordinate", ["text", "bytes", "durations"])
+@pytest.mark.parametrize("coordinate", mostly_slow(["text", "bytes", "durations"], "durations"))
 def test_coordinates_of_other_kinds(coordinate, field, quick, tmp_path):
     labels = {
         "text": np.array(["a", "bb", "c", "d", "e"]),

@@ -8,6 +8,7 @@ import xarray as xr
 import probtensor as pt
 from probtensor.engines.cost import cost_of
 from probtensor.engines.message_passing import MessagePassing
+from tests.helpers import mostly_slow
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ TERMS = {
 }
 
 
-@pytest.mark.parametrize("term", TERMS)
+@pytest.mark.parametrize("term", mostly_slow(TERMS, "CP", "Tucker", "Dense"))
 @pytest.mark.parametrize("data", [grid(60, 20, 10), rows(3000, 60, 20, 10)], ids=["grid", "table"])
 def test_a_higher_rank_costs_more(cost, term, data):
     costs = [cost(data, TERMS[term](rank)) for rank in (2, 4, 6)]
@@ -59,7 +60,7 @@ def test_a_higher_rank_costs_more(cost, term, data):
     assert costs[0].sweep_seconds < costs[1].sweep_seconds < costs[2].sweep_seconds
 
 
-@pytest.mark.parametrize("term", TERMS)
+@pytest.mark.parametrize("term", mostly_slow(TERMS, "CP", "Tucker", "Dense"))
 @pytest.mark.parametrize(
     "data",
     [

@@ -40,6 +40,7 @@ def test_the_same_density_as_the_engines(likelihood):
             np.testing.assert_allclose(found, _at(whole, z)[0][0], rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_signal_is_in_the_order_of_the_data():
     data = panel().isel(a=[3, 0, 4, 1, 2], b=[2, 0, 1]).transpose("b", "a")
     table = pt.points({"b": ["z", "x", "x"], "a": [4.0, 0.0, 3.0]}, [1.0, 2.0, 3.0])

@@ -297,6 +297,7 @@ def test_nothing_asked_is_nothing_answered(model):
     assert post.predict(pt.points({"x": x[:0]}))["mean"].shape == (0,)
 
 
+@pytest.mark.slow
 def test_a_fit_tells_the_packages_logger_and_nobody_else(caplog, capsys):
     data = xr.DataArray([1.0, 2.0, np.nan, 1.5], {"x": np.arange(4.0)}, ["x"])
     with caplog.at_level("INFO", "probtensor"):

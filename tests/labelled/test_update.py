@@ -73,6 +73,7 @@ def test_what_is_forgotten_counts_less():
     assert_same(post, fit(DATA, weights=weights))
 
 
+@pytest.mark.slow
 def test_the_posteriors_own_data_are_the_new_ones(whole):
     """Filled on their grid; scores refuse them; predictions know all."""
     post = fit(DATA.isel(time=slice(0, 20))).update(DATA.isel(time=slice(20, T))[::-1])

@@ -173,6 +173,7 @@ def test_a_line_of_numbers():
     assert r"station <script>\$x\$</script>" in titles(figure)
 
 
+@pytest.mark.slow
 def test_a_grid_of_names_alone():
     names = xr.DataArray(np.arange(12.0).reshape(3, 4), {"user": list("abc"), "item": list("wxyz")}, ["user", "item"])
     post = pt.fit(names, pt.Offset() + pt.CP(1), engine=pt.MessagePassing(max_sweeps=5))

@@ -94,6 +94,7 @@ def test_the_order_of_the_coordinates_is_irrelevant(prior):
         np.testing.assert_allclose(a, b, atol=5e-2 if isinstance(prior, Basis) else 1e-5)
 
 
+@pytest.mark.slow
 def test_lengthscales_start_no_shorter_than_the_basis_resolves():
     """At the shortest start the basis still has nine tenths of the kernel's variance in the middle."""
     axis = plane(RNG.uniform(0, 1, (5000, 2)))
@@ -128,6 +129,7 @@ def test_edges():
     assert Basis("hilbert", 500).bind(Axis("x", "numeric", np.arange(5.0)), START).size == 8
 
 
+@pytest.mark.slow
 def test_many_levels_in_chunks():
     """20,000 levels: the sums are those of a few levels with as much weight."""
     few = np.array(list(itertools.product(np.linspace(0, 1, 5), np.linspace(0, 2, 4))))

@@ -89,6 +89,7 @@ def test_log_evidence_by_the_chain_rule():
     assert_close(whole.log_normaliser - part.log_normaliser, last.log_normaliser)
 
 
+@pytest.mark.slow
 def test_compiled_is_as_written():
     chain = discretise(kernel(0.5), jnp.asarray(POINTS[:2], DTYPE))
     fast = jax.jit(posterior_chain)(chain, *sites(T=2))

@@ -65,7 +65,7 @@ def check(found, at_use=()):
 
 
 def test_a_few_mutants(stores, tmp_path):
-    jobs = ("posteriors", "table", 0, 12), ("checkpoints", "fit.zarr.checkpoint", 0, 8)
+    jobs = ("posteriors", "table", 0, 20), ("checkpoints", "fit.zarr.checkpoint", 0, 12)
     check(tried(stores, tmp_path, *jobs))
 
 

@@ -12,7 +12,7 @@ from probtensor.hyperparameters import fixed
 from probtensor.observations.domain import domain, observations
 from probtensor.terms.base import DataScale
 from probtensor.terms.offset import Climatology, Offset
-from tests.helpers import DTYPE, assert_close
+from tests.helpers import DTYPE, assert_close, mostly_slow
 from tests.oracles import gaussian_process as oracle
 from tests.terms.problems import AXES, CELLS, LAYOUTS, data, in_order, observed, points_of, random_beliefs
 
@@ -96,7 +96,9 @@ def test_a_level_never_seen_has_the_common_mean():
     assert_close(marginals.cov[:, 0, 0], [0.7, 0.7])
 
 
-@pytest.mark.parametrize("over", ["lat", ("site", "lat"), ("lat", "site", "time")], ids=str)
+@pytest.mark.parametrize(
+    "over", mostly_slow(["lat", ("site", "lat"), ("lat", "site", "time")], ("site", "lat")), ids=str
+)
 @both_layouts
 def test_levels_never_seen_differ_from_each_other(over, layout):
     """Entries share a row exactly if they share all coordinates of the table, seen before or not."""

@@ -95,6 +95,7 @@ def test_moments_are_those_of_the_posterior(model, name):
     np.testing.assert_allclose(found["sd"], sd, rtol=0.15)
 
 
+@pytest.mark.slow
 def test_what_the_posterior_says_of_its_draws():
     post = fitted("CP", "Gaussian")
     assert "effective draws of 2000" in post.summary()
