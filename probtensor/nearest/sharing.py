@@ -19,7 +19,7 @@ from probtensor.nearest.embedding import Embedding
 from probtensor.typing import Float, Int
 
 #: Neighbours that a cell's places share, and entries in a cell at most, as multiples of a training entry's neighbours.
-_SHARED, _LEAF = 30, 4
+_SHARED, _LEAF = 30, 2
 #: From so many neighbours of a training entry on, what is shared grows with their root only: in proportion it took
 #: twice as long with 60, for errors of gaps that were 0.0 and 0.1% lower on two fields.
 _MANY = 30
