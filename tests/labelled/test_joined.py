@@ -168,11 +168,7 @@ def test_names_joined_with_numbers_are_pairs_of_their_own():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "term",
-    [
-        pytest.param(pt.Tucker({("lat", "lon"): 3, "time": 2}, MODES), id="tucker", marks=pytest.mark.slow),
-        pytest.param(pt.TensorTrain(2, MODES), id="train"),
-    ],
+    "term", [pt.Tucker({("lat", "lon"): 3, "time": 2}, MODES), pt.TensorTrain(2, MODES)], ids=["tucker", "train"]
 )
 def test_other_decompositions(term):
     data, truth = field()

@@ -102,8 +102,8 @@ MIXED = {
     "term",
     [
         pt.CP(2, modes=MIXED),
-        pytest.param(pt.Tucker({"t": 2, ("lat", "lon"): 2, "x": 2, "s": 1}, modes=MIXED), marks=pytest.mark.slow),
-        pytest.param(pt.TensorTrain(2, modes=MIXED), marks=pytest.mark.slow),
+        pt.Tucker({"t": 2, ("lat", "lon"): 2, "x": 2, "s": 1}, modes=MIXED),
+        pt.TensorTrain(2, modes=MIXED),
     ],
     ids=["cp", "tucker", "train"],
 )
