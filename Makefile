@@ -6,7 +6,8 @@ PYTEST := OMP_NUM_THREADS=1 JAX_COMPILATION_CACHE_DIR=.cache/jax JAX_PERSISTENT_
 # Two processes, a test file to one of them, so that it shares its compiled programs; files in their own order, in which the long
 # ones are not the last.
 SHARED := -n 2 --dist loadfile --no-loadscope-reorder
-# Fast tests compile far more than they compute, so their programs are hardly optimised; slow tests run the users' programs.
+# Fast tests compile far more than they compute, so their programs are hardly optimised, and made in one piece, as both cores
+# have work anyway; slow tests run the users' programs.
 HASTY := XLA_FLAGS="--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 GAPFILL := OMP_NUM_THREADS=1 PYTHONPATH=benchmarks $(BIN)/python -m gapfill
 SPEED := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 PYTHONPATH=benchmarks $(BIN)/python -m speed

@@ -27,6 +27,7 @@ def assert_close(actual, expected, factor: float = 1.0) -> None:
 def mostly_slow(cases, *quick):
     """Cases for `parametrize`, of which the quick tests run those named, or the first; the slow ones run the others."""
     cases = list(cases)
+    assert all(case in cases for case in quick), f"{quick} are not all among {cases}"
     return [case if case in (quick or cases[:1]) else pytest.param(case, marks=pytest.mark.slow) for case in cases]
 
 

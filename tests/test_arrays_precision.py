@@ -51,7 +51,7 @@ def both(model, seed, noise, learn):
         return wide, answered(start, data, learn)
 
 
-@pytest.mark.parametrize("learn", mostly_slow([True, False]), ids=["learned", "held"])
+@pytest.mark.parametrize("learn", mostly_slow([False, True]), ids=["held", "learned"])
 @pytest.mark.parametrize("name", mostly_slow(MODELS, "cp"))
 def test_distance(name, learn):
     most, least_noise = STATED[learn]

@@ -17,7 +17,7 @@ QUICK = ("vmp", "vmp, by component", "cep, by entry", "gibbs")
 
 
 def engines(of=CASES):
-    return pytest.mark.parametrize("name", mostly_slow(of, *QUICK))
+    return pytest.mark.parametrize("name", mostly_slow(of, *(name for name in QUICK if name in of)))
 
 
 every_engine = engines()

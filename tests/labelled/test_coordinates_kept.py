@@ -49,7 +49,7 @@ KINDS = {
     "none": ("lat", lambda: None, "numeric"),
 }
 
-#: Text, classes, times of four kinds, numbers and nothing.
+#: Text, times of three kinds and nothing.
 QUICK = ("object text", "durations", "times with a zone", "360 days", "none")
 
 

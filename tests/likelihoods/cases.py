@@ -113,7 +113,6 @@ CASES = {
     ),
 }
 
-#: Beliefs about the signal: uncertain, sharp, wide; one mean for each entry.
 #: What the quick tests leave out: others say the same of exposures, transforms, and what is held.
 TOLD_BY_OTHERS = ("gaussian, held", "sqrt", "negative binomial, exposure")
 
@@ -123,6 +122,7 @@ def every(names):
     return pytest.mark.parametrize("name", mostly_slow(names, *(own for own in names if own not in TOLD_BY_OTHERS)))
 
 
+#: Beliefs about the signal: uncertain, sharp, wide; one mean for each entry.
 BELIEFS = {
     "usual": (np.array([0.2, -0.5, 1.0, 2.0, 3.0, 0.5]), 0.3),
     "sharp": (np.array([0.1, 0.0, 0.5, 1.5, 2.0, -1.0]), 1e-4),

@@ -37,7 +37,7 @@ OF_A_KIND = (
     "cyclic",
     "constant",
 )
-#: A few levels are asked of every prior, one and many of some; the others of the slow run only cost compilation.
+#: A few levels are asked of every prior, one and many of these; the others of the slow run only cost compilation.
 OF_ANY_SIZE = ("markov-matern32",)
 #: Steps of the oracle's differences. Periods are told many cycles away and take small ones; where sharp data and the
 #: covariance of lines leave few digits, larger ones lose less of them.

@@ -40,7 +40,7 @@ def sites(kind):
 
 
 @pytest.mark.parametrize("kind", ["part", "empty", "sharp"])
-@pytest.mark.parametrize("name", mostly_slow(KERNELS))
+@pytest.mark.parametrize("name", mostly_slow(KERNELS, "smooth"))
 def test_it_is_the_chains(name, kind):
     kernel = bound(name)
 

@@ -39,19 +39,19 @@ from tests.terms.cases import (
 )
 from tests.terms.problems import random_beliefs
 
-#: The quick tests leave out those of one mode, and what a second decomposition says of derived and joined ones.
-OF_MANY_MODES = (
-    "constant",
-    "table",
-    "cp",
-    "cp, switched",
-    "tucker",
-    "tucker, joined",
-    "train",
-    "train, derived",
-    "local",
+#: What the quick tests leave out: others are of one mode or a table, too, and of derived and of joined modes.
+TOLD_BY_OTHERS = (
+    "offset",
+    "climatology",
+    "cp of one function",
+    "cp, derived",
+    "cp, joined",
+    "tucker of one mode",
+    "tucker, derived",
+    "train of one mode",
+    "train, joined",
 )
-every_term = pytest.mark.parametrize("name", mostly_slow(CASES, *OF_MANY_MODES))
+every_term = pytest.mark.parametrize("name", mostly_slow(CASES, *(own for own in CASES if own not in TOLD_BY_OTHERS)))
 #: Both lists have one program; modes in another order have their own, and are for the slow run.
 every_layout = pytest.mark.parametrize("layout", mostly_slow(LAYOUTS, "grid", "points", "other list"))
 

@@ -92,7 +92,7 @@ def test_gradients(name, as_points):
         np.testing.assert_allclose(pulled[k], slope, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", mostly_slow(MODELS))
+@pytest.mark.parametrize("name", mostly_slow(MODELS, "cp"))
 def test_gradients_by_hyperparameters(name):
     case = some(name, False)
     rng = np.random.default_rng(1)
