@@ -156,7 +156,6 @@ def test_limits(term, levels, count, sizes, larger):
     assert problem(term, levels, count).larger(1, sizes) == larger
 
 
-@pytest.mark.slow
 def test_one_observation_has_an_answer():
     data = pt.points({"x": [0.5], "y": [1.0]}, [2.0])
     post = pt.fit(data, pt.Offset() + pt.CP("auto", modes={"x": pt.Categorical()}))
