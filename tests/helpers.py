@@ -31,6 +31,12 @@ def mostly_slow(cases, *quick):
     return [case if case in (quick or cases[:1]) else pytest.param(case, marks=pytest.mark.slow) for case in cases]
 
 
+def partly_slow(cases, *slow):
+    """Cases for `parametrize`, of which the slow tests run those named, and the quick tests the others."""
+    assert all(case in cases for case in slow), f"{slow} are not all among {list(cases)}"
+    return mostly_slow(cases, *(case for case in cases if case not in slow))
+
+
 def joined(text: str) -> str:
     """Text on one line: a summary breaks long lines."""
     return " ".join(text.split())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import mostly_slow
+from tests.helpers import partly_slow
 
 ROOT = Path(__file__).parents[1]
 MODULES = sorted(
@@ -20,7 +20,7 @@ MODULES = sorted(
 LONG = ("probtensor.interop.numpyro", "probtensor.interop.sklearn", "probtensor.labelled.cross_validation")
 
 
-@pytest.mark.parametrize("name", mostly_slow(MODULES, *(name for name in MODULES if name not in LONG)))
+@pytest.mark.parametrize("name", partly_slow(MODULES, *LONG))
 def test_examples(name):
     result = doctest.testmod(importlib.import_module(name))
     assert result.attempted > 0

@@ -11,7 +11,7 @@ import probtensor as pt
 from probtensor.axes import Axis
 from probtensor.likelihoods.base import Moments
 from probtensor.observations.domain import domain, observations
-from tests.helpers import DTYPE, mostly_slow
+from tests.helpers import DTYPE, partly_slow
 from tests.oracles import likelihoods as oracle
 
 N = 6
@@ -119,7 +119,7 @@ TOLD_BY_OTHERS = ("gaussian, held", "sqrt", "negative binomial, exposure")
 
 def every(names):
     """Parametrizes by names of likelihoods."""
-    return pytest.mark.parametrize("name", mostly_slow(names, *(own for own in names if own not in TOLD_BY_OTHERS)))
+    return pytest.mark.parametrize("name", partly_slow(names, *TOLD_BY_OTHERS))
 
 
 #: Beliefs about the signal: uncertain, sharp, wide; one mean for each entry.

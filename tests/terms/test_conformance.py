@@ -21,7 +21,7 @@ from probtensor.engines.sweep import start, sweeps
 from probtensor.likelihoods.gaussian import Gaussian
 from probtensor.model import BoundModel
 from probtensor.observations.domain import domain
-from tests.helpers import DTYPE, assert_close, mostly_slow
+from tests.helpers import DTYPE, assert_close, mostly_slow, partly_slow
 from tests.terms.cases import (
     CASES,
     CELLS,
@@ -51,7 +51,7 @@ TOLD_BY_OTHERS = (
     "train of one mode",
     "train, joined",
 )
-every_term = pytest.mark.parametrize("name", mostly_slow(CASES, *(own for own in CASES if own not in TOLD_BY_OTHERS)))
+every_term = pytest.mark.parametrize("name", partly_slow(CASES, *TOLD_BY_OTHERS))
 #: Both lists have one program; modes in another order have their own, and are for the slow run.
 every_layout = pytest.mark.parametrize("layout", mostly_slow(LAYOUTS, "grid", "points", "other list"))
 
